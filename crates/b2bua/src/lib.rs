@@ -1,0 +1,1 @@
+//! The sans-IO switch: calls, routing, registrar state, admission, CDR facts.

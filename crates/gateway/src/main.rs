@@ -1,0 +1,3 @@
+//! The `webtrunk` binary.
+
+fn main() {}

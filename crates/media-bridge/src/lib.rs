@@ -1,0 +1,1 @@
+//! SDP, RTP, codecs, DTMF and the MediaCall that owns every leg of one call.

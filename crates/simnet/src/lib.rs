@@ -1,0 +1,1 @@
+//! Seeded network and virtual clock: the switch under loss, reordering and faults.

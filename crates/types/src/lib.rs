@@ -1,0 +1,14 @@
+//! Vocabulary that every webtrunk crate shares. Imports nothing of ours, does no I/O.
+
+mod end_reason;
+mod entropy;
+mod ids;
+pub mod limits;
+mod timer_table;
+mod wall;
+
+pub use end_reason::{EndReason, EndedBy};
+pub use entropy::Entropy;
+pub use ids::{CallId, LegId, SessionId, UserName, WorkerId};
+pub use timer_table::TimerTable;
+pub use wall::Wall;

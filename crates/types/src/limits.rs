@@ -1,0 +1,54 @@
+//! Every bound of every queue and table, with what happens when it is full.
+
+use std::time::Duration;
+
+/// Largest SIP message on a stream, header and body together (bytes). Larger: 513 if it can be answered, then the connection is closed.
+pub const SIP_MESSAGE_BYTES: usize = 64 * 1024;
+/// Most header fields in one SIP message. More: 400.
+pub const SIP_HEADERS: usize = 256;
+/// SIP server and client transactions alive at once. Full: new requests get 503 with Retry-After.
+pub const SIP_TRANSACTIONS: usize = 200_000;
+/// SIP dialogs alive at once. Full: new INVITEs get 503 with Retry-After.
+pub const SIP_DIALOGS: usize = 50_000;
+/// Accepted SIP stream connections. Full: the one idle longest is closed.
+pub const SIP_CONNECTIONS: usize = 10_000;
+/// Messages waiting for one slow SIP stream reader. Full: the connection is closed, nobody else waits.
+pub const SIP_WRITER_QUEUE: usize = 64;
+/// How long one SIP stream write may take before the connection is closed.
+pub const SIP_WRITE_DEADLINE: Duration = Duration::from_secs(5);
+/// Contacts one user may register. Full: 403 with a sentence; a contact with the same instance replaces.
+pub const CONTACTS_PER_USER: usize = 10;
+/// Digest nonces remembered for replay checks. Full: the oldest is forgotten and answered `stale=true`.
+pub const NONCES: usize = 20_000;
+/// Addresses and users whose wrong passwords are remembered. Full: the oldest is forgotten.
+pub const FAILURE_TABLE: usize = 10_000;
+/// Longest delay after wrong passwords.
+pub const FAILURE_DELAY: Duration = Duration::from_secs(3);
+/// Browser sessions at once. Full: the WebSocket is refused with 503.
+pub const SESSIONS: usize = 20_000;
+/// Largest browser signalling message (bytes). Larger: error `too-large`, then closed.
+pub const SIGNAL_MESSAGE_BYTES: usize = 64 * 1024;
+/// Signalling messages waiting for one slow browser. Full: its WebSocket is closed.
+pub const SIGNAL_QUEUE: usize = 64;
+/// Calls at once through the gateway. Full: 503 with Retry-After, or `busy-gateway` to a browser.
+pub const CALLS: usize = 10_000;
+/// Legs of one call (every device that rings is one). Full: further devices do not ring.
+pub const LEGS_PER_CALL: usize = 16;
+/// Calls one browser session may have at once, ringing ones counted. Full: error `too-many-calls`.
+pub const CALLS_PER_SESSION: usize = 8;
+/// Commands waiting for one media worker. Full: the call that asked ends with `GatewayOverloaded`.
+pub const WORKER_COMMANDS: usize = 4_096;
+/// Events waiting from one media worker. Full: statistics are dropped first; the worker never blocks.
+pub const WORKER_EVENTS: usize = 8_192;
+/// Packets held back for reordering on one leg. Full: the oldest is released.
+pub const REORDER_PACKETS: usize = 16;
+/// Digits queued for sending on one leg. Full: further digits are refused with an error.
+pub const DTMF_QUEUE: usize = 32;
+/// CDR lines waiting for the disk. Full: lines are written to the log instead, none is lost silently.
+pub const CDR_QUEUE: usize = 1_024;
+/// How long one call may last.
+pub const CALL_DURATION: Duration = Duration::from_secs(4 * 3600);
+/// How long a call may ring before it ends as not answered.
+pub const RING_DURATION: Duration = Duration::from_secs(120);
+/// How long a call may stay in `Closing` before its legs are dropped without ceremony.
+pub const CLOSING_DURATION: Duration = Duration::from_secs(34);

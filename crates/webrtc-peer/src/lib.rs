@@ -1,0 +1,1 @@
+//! The browser side: one WebRTC peer over str0m, and the browser signalling protocol.
