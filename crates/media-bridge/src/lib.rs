@@ -1,1 +1,9 @@
-//! SDP, RTP, codecs, DTMF and the MediaCall that owns every leg of one call.
+//! SDP, RTP, codecs, DTMF and the `MediaCall` that owns every leg of one call. Sans-IO.
+
+pub mod call;
+pub mod codec;
+pub mod control;
+pub mod dtmf;
+pub mod rtp;
+pub mod sdp;
+pub mod tone;

@@ -1,1 +1,6 @@
-//! A sans-IO SIP user agent: messages, transactions, dialogs, digest, registration.
+//! A SIP user agent without I/O: messages, transactions, dialogs, digest, registration (RFC 3261 and friends).
+
+mod api;
+pub mod message;
+
+pub use api::*;

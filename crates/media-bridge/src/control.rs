@@ -1,0 +1,245 @@
+//! What the signalling side says to the media plane and hears from it. Session descriptions are made and
+//! understood here only; signalling carries them as opaque bytes.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use types::{CallId, LegId};
+
+/// Audio codecs that a leg can carry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Codec {
+    /// Opus, RTP clock 48 kHz (RFC 7587).
+    Opus,
+    /// G.711 mu-law (RFC 3551, payload type 0).
+    Pcmu,
+    /// G.711 A-law (RFC 3551, payload type 8).
+    Pcma,
+}
+
+/// What kind of transport a leg's peer speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LegKind {
+    /// DTLS-SRTP with ICE towards a browser.
+    WebRtc,
+    /// Plain RTP/AVP towards a trunk or softphone.
+    Rtp,
+}
+
+/// How a leg is to be set up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LegParams {
+    /// Its transport.
+    pub kind: LegKind,
+    /// Codecs we offer or accept, best first. For an answer: the first of these that the offer has is the one answered.
+    pub codecs: Vec<Codec>,
+    /// The far side is narrowband: ask an Opus peer for 8 kHz and the bitrate that keeps FEC alive (design §1).
+    pub narrowband: bool,
+    /// Address of ours to write into `c=` of an RTP leg; none: the worker's own for this peer.
+    pub advertise: Option<IpAddr>,
+    /// The local address on which the peer's signalling reached us: media binds and answers there.
+    pub local: Option<IpAddr>,
+}
+
+/// Sound that the gateway makes itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tone {
+    /// 425 Hz, 1 s on, 4 s off.
+    Ringback,
+    /// 425 Hz, 0.48 s on, 0.48 s off.
+    Busy,
+    /// A quiet synthesised tune.
+    Music,
+}
+
+/// What a leg sends to its peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Silence (the leg's stream is kept up once it was begun).
+    Nothing,
+    /// A sound of ours.
+    Tone(Tone),
+    /// Audio from another leg of the same call.
+    Leg(LegId),
+    /// Its own audio back.
+    Echo,
+}
+
+/// Commands to the media plane. `AddOffered`, `AddOffering` and `SetAnswer` are answered by exactly one event each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// The peer offered: make a leg (or renegotiate an existing one) and answer. Event: `LocalSdp` or `Refused`.
+    Answer {
+        /// The leg to make or change.
+        leg: LegId,
+        /// How; ignored for a leg that exists, except `codecs`.
+        params: LegParams,
+        /// The peer's offer.
+        offer: Vec<u8>,
+    },
+    /// Make a leg and an offer for it (or offer anew on an existing one). Event: `LocalSdp` or `Refused`.
+    Offer {
+        /// The leg to make.
+        leg: LegId,
+        /// How.
+        params: LegParams,
+    },
+    /// The peer's answer to our offer. May come again with other content (early media, then 200). Event: `Negotiated` or `Refused`.
+    SetAnswer {
+        /// Which leg.
+        leg: LegId,
+        /// Their answer.
+        answer: Vec<u8>,
+    },
+    /// What the leg's peer hears from now on. The stream's SSRC, sequence and timestamps go on.
+    SetSource {
+        /// Which leg.
+        leg: LegId,
+        /// What it hears.
+        source: Source,
+    },
+    /// Send one DTMF digit (0-9, `*`, `#`, A-D) to the leg's peer, queued behind others.
+    SendDtmf {
+        /// Which leg.
+        leg: LegId,
+        /// The digit.
+        digit: char,
+        /// How long; 70-6000 ms are kept, others are brought into that range.
+        duration: Duration,
+    },
+    /// Tear one leg down and return its ports. Unknown legs are ignored.
+    Remove {
+        /// Which leg.
+        leg: LegId,
+    },
+    /// Tear the whole call down. Event: `Closed`, the call's last.
+    Close,
+}
+
+/// Why the media plane could not do what was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The description can not be parsed; the words say where.
+    Unparsable(String),
+    /// No codec in common; both lists in words for the Warning header.
+    NoCommonCodec {
+        /// What they have.
+        theirs: String,
+        /// What we have.
+        ours: String,
+    },
+    /// Parsed, but not usable (no audio, no fingerprint, no address …).
+    Unusable(String),
+    /// No free RTP port, or the socket could not be bound.
+    NoPort(String),
+    /// No such call or leg.
+    Unknown,
+}
+
+/// Counters of one leg, cumulative.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct LegStats {
+    /// RTP packets received and accepted.
+    pub packets_in: u64,
+    /// RTP packets sent.
+    pub packets_out: u64,
+    /// Lost in our receiving direction (RFC 3550 cumulative).
+    pub lost: i64,
+    /// Interarrival jitter in microseconds.
+    pub jitter_us: u32,
+    /// Round trip in microseconds, if RTCP told us.
+    pub rtt_us: Option<u32>,
+    /// Loss that the peer reports for what we send, 0-255 (RFC 3550 fraction lost).
+    pub remote_fraction_lost: u8,
+    /// Frames recovered by in-band FEC.
+    pub fec_frames: u64,
+    /// Frames concealed.
+    pub plc_frames: u64,
+    /// Packets dropped because they were not of this stream (wrong source, bad header).
+    pub rejected: u64,
+    /// Late or duplicate packets dropped.
+    pub late: u64,
+}
+
+/// What the media plane reports.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The description to send to the leg's peer. `codec` is known when this answers an offer.
+    LocalSdp {
+        /// Which leg.
+        leg: LegId,
+        /// The description.
+        sdp: Vec<u8>,
+        /// The codec agreed, for answers.
+        codec: Option<Codec>,
+    },
+    /// The peer's answer was taken.
+    Negotiated {
+        /// Which leg.
+        leg: LegId,
+        /// The codec agreed.
+        codec: Codec,
+    },
+    /// The command failed; an existing session stays as it was.
+    Refused {
+        /// Which leg.
+        leg: LegId,
+        /// Why.
+        why: Refusal,
+    },
+    /// ICE and DTLS are up (WebRTC), or the first packet came (RTP). Once per leg.
+    Connected {
+        /// Which leg.
+        leg: LegId,
+    },
+    /// The peer's media path is gone for good (WebRTC).
+    Lost {
+        /// Which leg.
+        leg: LegId,
+    },
+    /// Nothing received for 3 s though the description promised it (field problem 1). Once per silence.
+    Silent {
+        /// Which leg.
+        leg: LegId,
+        /// Where their description says that media comes from.
+        expected: String,
+    },
+    /// The peer pressed a digit; reported once per press, at its end.
+    Dtmf {
+        /// Which leg.
+        leg: LegId,
+        /// The digit.
+        digit: char,
+        /// How long it was pressed.
+        duration: Duration,
+    },
+    /// Counters, about every 5 s and at the end of a leg.
+    Stats {
+        /// Which leg.
+        leg: LegId,
+        /// Cumulative.
+        stats: LegStats,
+    },
+    /// The call's media is gone, ports returned.
+    Closed,
+    /// A defect ended this call's media; other calls live on.
+    Crashed,
+}
+
+/// A command with its call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CallCommand {
+    /// Which call.
+    pub call: CallId,
+    /// What.
+    pub command: Command,
+}
+
+/// An event with its call.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CallEvent {
+    /// Which call.
+    pub call: CallId,
+    /// What.
+    pub event: Event,
+}

@@ -1,0 +1,369 @@
+//! What an application says to the endpoint and hears from it. Bodies are opaque bytes here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::message::Message;
+
+/// How SIP messages travel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Transport {
+    /// Datagrams (RFC 3261 §18).
+    Udp,
+    /// A byte stream framed by Content-Length.
+    Tcp,
+}
+
+/// One stream connection, numbered by whoever owns the sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// The path a message came by, and the way back along it (RFC 3581, RFC 5626).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Flow {
+    /// How it travels.
+    pub transport: Transport,
+    /// Our address on this path, as the peer reached it (never a wildcard).
+    pub local: SocketAddr,
+    /// The peer's address as seen by our socket.
+    pub remote: SocketAddr,
+    /// The connection, for streams.
+    pub connection: Option<ConnectionId>,
+}
+
+/// Where a new request is to go. The shell has resolved names already.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Target {
+    /// Along an existing flow: a registered contact behind NAT, or a connection.
+    Flow(Flow),
+    /// To an address; the shell opens or reuses a connection for streams.
+    Address {
+        /// How to get there.
+        transport: Transport,
+        /// Where.
+        remote: SocketAddr,
+    },
+}
+
+/// One INVITE session (a dialog or one about to be), named for its whole life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SipLeg(u64);
+
+impl SipLeg {
+    /// A leg that the application starts; it numbers these itself, each number once.
+    pub fn outgoing(n: u64) -> Self {
+        SipLeg(n << 1)
+    }
+
+    /// A leg that a peer started; the endpoint numbers these.
+    pub fn incoming(n: u64) -> Self {
+        SipLeg(n << 1 | 1)
+    }
+}
+
+/// A request outside INVITE dialogs that waits for the application's answer. Answer each once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RequestToken(pub u64);
+
+/// One registration of ours at a trunk; the application numbers them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RegistrationId(pub u32);
+
+/// A message body with its type.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Body {
+    /// The Content-Type value.
+    pub content_type: String,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Body {
+    /// A session description.
+    pub fn sdp(bytes: Vec<u8>) -> Body {
+        Body { content_type: "application/sdp".into(), bytes }
+    }
+}
+
+/// What we authenticate with when challenged (RFC 8760: the strongest algorithm offered that we can do).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Digest user name.
+    pub username: String,
+    /// The secret.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+/// Extra header fields, in order; names as they shall be written.
+pub type Headers = Vec<(&'static str, String)>;
+
+/// A new call.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// Where the request is sent first.
+    pub target: Target,
+    /// The Request-URI.
+    pub uri: String,
+    /// The From field's value without tag, e.g. `"Alice" <sip:alice@example.com>`.
+    pub from: String,
+    /// The To field's value.
+    pub to: String,
+    /// User part of our Contact; empty for none.
+    pub contact_user: String,
+    /// Further fields.
+    pub headers: Headers,
+    /// Our offer.
+    pub body: Option<Body>,
+    /// Used once per challenge; none: a challenge is a failure.
+    pub credentials: Option<Credentials>,
+}
+
+/// A registration to keep alive at a trunk (RFC 3261 §10.2).
+#[derive(Clone, Debug)]
+pub struct Register {
+    /// Where REGISTER goes.
+    pub target: Target,
+    /// The registrar, e.g. `sip:sip.example.net`: no user part (RFC 3261 §10.2).
+    pub registrar: String,
+    /// The address of record, e.g. `sip:4930123@sip.example.net`.
+    pub aor: String,
+    /// User part of our Contact.
+    pub contact_user: String,
+    /// Secrets.
+    pub credentials: Option<Credentials>,
+    /// Expiry to ask for, in seconds.
+    pub expires: u32,
+}
+
+/// What the application asks of the endpoint.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Start a call.
+    Invite(SipLeg, Box<Invite>),
+    /// Send a 1xx for an incoming call; with a body it is early media.
+    Provisional {
+        /// Which call.
+        leg: SipLeg,
+        /// 180 or 183.
+        status: u16,
+        /// Our answer.
+        body: Option<Body>,
+    },
+    /// Answer an incoming call with 200; retransmitted until ACK (RFC 3261 §13.3.1.4).
+    Answer {
+        /// Which call.
+        leg: SipLeg,
+        /// Our answer, or our offer where the INVITE had none.
+        body: Body,
+    },
+    /// Refuse an incoming call that is not yet answered.
+    Reject {
+        /// Which call.
+        leg: SipLeg,
+        /// 300-699.
+        status: u16,
+        /// Reason phrase; empty for the standard one.
+        reason: String,
+        /// Challenge, Warning, Retry-After, Reason.
+        headers: Headers,
+    },
+    /// End a leg in whatever state it is: CANCEL, BYE, or 487/480 to a call not yet answered. Ending twice is fine.
+    HangUp {
+        /// Which call.
+        leg: SipLeg,
+        /// A `Reason` header value (RFC 3326), if any.
+        reason: Option<String>,
+    },
+    /// Send a re-INVITE with a new offer.
+    Reinvite {
+        /// Which call.
+        leg: SipLeg,
+        /// The offer.
+        body: Body,
+    },
+    /// Answer the peer's re-INVITE.
+    AcceptReinvite {
+        /// Which call.
+        leg: SipLeg,
+        /// Our answer.
+        body: Body,
+    },
+    /// Refuse the peer's re-INVITE; the session stays as it was.
+    RejectReinvite {
+        /// Which call.
+        leg: SipLeg,
+        /// 488, 491, 500 …
+        status: u16,
+        /// Warning and the like.
+        headers: Headers,
+    },
+    /// Send INFO inside the dialog.
+    Info {
+        /// Which call.
+        leg: SipLeg,
+        /// E.g. application/dtmf-relay.
+        body: Body,
+    },
+    /// Answer a request outside dialogs (REGISTER, MESSAGE …).
+    Respond {
+        /// Which request.
+        token: RequestToken,
+        /// 200-699.
+        status: u16,
+        /// Reason phrase; empty for the standard one.
+        reason: String,
+        /// Further fields.
+        headers: Headers,
+    },
+    /// Register and keep registered.
+    Register(RegistrationId, Box<Register>),
+    /// Remove a registration (Expires: 0) and forget it.
+    Unregister(RegistrationId),
+}
+
+/// Why a dialog or call attempt is over, from the peer or the transaction layer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LegEnd {
+    /// Final failure response to our INVITE.
+    Refused {
+        /// 300-699.
+        status: u16,
+        /// Its reason phrase.
+        reason: String,
+        /// Q.850 cause of a Reason header, if any.
+        q850: Option<u8>,
+        /// Seconds, if the peer said when to try again.
+        retry_after: Option<u32>,
+    },
+    /// No final answer to our INVITE in time (timer B), or the transport failed.
+    Unreachable,
+    /// The peer cancelled its INVITE.
+    Cancelled {
+        /// Its Reason value, if any.
+        reason: Option<String>,
+    },
+    /// The peer sent BYE.
+    Bye {
+        /// Q.850 cause of a Reason header, if any.
+        q850: Option<u8>,
+    },
+    /// We hung up and the peer has confirmed, or was given up on.
+    Local,
+    /// Our 200 was never acknowledged; BYE was sent (RFC 3261 §13.3.1.4).
+    NoAck,
+}
+
+/// State of one registration of ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RegistrationState {
+    /// Being tried.
+    Trying,
+    /// Accepted by the registrar until it must be refreshed.
+    Registered {
+        /// Granted seconds.
+        expires: u32,
+    },
+    /// Refused or unreachable; tried again after a pause.
+    Failed {
+        /// The status, or none when unreachable.
+        status: Option<u16>,
+        /// In words.
+        why: String,
+        /// Seconds until the next try.
+        retry_in: u32,
+    },
+    /// Removed.
+    Unregistered,
+}
+
+/// What the application hears.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A new call. 100 Trying has been sent. Mandatory fields are valid; auth and routing are the application's.
+    Invite {
+        /// Its name from now on.
+        leg: SipLeg,
+        /// The whole request.
+        request: Arc<Message>,
+        /// How it came.
+        flow: Flow,
+    },
+    /// A 1xx (not 100) to our INVITE.
+    Provisional {
+        /// Which call.
+        leg: SipLeg,
+        /// 101-199.
+        status: u16,
+        /// Early media answer.
+        body: Option<Body>,
+    },
+    /// 2xx to our INVITE; ACK is already sent.
+    Answered {
+        /// Which call.
+        leg: SipLeg,
+        /// Their answer.
+        body: Option<Body>,
+    },
+    /// ACK to our 2xx.
+    Acked {
+        /// Which call.
+        leg: SipLeg,
+        /// Answer to a late offer.
+        body: Option<Body>,
+    },
+    /// The peer's re-INVITE: answer with `AcceptReinvite` or `RejectReinvite`.
+    Reinvite {
+        /// Which call.
+        leg: SipLeg,
+        /// Their offer, or none: we offer.
+        body: Option<Body>,
+    },
+    /// Outcome of our re-INVITE: the answer, or the status that refused it (the old session stays).
+    ReinviteDone {
+        /// Which call.
+        leg: SipLeg,
+        /// Answer or refusal.
+        result: Result<Option<Body>, u16>,
+    },
+    /// INFO inside the dialog; 200 is already sent.
+    Info {
+        /// Which call.
+        leg: SipLeg,
+        /// Its body.
+        body: Body,
+    },
+    /// The leg is over. Exactly once per leg, last of its events.
+    Ended {
+        /// Which call.
+        leg: SipLeg,
+        /// Why.
+        end: LegEnd,
+    },
+    /// REGISTER: answer with `Respond`.
+    Register {
+        /// For the answer.
+        token: RequestToken,
+        /// The whole request.
+        request: Arc<Message>,
+        /// How it came.
+        flow: Flow,
+    },
+    /// A registration of ours changed state.
+    Registration {
+        /// Which.
+        id: RegistrationId,
+        /// To what.
+        state: RegistrationState,
+    },
+    /// A stream connection is gone: contacts bound to it are unreachable (RFC 5626).
+    FlowClosed {
+        /// Which.
+        flow: Flow,
+    },
+}

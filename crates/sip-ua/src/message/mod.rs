@@ -1,0 +1,5 @@
+//! SIP messages.
+
+/// A parsed message.
+#[derive(Clone, Debug)]
+pub struct Message {}

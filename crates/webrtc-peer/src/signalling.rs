@@ -1,0 +1,157 @@
+//! Browser signalling, version 1: JSON over a WebSocket. `docs/SIGNALLING.md` is its description for people.
+//!
+//! The browser always makes the offer, also for an incoming call (pre-connect), so the gateway only ever answers.
+
+use serde::{Deserialize, Serialize};
+
+/// The version spoken here.
+pub const VERSION: u32 = 1;
+
+/// Browser to gateway. `call` is chosen by the browser for calls it makes (at most 32 characters), by the gateway
+/// for calls it announces.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum FromBrowser {
+    /// First message: who am I.
+    Hello {
+        /// Protocol version that the browser speaks.
+        version: u32,
+        /// User name.
+        username: String,
+        /// Password.
+        password: String,
+    },
+    /// Call a number or user.
+    Call {
+        /// New id.
+        call: String,
+        /// What was dialled.
+        to: String,
+        /// Offer.
+        sdp: String,
+    },
+    /// Offer for an announced call (pre-connect), or a new offer in any call (ICE restart).
+    Offer {
+        /// Which call.
+        call: String,
+        /// Offer.
+        sdp: String,
+    },
+    /// Take the announced call.
+    Answer {
+        /// Which call.
+        call: String,
+    },
+    /// Refuse the announced call.
+    Decline {
+        /// Which call.
+        call: String,
+    },
+    /// Hang up.
+    Bye {
+        /// Which call.
+        call: String,
+    },
+    /// Press a digit.
+    Dtmf {
+        /// Which call.
+        call: String,
+        /// One of `0-9*#A-D`.
+        digit: char,
+        /// Milliseconds.
+        #[serde(default)]
+        ms: Option<u32>,
+    },
+    /// A trickled candidate. Accepted and not needed: the gateway is ICE-lite and learns addresses from checks.
+    Candidate {
+        /// Which call.
+        call: String,
+        /// As the browser gives it; null or absent at the end.
+        #[serde(default)]
+        candidate: Option<String>,
+    },
+    /// Keep-alive.
+    Ping {},
+}
+
+/// State of a call as the page shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallState {
+    /// Asked for, nothing rings yet.
+    Calling,
+    /// A real 180 came (field problem 12).
+    Ringing,
+    /// The network plays something before answering.
+    EarlyMedia,
+    /// Answered.
+    InCall,
+}
+
+/// Gateway to browser.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToBrowser {
+    /// Signed in.
+    Welcome {
+        /// Protocol version in use.
+        version: u32,
+        /// User name.
+        user: String,
+        /// Own extension, if any.
+        extension: Option<String>,
+    },
+    /// Something was wrong with a message; the connection stays.
+    Error {
+        /// Stable word, e.g. `bad-message`, `not-signed-in`, `wrong-password`, `unknown-call`, `too-many-calls`, `bad-sdp`.
+        code: String,
+        /// A sentence for people that names the thing and the fix.
+        message: String,
+        /// The call concerned.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call: Option<String>,
+    },
+    /// Answer to the browser's offer.
+    Sdp {
+        /// Which call.
+        call: String,
+        /// The answer.
+        sdp: String,
+    },
+    /// Progress.
+    State {
+        /// Which call.
+        call: String,
+        /// Now.
+        state: CallState,
+    },
+    /// Someone calls. The browser may `offer` at once, and `answer` or `decline` when its person decides.
+    Incoming {
+        /// Id.
+        call: String,
+        /// Number or user name.
+        from: String,
+        /// Display name, may be empty.
+        name: String,
+    },
+    /// A digit was pressed at the far end.
+    Dtmf {
+        /// Which call.
+        call: String,
+        /// The digit.
+        digit: char,
+        /// Milliseconds.
+        ms: u32,
+    },
+    /// The call is over; last message of a call.
+    Ended {
+        /// Which call.
+        call: String,
+        /// `EndReason` word.
+        reason: String,
+        /// The sentence.
+        text: String,
+    },
+    /// Answer to `ping`.
+    Pong {},
+}
