@@ -1,6 +1,6 @@
 //! What an application says to the endpoint and hears from it. Bodies are opaque bytes here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::message::Message;
@@ -42,6 +42,9 @@ pub enum Target {
         transport: Transport,
         /// Where.
         remote: SocketAddr,
+        /// Our address on the way there. None: what the listener is bound to or advertises; needed only where a
+        /// listener is bound to a wildcard and advertises nothing.
+        local: Option<IpAddr>,
     },
 }
 
