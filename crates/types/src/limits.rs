@@ -28,6 +28,14 @@ pub const FAILURE_DELAY: Duration = Duration::from_secs(3);
 pub const SESSIONS: usize = 20_000;
 /// Largest browser signalling message (bytes). Larger: error `too-large`, then closed.
 pub const SIGNAL_MESSAGE_BYTES: usize = 64 * 1024;
+/// How long a browser may stay connected without a sign-in. Later: its WebSocket is closed.
+pub const SIGNAL_HELLO_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a signed-in browser may be silent (a page in the background still pings once a minute). Later: closed.
+pub const SIGNAL_IDLE: Duration = Duration::from_secs(150);
+/// Longest call id that a browser may choose (characters). Longer: error `bad-message`.
+pub const SIGNAL_CALL_ID: usize = 32;
+/// Longest dialled number or name, and longest user name and password (bytes). Longer: error `bad-message`.
+pub const SIGNAL_FIELD: usize = 256;
 /// Signalling messages waiting for one slow browser. Full: its WebSocket is closed.
 pub const SIGNAL_QUEUE: usize = 64;
 /// Calls at once through the gateway. Full: 503 with Retry-After, or `busy-gateway` to a browser.
@@ -52,3 +60,9 @@ pub const CALL_DURATION: Duration = Duration::from_secs(4 * 3600);
 pub const RING_DURATION: Duration = Duration::from_secs(120);
 /// How long a call may stay in `Closing` before its legs are dropped without ceremony.
 pub const CLOSING_DURATION: Duration = Duration::from_secs(34);
+/// Addresses of one browser session, ours and theirs each. Full: theirs that was checked longest ago is forgotten; a further one of ours is not answered.
+pub const PEER_ADDRESSES: usize = 16;
+/// SSRCs of one browser that are listened to. Full: the oldest is forgotten.
+pub const PEER_SOURCES: usize = 4;
+/// Browser sessions on one worker's socket. Full: the leg is refused.
+pub const DEMUX_SESSIONS: usize = 20_000;
