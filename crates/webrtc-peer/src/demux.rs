@@ -104,10 +104,9 @@ impl<K: Copy + Eq + Hash> Demux<K> {
     }
 
     fn bind(&mut self, source: SocketAddr, session: K) {
-        if let Some(former) = self.addresses.insert(source, session).filter(|former| *former != session) {
-            if let Some(entry) = self.sessions.get_mut(&former) {
-                entry.addresses.retain(|a| *a != source);
-            }
+        let former = self.addresses.insert(source, session).filter(|former| *former != session);
+        if let Some(entry) = former.and_then(|former| self.sessions.get_mut(&former)) {
+            entry.addresses.retain(|a| *a != source);
         }
         let Some(entry) = self.sessions.get_mut(&session) else { return };
         entry.addresses.retain(|a| *a != source);

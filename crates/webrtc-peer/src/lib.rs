@@ -7,4 +7,4 @@ pub mod session;
 pub mod signalling;
 
 pub use demux::Demux;
-pub use peer::{AudioCodec, AudioFormat, Peer, PeerError, PeerFactory, PeerOutput, PeerParams};
+pub use peer::{AudioCodec, AudioFormat, Peer, PeerError, PeerFactory, PeerOutput, PeerParams, RtpOut};

@@ -164,6 +164,20 @@ pub enum PeerOutput {
     },
 }
 
+/// Header fields of a packet to send; the SSRC is the session's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RtpOut {
+    /// Payload type: the audio's or the events'; another one is not sent.
+    pub pt: u8,
+    /// Continuous, extended sequence number. The first must be below 65,536, because the browser takes its rollover
+    /// counter as zero (RFC 3711 §3.3.1).
+    pub seq: u64,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Connecting,
@@ -261,24 +275,16 @@ impl Peer {
         self.dropped
     }
 
-    /// Sends one RTP packet; false (and nothing sent) unless connected. `seq` is the continuous, extended number; the
-    /// first must be below 65,536 because the browser guesses its rollover counter as zero (RFC 3711 §3.3.1).
-    pub fn send_rtp(
-        &mut self,
-        pt: u8,
-        seq: u64,
-        timestamp: u32,
-        marker: bool,
-        payload: &[u8],
-        now: Instant,
-    ) -> bool {
+    /// Sends one RTP packet; false (and nothing sent) unless connected and the payload is not empty.
+    pub fn send_rtp(&mut self, packet: RtpOut, payload: &[u8], now: Instant) -> bool {
         if self.state != State::Connected || payload.is_empty() {
             return false;
         }
         let mut api = self.rtc.direct_api();
         let Some(stream) = api.stream_tx(&self.ssrc) else { return false };
-        let packet = RtpWrite::new(Pt::new_with_value(pt), SeqNo::from(seq), timestamp, now, payload);
-        stream.write_rtp(packet.marker(marker));
+        let pt = Pt::new_with_value(packet.pt);
+        let write = RtpWrite::new(pt, SeqNo::from(packet.seq), packet.timestamp, now, payload);
+        stream.write_rtp(write.marker(packet.marker));
         // str0m moves a written packet to its output only when time is handed in.
         self.handle_timeout(now);
         true
@@ -294,10 +300,8 @@ impl Peer {
     /// Next thing to do, until `None`. Must be drained after every other call: str0m holds one received packet only.
     pub fn poll_output(&mut self, buf: &mut Vec<u8>) -> Option<PeerOutput> {
         loop {
-            if let Some(why) = self.failure.take() {
-                if let Some(ended) = self.end(why) {
-                    return Some(ended);
-                }
+            if let Some(ended) = self.failure.take().and_then(|why| self.end(why)) {
+                return Some(ended);
             }
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
@@ -316,9 +320,7 @@ impl Peer {
                 }
                 Err(e) => {
                     self.note_error(e.to_string());
-                    if self.failure.is_none() {
-                        return None;
-                    }
+                    self.failure.as_ref()?;
                 }
             }
         }
