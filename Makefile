@@ -1,0 +1,30 @@
+# Two commands matter: `make run` and `make test`. Both get what is missing, and say what that is.
+SHELL := /bin/bash
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/bin:/usr/sbin:/sbin
+export CARGO_TERM_COLOR ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup-run run setup-test test fmt lint
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | sort | while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+setup-run: ## get what building needs (cmake, a C compiler)
+	@scripts/setup.sh run
+
+run: setup-run ## build the release binary and start the demo phone on this machine
+	cargo build --release --locked -p gateway
+	@echo
+	target/release/webtrunk demo
+
+setup-test: ## get what the tests need (SIPp, browsers, softphone, speech, scoring)
+	@scripts/setup.sh test
+
+test: setup-test ## everything: format, lints, types, unit, simulation, SIPp, browsers, softphones
+	@scripts/test.sh
+
+fmt: ## format the Rust sources
+	cargo fmt --all
+
+lint: ## clippy over everything, warnings are errors
+	cargo clippy --locked --workspace --all-targets -- -D warnings
