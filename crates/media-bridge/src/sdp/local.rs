@@ -1,0 +1,215 @@
+//! Our descriptions. Written straight: their whole vocabulary is below.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use super::choose::EventFormat;
+use super::remote::{IceCredentials, MediaLine, Remote, Setup};
+use super::{Direction, clock_rate, encoding_name};
+use crate::control::Codec;
+
+/// Audio level in a header extension (RFC 6464).
+pub const LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+/// The media line's tag in a header extension (RFC 9143 §16.2).
+pub const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+
+/// Who speaks (RFC 8866 §5.2). The version grows only when the description changes (RFC 3264 §8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// Session id.
+    pub id: u64,
+    /// Version.
+    pub version: u64,
+    /// Our address.
+    pub address: IpAddr,
+}
+
+/// The audio line, same for offer and answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalAudio {
+    /// Codecs with payload types, best first.
+    pub codecs: Vec<(u8, Codec)>,
+    /// Telephone-events.
+    pub events: Vec<EventFormat>,
+    /// Direction as we say it.
+    pub direction: Direction,
+    /// Ask an Opus sender for 8 kHz, at a bitrate where it still sends FEC (design §1).
+    pub narrowband: bool,
+    /// How media travels.
+    pub transport: LocalTransport,
+}
+
+/// Our side of the transport.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LocalTransport {
+    /// RTP/AVP on this port.
+    Rtp {
+        /// RTP port; RTCP is one above.
+        port: u16,
+    },
+    /// ICE-lite and DTLS-SRTP.
+    WebRtc(WebRtcLocal),
+}
+
+/// What a browser needs to know of us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WebRtcLocal {
+    /// Our ICE credentials.
+    pub ice: IceCredentials,
+    /// SHA-256 of our certificate, colon-separated upper-case hex.
+    pub fingerprint: String,
+    /// DTLS role.
+    pub setup: Setup,
+    /// Our addresses, best first.
+    pub candidates: Vec<SocketAddr>,
+    /// Tag of the line.
+    pub mid: String,
+    /// Whether the line goes into a BUNDLE group.
+    pub bundle: bool,
+    /// Header extensions to write: id and URI.
+    pub extensions: Vec<(u8, &'static str)>,
+    /// SSRC that we send.
+    pub ssrc: u32,
+    /// Canonical name of it.
+    pub cname: String,
+}
+
+/// Whether the description offers or answers, and what it has to mirror.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body<'a> {
+    /// One audio line of ours.
+    Offer,
+    /// Every line of the offer, all but `audio` rejected (RFC 3264 §6).
+    Answer {
+        /// The offer.
+        offer: &'a Remote,
+        /// Index of the line taken.
+        audio: usize,
+    },
+}
+
+/// Payload type under which we offer a codec.
+pub fn offer_pt(codec: Codec) -> u8 {
+    match codec {
+        Codec::Opus => 111,
+        Codec::Pcmu => 0,
+        Codec::Pcma => 8,
+    }
+}
+
+/// The telephone-events that belong to an offer of these codecs: one for each clock (RFC 4733 §2.1).
+pub fn offer_events(codecs: &[Codec]) -> Vec<EventFormat> {
+    let has = |clock| codecs.iter().any(|c| clock_rate(*c) == clock);
+    let events = [EventFormat { pt: 110, clock: 48_000 }, EventFormat { pt: 101, clock: 8_000 }];
+    events.into_iter().filter(|e| has(e.clock)).collect()
+}
+
+/// Writes the description.
+pub fn write(origin: Origin, body: Body<'_>, audio: &LocalAudio) -> Vec<u8> {
+    let mut out = String::with_capacity(1_200);
+    // Writing to a String can not fail.
+    let _ = write_all(&mut out, origin, body, audio);
+    out.into_bytes()
+}
+
+fn write_all(out: &mut String, origin: Origin, body: Body<'_>, audio: &LocalAudio) -> std::fmt::Result {
+    let family = family(origin.address);
+    write!(out, "v=0\r\no=- {} {} IN {family} {}\r\n", origin.id, origin.version, origin.address)?;
+    write!(out, "s=-\r\nc=IN {family} {}\r\nt=0 0\r\n", origin.address)?;
+    if let LocalTransport::WebRtc(rtc) = &audio.transport {
+        out.push_str("a=ice-lite\r\n");
+        if rtc.bundle {
+            write!(out, "a=group:BUNDLE {}\r\n", rtc.mid)?;
+        }
+    }
+    match body {
+        Body::Offer => {
+            let proto = match audio.transport {
+                LocalTransport::Rtp { .. } => "RTP/AVP",
+                LocalTransport::WebRtc(_) => "UDP/TLS/RTP/SAVPF",
+            };
+            audio_line(out, proto, audio)
+        }
+        Body::Answer { offer, audio: taken } => {
+            for (index, line) in offer.lines.iter().enumerate() {
+                if index == taken { audio_line(out, &line.proto, audio)? } else { rejected_line(out, line)? }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn family(ip: IpAddr) -> &'static str {
+    match ip {
+        IpAddr::V4(_) => "IP4",
+        IpAddr::V6(_) => "IP6",
+    }
+}
+
+fn rejected_line(out: &mut String, line: &MediaLine) -> std::fmt::Result {
+    write!(out, "m={} 0 {} {}\r\n", line.media, line.proto, line.fmt)?;
+    if let Some(mid) = &line.mid {
+        write!(out, "a=mid:{mid}\r\n")?;
+    }
+    out.write_str("a=inactive\r\n")
+}
+
+fn audio_line(out: &mut String, proto: &str, audio: &LocalAudio) -> std::fmt::Result {
+    let port = match &audio.transport {
+        LocalTransport::Rtp { port } => *port,
+        // RFC 9429 §5.3.1: 9 where candidates say it.
+        LocalTransport::WebRtc(rtc) => rtc.candidates.first().map_or(9, SocketAddr::port),
+    };
+    write!(out, "m=audio {port} {proto}")?;
+    for pt in audio.codecs.iter().map(|(pt, _)| *pt).chain(audio.events.iter().map(|e| e.pt)) {
+        write!(out, " {pt}")?;
+    }
+    out.push_str("\r\n");
+    if let LocalTransport::WebRtc(rtc) = &audio.transport {
+        webrtc_lines(out, rtc)?;
+    }
+    for (pt, codec) in &audio.codecs {
+        let channels = match codec {
+            Codec::Opus => "/2",
+            Codec::Pcmu | Codec::Pcma => "",
+        };
+        write!(out, "a=rtpmap:{pt} {}/{}{channels}\r\n", encoding_name(*codec), clock_rate(*codec))?;
+        match (codec, audio.narrowband) {
+            // `maxplaybackrate` alone drops browsers below the rate at which they send FEC: both belong together.
+            (Codec::Opus, true) => write!(
+                out,
+                "a=fmtp:{pt} minptime=10;useinbandfec=1;maxplaybackrate=8000;maxaveragebitrate=20000\r\n"
+            )?,
+            (Codec::Opus, false) => write!(out, "a=fmtp:{pt} minptime=10;useinbandfec=1\r\n")?,
+            (Codec::Pcmu | Codec::Pcma, _) => {}
+        }
+    }
+    for event in &audio.events {
+        write!(out, "a=rtpmap:{} telephone-event/{}\r\na=fmtp:{} 0-15\r\n", event.pt, event.clock, event.pt)?;
+    }
+    write!(out, "a=ptime:20\r\na={}\r\n", audio.direction.as_str())
+}
+
+fn webrtc_lines(out: &mut String, rtc: &WebRtcLocal) -> std::fmt::Result {
+    for (index, candidate) in rtc.candidates.iter().enumerate() {
+        // RFC 8445 §5.1.2.1: host preference 126, then our order, component 1.
+        let local_preference = 65_535 - u32::try_from(index).unwrap_or(u32::MAX).min(65_535);
+        let priority = (126 << 24) | (local_preference << 8) | 255;
+        let (ip, port) = (candidate.ip(), candidate.port());
+        write!(out, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", index + 1)?;
+    }
+    let setup = match rtc.setup {
+        Setup::Active => "active",
+        Setup::Passive => "passive",
+        Setup::ActPass => "actpass",
+    };
+    write!(out, "a=end-of-candidates\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", rtc.ice.ufrag, rtc.ice.pwd)?;
+    write!(out, "a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\na=rtcp-mux\r\n", rtc.fingerprint)?;
+    if !rtc.mid.is_empty() {
+        write!(out, "a=mid:{}\r\n", rtc.mid)?;
+    }
+    for (id, uri) in &rtc.extensions {
+        write!(out, "a=extmap:{id} {uri}\r\n")?;
+    }
+    write!(out, "a=msid:webtrunk audio\r\na=ssrc:{} cname:{}\r\n", rtc.ssrc, rtc.cname)
+}

@@ -1,0 +1,329 @@
+use std::net::{IpAddr, SocketAddr};
+
+use sdp_types::{Attribute, Media, Session};
+
+use super::Direction;
+use super::repair::{MAX_BYTES, repair};
+use crate::control::{LegKind, Refusal};
+
+/// One payload format of a media line (RFC 8866 §6.6, §6.15).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Format {
+    /// RTP payload type.
+    pub pt: u8,
+    /// Encoding name as written, e.g. `opus`; empty if unknown.
+    pub encoding: String,
+    /// RTP clock in Hz.
+    pub clock: u32,
+    /// Channels.
+    pub channels: u8,
+}
+
+/// A certificate hash (RFC 8122).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fingerprint {
+    /// Hash name in lower case, e.g. `sha-256`.
+    pub algorithm: String,
+    /// The hash.
+    pub bytes: Vec<u8>,
+}
+
+/// ICE user fragment and password (RFC 8839 §5.4).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IceCredentials {
+    /// User fragment.
+    pub ufrag: String,
+    /// Password.
+    pub pwd: String,
+}
+
+/// Who begins DTLS (RFC 8842 §5.2), as the speaker says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Setup {
+    /// The speaker begins.
+    Active,
+    /// The other begins.
+    Passive,
+    /// Whichever the other chooses.
+    ActPass,
+}
+
+/// One `m=` line with what session level adds to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MediaLine {
+    /// `audio`, `video`, …
+    pub media: String,
+    /// Port; 0 means rejected or disabled.
+    pub port: u16,
+    /// Transport as written.
+    pub proto: String,
+    /// Format list as written.
+    pub fmt: String,
+    /// Address from `c=`, media level first; none if absent or a name.
+    pub address: Option<IpAddr>,
+    /// Where RTCP goes (RFC 3605), if said.
+    pub rtcp: Option<(u16, Option<IpAddr>)>,
+    /// RTP and RTCP on one port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// Direction as the peer says it.
+    pub direction: Direction,
+    /// Packet duration that the peer wants to receive, milliseconds.
+    pub ptime: Option<u8>,
+    /// Payload formats in order of preference.
+    pub formats: Vec<Format>,
+    /// Identification tag (RFC 5888).
+    pub mid: Option<String>,
+    /// Announced SSRCs (RFC 5576).
+    pub ssrcs: Vec<u32>,
+    /// Header extensions: id and URI (RFC 8285).
+    pub extensions: Vec<(u8, String)>,
+    /// ICE credentials.
+    pub ice: Option<IceCredentials>,
+    /// Certificate hashes.
+    pub fingerprints: Vec<Fingerprint>,
+    /// DTLS role.
+    pub setup: Option<Setup>,
+}
+
+/// A peer's description, offer or answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remote {
+    /// The `o=` line's value: an unchanged one means nothing changed (RFC 3264 §8).
+    pub origin: String,
+    /// All media lines, in order.
+    pub lines: Vec<MediaLine>,
+    /// Tags of the first BUNDLE group (RFC 9143).
+    pub bundle: Vec<String>,
+}
+
+impl Remote {
+    /// Reads a description. Candidates are ignored: a lite agent learns addresses from checks (field problem 7).
+    pub fn parse(data: &[u8]) -> Result<Remote, Refusal> {
+        if data.len() > MAX_BYTES {
+            return Err(Refusal::Unparsable(format!("the description has more than {MAX_BYTES} bytes")));
+        }
+        let repaired = repair(data);
+        let session =
+            Session::parse(repaired.text.as_bytes()).map_err(|e| Refusal::Unparsable(e.to_string()))?;
+        let bundle = values(&session.attributes, "group")
+            .find_map(|v| v.strip_prefix("BUNDLE"))
+            .map(|tags| tags.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default();
+        let lines = session.medias.iter().map(|media| MediaLine::read(&session, media)).collect();
+        Ok(Remote { origin: repaired.origin, lines, bundle })
+    }
+
+    /// The first audio line that a leg of this kind can use.
+    pub fn usable_audio(&self, kind: LegKind) -> Result<usize, Refusal> {
+        let mut problem = "it has no m=audio line".to_owned();
+        for (index, line) in self.lines.iter().enumerate().filter(|(_, l)| l.media == "audio") {
+            match line.unusable_for(kind) {
+                None => return Ok(index),
+                Some(words) => problem = words,
+            }
+        }
+        Err(Refusal::Unusable(problem))
+    }
+}
+
+impl MediaLine {
+    fn read(session: &Session, media: &Media) -> MediaLine {
+        let own = &media.attributes;
+        let both = || own.iter().chain(&session.attributes);
+        let first =
+            |name: &'static str| both().find(|a| a.attribute == name).and_then(|a| a.value.as_deref());
+        let flag = |name: &'static str| both().any(|a| a.attribute == name);
+        let connection = media.connections.first().or(session.connection.as_ref());
+        MediaLine {
+            media: media.media.to_ascii_lowercase(),
+            port: media.port,
+            proto: media.proto.clone(),
+            fmt: media.fmt.clone(),
+            address: connection.and_then(|c| address(&c.connection_address)),
+            rtcp: first("rtcp").and_then(rtcp),
+            rtcp_mux: flag("rtcp-mux") || flag("rtcp-mux-only"),
+            direction: direction(own)
+                .or_else(|| direction(&session.attributes))
+                .unwrap_or(Direction::SendRecv),
+            ptime: first("ptime").and_then(|v| v.trim().parse().ok()),
+            formats: formats(media),
+            mid: values(own, "mid").next().map(str::to_owned),
+            ssrcs: ssrcs(own),
+            extensions: values(own, "extmap")
+                .chain(values(&session.attributes, "extmap"))
+                .filter_map(extension)
+                .collect(),
+            ice: ice(first("ice-ufrag"), first("ice-pwd")),
+            fingerprints: fingerprints(own, &session.attributes),
+            setup: first("setup").and_then(setup),
+        }
+    }
+
+    /// Why this audio line can not be used, or none if it can.
+    fn unusable_for(&self, kind: LegKind) -> Option<String> {
+        if self.port == 0 {
+            return Some("its m=audio line has port 0".to_owned());
+        }
+        let proto = self.proto.to_ascii_uppercase();
+        match kind {
+            LegKind::Rtp if !matches!(proto.as_str(), "RTP/AVP" | "RTP/AVPF") => {
+                Some(format!("its m=audio line wants {proto}, this leg speaks RTP/AVP"))
+            }
+            LegKind::Rtp if self.address.is_none() => Some("it has no c= line with an address".to_owned()),
+            LegKind::Rtp => None,
+            LegKind::WebRtc if !proto.ends_with("RTP/SAVPF") && !proto.ends_with("RTP/SAVP") => {
+                Some(format!("its m=audio line wants {proto}, this leg speaks UDP/TLS/RTP/SAVPF"))
+            }
+            LegKind::WebRtc if self.fingerprints.is_empty() => {
+                Some("it has no usable a=fingerprint".to_owned())
+            }
+            LegKind::WebRtc if self.ice.is_none() => Some("it has no a=ice-ufrag and a=ice-pwd".to_owned()),
+            LegKind::WebRtc => None,
+        }
+    }
+
+    /// Where the peer wants RTP; none while it is on hold by `c=0.0.0.0` (RFC 3264 §8.4) or rejected.
+    pub fn rtp_address(&self) -> Option<SocketAddr> {
+        let ip = self.address.filter(|ip| !ip.is_unspecified())?;
+        (self.port != 0).then_some(SocketAddr::new(ip, self.port))
+    }
+
+    /// Where the peer wants RTCP: `a=rtcp`, else the port above (RFC 3550 §11).
+    pub fn rtcp_address(&self) -> Option<SocketAddr> {
+        let rtp = self.rtp_address()?;
+        match self.rtcp {
+            Some((port, ip)) => Some(SocketAddr::new(ip.unwrap_or(rtp.ip()), port)).filter(|a| a.port() != 0),
+            None => rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port)),
+        }
+    }
+
+    /// The id that the peer gave to a header extension.
+    pub fn extension_id(&self, uri: &str) -> Option<u8> {
+        self.extensions.iter().find(|(_, u)| u == uri).map(|(id, _)| *id)
+    }
+
+    /// Their formats in words, for `Warning`.
+    pub fn formats_in_words(&self) -> String {
+        let words: Vec<String> =
+            self.formats
+                .iter()
+                .map(|f| {
+                    if f.encoding.is_empty() {
+                        f.pt.to_string()
+                    } else {
+                        format!("{}/{}", f.encoding, f.clock)
+                    }
+                })
+                .collect();
+        words.join(" ")
+    }
+}
+
+fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
+    attributes.iter().filter(move |a| a.attribute == name).filter_map(|a| a.value.as_deref())
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.split('/').next()?.parse().ok()
+}
+
+fn rtcp(value: &str) -> Option<(u16, Option<IpAddr>)> {
+    let mut words = value.split_whitespace();
+    let port = words.next()?.parse().ok()?;
+    Some((port, words.nth(2).and_then(address)))
+}
+
+fn direction(attributes: &[Attribute]) -> Option<Direction> {
+    attributes.iter().rev().find_map(|a| match a.attribute.as_str() {
+        "sendrecv" => Some(Direction::SendRecv),
+        "sendonly" => Some(Direction::SendOnly),
+        "recvonly" => Some(Direction::RecvOnly),
+        "inactive" => Some(Direction::Inactive),
+        _ => None,
+    })
+}
+
+/// Formats of the `m=` line in its order, with their rtpmap or static meaning (RFC 3551 §6).
+fn formats(media: &Media) -> Vec<Format> {
+    let mut formats = Vec::new();
+    for pt in media.fmt.split_whitespace().filter_map(|w| w.parse::<u8>().ok()).filter(|pt| *pt < 128) {
+        let map = values(&media.attributes, "rtpmap").find_map(|v| {
+            let (number, rest) = v.trim().split_once(char::is_whitespace)?;
+            (number.parse() == Ok(pt)).then_some(rest.trim())
+        });
+        let format = match (map, pt) {
+            (Some(map), _) => rtpmap(pt, map),
+            (None, 0) => rtpmap(0, "PCMU/8000"),
+            (None, 8) => rtpmap(8, "PCMA/8000"),
+            (None, 9) => rtpmap(9, "G722/8000"),
+            (None, 18) => rtpmap(18, "G729/8000"),
+            (None, _) => Format { pt, encoding: String::new(), clock: 0, channels: 1 },
+        };
+        formats.push(format);
+    }
+    formats
+}
+
+fn rtpmap(pt: u8, map: &str) -> Format {
+    let mut parts = map.split('/');
+    let encoding = parts.next().unwrap_or_default().trim().to_owned();
+    let clock = parts.next().and_then(|c| c.trim().parse().ok()).unwrap_or(8_000);
+    let channels = parts.next().and_then(|c| c.trim().parse().ok()).unwrap_or(1);
+    Format { pt, encoding, clock, channels }
+}
+
+fn ssrcs(attributes: &[Attribute]) -> Vec<u32> {
+    let mut ssrcs: Vec<u32> =
+        values(attributes, "ssrc").filter_map(|v| v.split_whitespace().next()?.parse().ok()).collect();
+    ssrcs.dedup();
+    ssrcs
+}
+
+fn extension(value: &str) -> Option<(u8, String)> {
+    let mut words = value.split_whitespace();
+    let id = words.next()?.split('/').next()?.parse().ok()?;
+    Some((id, words.next()?.to_owned()))
+}
+
+fn ice(ufrag: Option<&str>, pwd: Option<&str>) -> Option<IceCredentials> {
+    let (ufrag, pwd) = (ufrag?.trim(), pwd?.trim());
+    // RFC 8839 §5.4: 4 to 256 and 22 to 256 characters.
+    let good = (4..=256).contains(&ufrag.len()) && (22..=256).contains(&pwd.len());
+    good.then(|| IceCredentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() })
+}
+
+fn fingerprints(own: &[Attribute], session: &[Attribute]) -> Vec<Fingerprint> {
+    let read = |attributes| -> Vec<Fingerprint> {
+        values(attributes, "fingerprint").filter_map(fingerprint).collect()
+    };
+    let own = read(own);
+    if own.is_empty() { read(session) } else { own }
+}
+
+fn fingerprint(value: &str) -> Option<Fingerprint> {
+    let (algorithm, hash) = value.trim().split_once(char::is_whitespace)?;
+    let algorithm = algorithm.to_ascii_lowercase();
+    let bytes: Option<Vec<u8>> = hash
+        .trim()
+        .split(':')
+        .map(|b| if b.len() == 2 { u8::from_str_radix(b, 16).ok() } else { None })
+        .collect();
+    let expected = match algorithm.as_str() {
+        "sha-256" => 32,
+        "sha-384" => 48,
+        "sha-512" => 64,
+        "sha-1" => 20,
+        _ => return None,
+    };
+    let bytes = bytes.filter(|b| b.len() == expected)?;
+    Some(Fingerprint { algorithm, bytes })
+}
+
+fn setup(value: &str) -> Option<Setup> {
+    match value.trim() {
+        "active" => Some(Setup::Active),
+        "passive" => Some(Setup::Passive),
+        "actpass" => Some(Setup::ActPass),
+        _ => None,
+    }
+}
