@@ -5,6 +5,7 @@ mod dtls;
 mod peer;
 pub mod session;
 pub mod signalling;
+mod stun;
 
 pub use demux::Demux;
 pub use peer::{AudioCodec, AudioFormat, Peer, PeerError, PeerFactory, PeerOutput, PeerParams, RtpOut};
