@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
 
-use aws_lc_rs::hmac;
-use is::stun::StunMessage;
 use types::limits;
+
+use crate::stun::{CheckKey, binding_request, is_stun};
 
 /// Demultiplexer of one UDP socket, generic over what names a session.
 ///
@@ -15,7 +15,7 @@ use types::limits;
 /// (RFC 8445 §7.3, RFC 8489 §9.1). Everything else belongs to nobody and is counted.
 #[derive(Debug)]
 pub struct Demux<K> {
-    ufrags: HashMap<String, (K, hmac::Key)>,
+    ufrags: HashMap<String, (K, CheckKey)>,
     sessions: HashMap<K, Session>,
     addresses: HashMap<SocketAddr, K>,
     unknown: u64,
@@ -48,8 +48,7 @@ impl<K: Copy + Eq + Hash> Demux<K> {
             .or_insert_with(|| Session { ufrag: String::new(), addresses: Vec::new() });
         let former = std::mem::replace(&mut entry.ufrag, ufrag.to_owned());
         self.ufrags.remove(&former);
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-        self.ufrags.insert(ufrag.to_owned(), (session, key));
+        self.ufrags.insert(ufrag.to_owned(), (session, CheckKey::new(password)));
         true
     }
 
@@ -64,11 +63,10 @@ impl<K: Copy + Eq + Hash> Demux<K> {
 
     /// Whose datagram this is, binding the source address if the datagram proves it.
     pub fn lookup(&mut self, source: SocketAddr, packet: &[u8]) -> Option<K> {
-        let found = match packet.first() {
-            // RFC 7983 §7: 0..=3 is STUN.
-            Some(0..=3) => self.lookup_stun(source, packet),
-            Some(_) => self.addresses.get(&source).copied(),
-            None => None,
+        let found = if is_stun(packet) {
+            self.lookup_stun(source, packet)
+        } else {
+            self.addresses.get(&source).copied()
         };
         if found.is_none() {
             self.unknown += 1;
@@ -92,10 +90,10 @@ impl<K: Copy + Eq + Hash> Demux<K> {
     }
 
     fn lookup_stun(&mut self, source: SocketAddr, packet: &[u8]) -> Option<K> {
-        let message = StunMessage::parse(packet).ok().filter(StunMessage::is_binding_request)?;
-        let (ufrag, _) = message.split_username()?;
+        let check = binding_request(packet)?;
+        let (ufrag, _) = check.split_username()?;
         let (session, key) = self.ufrags.get(ufrag)?;
-        if !message.verify(&[], |_, parts| sha1_hmac(key, parts)) {
+        if !key.verifies(&check) {
             return None;
         }
         let session = *session;
@@ -116,14 +114,4 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         }
         entry.addresses.push(source);
     }
-}
-
-fn sha1_hmac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 20] {
-    let mut context = hmac::Context::with_key(key);
-    for part in parts {
-        context.update(part);
-    }
-    let mut out = [0; 20];
-    out.copy_from_slice(context.sign().as_ref());
-    out
 }

@@ -12,10 +12,11 @@ use str0m::format::{Codec, FormatParams};
 use str0m::media::{Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, SeqNo, Ssrc};
-use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, CandidateKind, Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig};
 use types::limits;
 
 use crate::dtls;
+use crate::stun::{CheckKey, binding_request, is_stun};
 
 /// How often we send receiver and sender reports. Browsers add FEC by our loss reports, so they must not be stale.
 const RTCP_INTERVAL: Duration = Duration::from_secs(1);
@@ -185,6 +186,14 @@ enum State {
     Ended,
 }
 
+/// An ICE restart whose new path is not nominated yet.
+#[derive(Debug)]
+struct Restart {
+    ufrag: String,
+    key: CheckKey,
+    former: Vec<SocketAddr>,
+}
+
 /// One browser's media session. Feed it, then poll `poll_output` until `None` each time.
 pub struct Peer {
     rtc: Rtc,
@@ -192,6 +201,9 @@ pub struct Peer {
     mid: Mid,
     ssrc: Ssrc,
     locals: Vec<SocketAddr>,
+    /// Addresses from which the browser's checks came.
+    remotes: Vec<SocketAddr>,
+    restart: Option<Restart>,
     sources: Sources,
     /// Set by an error that ends the session, told by the next `poll_output`.
     failure: Option<String>,
@@ -215,6 +227,8 @@ impl Peer {
             mid: Mid::from(params.mid.as_str()),
             ssrc: params.local_ssrc.into(),
             locals: Vec::new(),
+            remotes: Vec::new(),
+            restart: None,
             sources: Sources::default(),
             failure: None,
             wake_at: Some(now),
@@ -239,7 +253,9 @@ impl Peer {
     /// A datagram for this session, received on our address `local`. Garbage is dropped and counted.
     pub fn handle_datagram(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8], now: Instant) {
         self.add_local(local);
-        if let Some(ssrc) = rtp_ssrc(data) {
+        if is_stun(data) {
+            self.on_check(remote, data);
+        } else if let Some(ssrc) = rtp_ssrc(data) {
             self.sources.seen(ssrc, &mut self.rtc.direct_api(), self.mid);
         }
         let handled = Receive::new(Protocol::Udp, remote, local, data)
@@ -290,8 +306,12 @@ impl Peer {
         true
     }
 
-    /// Renewed credentials after an offer with a new `a=ice-ufrag` (RFC 8839 §4.4.1.1.1). DTLS, keys and streams stay.
+    /// Renewed credentials (ufrag, password) after an offer with a new `a=ice-ufrag` (RFC 8839 §4.4.1.1.1). DTLS, keys and
+    /// streams stay; media goes on over the old path until the browser nominates a new one.
     pub fn restart_ice(&mut self, local: (String, String), remote: (String, String)) {
+        let key = CheckKey::new(&local.1);
+        self.restart =
+            Some(Restart { ufrag: local.0.clone(), key, former: std::mem::take(&mut self.remotes) });
         let mut api = self.rtc.direct_api();
         api.set_local_ice_credentials(IceCreds { ufrag: local.0, pass: local.1 });
         api.set_remote_ice_credentials(IceCreds { ufrag: remote.0, pass: remote.1 });
@@ -379,6 +399,28 @@ impl Peer {
             self.dropped += 1;
         } else {
             self.failure = Some(words);
+        }
+    }
+
+    /// Keeps track of where checks come from. str0m sends to the nominated pair of highest priority and drops a pair 15 s
+    /// after its last check, so after an ICE restart it would go on sending to where the browser no longer is: the
+    /// former addresses are withdrawn when the browser nominates another one with its new credentials.
+    fn on_check(&mut self, remote: SocketAddr, data: &[u8]) {
+        if !self.remotes.contains(&remote) && self.remotes.len() < limits::PEER_ADDRESSES {
+            self.remotes.push(remote);
+        }
+        let Some(restart) = &self.restart else { return };
+        let nominates = binding_request(data).is_some_and(|check| {
+            let ours = check.split_username().is_some_and(|(local, _)| local == restart.ufrag);
+            ours && check.use_candidate() && restart.key.verifies(&check)
+        });
+        let Some(restart) = self.restart.take_if(|_| nominates) else { return };
+        for former in restart.former.into_iter().filter(|former| *former != remote) {
+            // What str0m made of that address by itself: a peer-reflexive candidate (RFC 8445 §7.3.1.3).
+            let kind = CandidateKind::PeerReflexive;
+            let proto = Protocol::Udp;
+            let gone = Candidate::from_parts(String::new(), 1, proto, 0, former, kind, None, None, None);
+            self.rtc.direct_api().invalidate_candidate(&gone);
         }
     }
 

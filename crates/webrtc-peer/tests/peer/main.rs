@@ -1,0 +1,266 @@
+//! `Peer` against a browser that str0m plays with full ICE. The independent second browser is in the end-to-end tests.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use std::time::Duration;
+
+use str0m::config::DtlsVersion;
+use webrtc_peer::{PeerFactory, PeerOutput, RtpOut};
+use world::{OPUS, THEIR_SSRC, World, creds, ice};
+
+fn packet(seq: u64) -> RtpOut {
+    RtpOut { pt: OPUS, seq, timestamp: seq as u32 * 960, marker: seq == 1 }
+}
+
+#[test]
+fn audio_flows_both_ways_once_connected() {
+    let mut w = World::new();
+    assert!(
+        !w.peer.send_rtp(packet(1), b"early", w.now),
+        "nothing may leave before the session is connected"
+    );
+    w.connect();
+    for seq in 1..=50 {
+        w.speak(seq, &[seq as u8; 40]);
+        assert!(w.peer.send_rtp(packet(seq), &[0x80 | seq as u8; 30], w.now));
+    }
+    w.run(Duration::from_millis(100));
+    let ours: Vec<u8> = w.payloads.iter().map(|p| p[0]).collect();
+    assert_eq!(ours, (1..=50).collect::<Vec<u8>>());
+    assert_eq!(w.browser_heard.len(), 50);
+    assert_eq!(w.browser_heard[0], (1, 960, true, vec![0x81; 30]));
+    assert_eq!(w.browser_heard[49], (50, 48_000, false, vec![0x80 | 50; 30]));
+}
+
+#[test]
+fn we_can_be_the_dtls_client() {
+    let mut w = World::with(|p| p.active = true, DtlsVersion::Dtls12);
+    w.connect();
+    w.speak(1, b"hello");
+    assert_eq!(w.payloads, vec![b"hello".to_vec()]);
+}
+
+#[test]
+fn an_empty_payload_is_not_sent() {
+    let mut w = World::new();
+    w.connect();
+    assert!(!w.peer.send_rtp(packet(1), b"", w.now));
+    assert!(w.peer.send_rtp(packet(1), b"x", w.now));
+    w.run(Duration::from_millis(50));
+    assert_eq!(w.browser_heard.len(), 1);
+}
+
+#[test]
+fn a_long_silence_disconnects_once() {
+    let mut w = World::new();
+    w.connect();
+    w.browser_silent = true;
+    w.run(Duration::from_secs(13));
+    assert_eq!(w.disconnected(), None, "13 s of silence is a network change, not an end");
+    w.run(Duration::from_secs(6));
+    assert!(w.disconnected().unwrap().contains("15 s"), "{:?}", w.disconnected());
+    w.run(Duration::from_secs(30));
+    let ends = w.heard.iter().filter(|o| matches!(o, PeerOutput::Disconnected { .. })).count();
+    assert_eq!(ends, 1);
+    assert!(!w.peer.send_rtp(packet(1), b"late", w.now));
+    assert_eq!(w.peer.poll_timeout(), None);
+}
+
+#[test]
+fn a_wrong_certificate_ends_the_session() {
+    // RFC 8122 §6.2: the certificate must match the fingerprint of the signed description.
+    let mut w = World::with(|p| p.remote_fingerprint.1[3] ^= 1, DtlsVersion::Dtls12);
+    w.run(Duration::from_secs(3));
+    assert!(w.disconnected().unwrap().contains("fingerprint"), "{:?}", w.disconnected());
+    assert!(!w.heard.contains(&PeerOutput::Connected));
+}
+
+#[test]
+fn a_session_without_announced_ssrc_hears_the_browser() {
+    let mut w = World::with(|p| p.remote_ssrcs.clear(), DtlsVersion::Dtls12);
+    w.connect();
+    w.speak(1, b"one");
+    w.speak(2, b"two");
+    assert_eq!(w.payloads, vec![b"one".to_vec(), b"two".to_vec()]);
+}
+
+#[test]
+fn a_browser_may_change_its_ssrc_and_forgeries_do_not_push_it_out() {
+    let mut w = World::new();
+    w.connect();
+    w.speak(1, b"one");
+    let (from, to) = (w.theirs, w.ours);
+    for forged in 0..500_u32 {
+        let mut packet = vec![0x80, OPUS, 0, 1, 0, 0, 0, 1];
+        packet.extend_from_slice(&(forged + 77).to_be_bytes());
+        packet.extend_from_slice(&[0xaa; 60]);
+        w.arrive(from, to, &packet);
+    }
+    w.change_ssrc(0x3333_3333);
+    w.speak(1, b"two");
+    w.change_ssrc(THEIR_SSRC);
+    w.speak(2, b"three");
+    assert_eq!(w.payloads, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+}
+
+#[test]
+fn garbage_from_the_browsers_own_address_does_not_end_the_call() {
+    let mut w = World::new();
+    w.connect();
+    let (from, to) = (w.theirs, w.ours);
+    for first in 0..=255_u8 {
+        for len in [0, 1, 2, 11, 12, 13, 20, 100] {
+            let mut data = vec![first; len];
+            if len > 20 {
+                data[1] = 254;
+                data[2] = 253;
+            }
+            w.arrive(from, to, &data);
+        }
+    }
+    w.speak(1, b"still here");
+    assert_eq!(w.disconnected(), None);
+    assert_eq!(w.payloads, vec![b"still here".to_vec()]);
+}
+
+#[test]
+fn a_replayed_packet_is_heard_once() {
+    // RFC 3711 §3.3.2.
+    let mut w = World::new();
+    w.connect();
+    w.tamper = |data| vec![data.clone(), data];
+    w.speak(1, b"once");
+    w.run(Duration::from_millis(50));
+    assert_eq!(w.payloads, vec![b"once".to_vec()]);
+}
+
+/// Splits the ClientHello into handshake fragments of 40 bytes, one datagram each, last first (RFC 6347 §4.2.3). The
+/// handshake hash covers the whole message, so this is invisible to both ends.
+fn fragment_hello(data: Vec<u8>) -> Vec<Vec<u8>> {
+    let is_plain_record = data.len() > 25 && data[0] == 22 && data[3..5] == [0, 0];
+    if !is_plain_record {
+        return vec![data];
+    }
+    if data[13] != 1 {
+        // Later plain records: step over the record numbers that the fragments took.
+        let mut out = data;
+        let mut at = 0;
+        while at + 13 <= out.len() {
+            if out[at + 3..at + 5] == [0, 0] {
+                out[at + 8] = 1;
+            }
+            at += 13 + usize::from(u16::from_be_bytes([out[at + 11], out[at + 12]]));
+        }
+        return vec![out];
+    }
+    let (record, message) = data.split_at(13);
+    let (header, body) = message.split_at(12);
+    let mut fragments: Vec<Vec<u8>> = body
+        .chunks(40)
+        .enumerate()
+        .map(|(i, chunk)| {
+            let mut out = record[..10].to_vec();
+            out.push(record[10] * 64 + i as u8);
+            out.extend_from_slice(&(12 + chunk.len() as u16).to_be_bytes());
+            out.extend_from_slice(&header[..6]);
+            out.extend_from_slice(&(i as u32 * 40).to_be_bytes()[1..]);
+            out.extend_from_slice(&(chunk.len() as u32).to_be_bytes()[1..]);
+            out.extend_from_slice(chunk);
+            out
+        })
+        .collect();
+    fragments.reverse();
+    fragments
+}
+
+#[test]
+fn a_client_hello_in_many_fragments_in_any_order_connects() {
+    // Field problem 5: post-quantum key shares make browsers fragment their hello.
+    let mut w = World::new();
+    w.tamper = fragment_hello;
+    w.connect();
+    assert!(w.most_parts >= 3, "the hello was too short to be fragmented");
+    w.speak(1, b"hello");
+    assert_eq!(w.payloads, vec![b"hello".to_vec()]);
+}
+
+#[test]
+fn a_client_that_prefers_dtls_1_3_connects() {
+    let mut w = World::with(|_| {}, DtlsVersion::Auto);
+    w.connect();
+}
+
+#[test]
+fn a_check_with_a_wrong_password_gets_no_answer() {
+    let mut w = World::new();
+    w.browser
+        .direct_api()
+        .set_remote_ice_credentials(ice((creds("ours").0, "guessed-password-of-length".into())));
+    w.run(Duration::from_secs(5));
+    assert!(w.demux.unknown() > 3);
+    assert!(w.heard.is_empty());
+    assert!(!w.browser_connected);
+}
+
+#[test]
+fn an_ice_restart_keeps_keys_and_streams_and_moves_to_the_new_address() {
+    let mut w = World::new();
+    w.connect();
+    w.speak(1, b"before");
+    assert!(w.peer.send_rtp(packet(1), b"a", w.now));
+    w.run(Duration::from_millis(50));
+    let (ours, theirs) = (creds("ours2"), creds("theirs2"));
+    w.peer.restart_ice(ours.clone(), theirs.clone());
+    assert!(w.demux.insert_ufrag(&ours.0, &ours.1, 7));
+    w.theirs = "203.0.113.99:7000".parse().unwrap();
+    let old = str0m::Candidate::host("198.51.100.7:6000".parse().unwrap(), "udp").unwrap();
+    let new = str0m::Candidate::host(w.theirs, "udp").unwrap();
+    let mut api = w.browser.direct_api();
+    api.set_local_ice_credentials(ice(theirs));
+    api.set_remote_ice_credentials(ice(ours));
+    api.invalidate_candidate(&old);
+    w.browser.add_local_candidate(new);
+    w.run(Duration::from_secs(2));
+    w.speak(2, b"after");
+    assert!(w.peer.send_rtp(packet(2), b"b", w.now));
+    w.run(Duration::from_millis(50));
+    assert_eq!(w.payloads, [b"before".to_vec(), b"after".to_vec()]);
+    assert_eq!(w.browser_heard.len(), 2, "what we send must follow the browser to its new address");
+    w.run(Duration::from_secs(40));
+    assert_eq!(w.disconnected(), None);
+}
+
+#[test]
+fn the_browsers_loss_reports_are_told() {
+    let mut w = World::new();
+    w.connect();
+    for seq in 1..=1200_u64 {
+        if seq % 4 != 0 {
+            assert!(w.peer.send_rtp(packet(seq), &[1; 40], w.now));
+        }
+        w.run(Duration::from_millis(20));
+    }
+    let worst = w.heard.iter().filter_map(|o| match o {
+        PeerOutput::Feedback { fraction_lost, .. } => *fraction_lost,
+        PeerOutput::Transmit { .. }
+        | PeerOutput::Rtp { .. }
+        | PeerOutput::Connected
+        | PeerOutput::Disconnected { .. } => None,
+    });
+    let worst = worst.max().unwrap();
+    assert!((50..=80).contains(&worst), "a quarter was lost, reported as {worst} of 255");
+}
+
+#[test]
+fn unusable_parameters_are_refused_in_words() {
+    let factory = PeerFactory::new().unwrap();
+    let ours = "192.0.2.1:5000".parse().unwrap();
+    let mut params = world::params(("sha-256".to_owned(), vec![0; 32]), ours);
+    params.audio.pt = 72;
+    let refused = webrtc_peer::Peer::new(&factory, params.clone(), std::time::Instant::now()).unwrap_err();
+    assert_eq!(refused.to_string(), "session description: payload type 72 can not be used with rtcp-mux");
+    params.audio.pt = 111;
+    params.level_extension = Some(15);
+    assert!(webrtc_peer::Peer::new(&factory, params, std::time::Instant::now()).is_err());
+}
