@@ -1,1 +1,14 @@
-//! To come.
+//! RTP and RTCP (RFC 3550): packets, our outgoing streams, reception statistics, address latching, reordering.
+
+mod in_stats;
+mod latch;
+mod out_stream;
+mod packet;
+mod reorder;
+pub mod rtcp;
+
+pub use in_stats::{Arrival, InStats};
+pub use latch::{Latch, LatchVerdict};
+pub use out_stream::{Incoming, OutStream, SourceId, Stamp};
+pub use packet::{RtpError, RtpHeader, RtpPacket, is_rtcp};
+pub use reorder::{Admit, Head, Next, Reorder};

@@ -1,0 +1,127 @@
+//! RTP data packets (RFC 3550 §5.1) as a view on received bytes, and the header that we write.
+
+use std::fmt;
+
+/// Length of the header we write: no CSRC, no extension.
+const HEADER: usize = 12;
+
+/// Why received bytes are no RTP packet. Always the sender's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RtpError {
+    /// Shorter than its own header, CSRC list, extension or padding says.
+    Truncated,
+    /// Not version 2.
+    Version,
+    /// The payload type is one of RTCP's (RFC 5761 §4).
+    Rtcp,
+    /// The padding count is zero or larger than the payload.
+    Padding,
+}
+
+impl fmt::Display for RtpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RtpError::Truncated => "RTP packet shorter than its header says",
+            RtpError::Version => "not RTP version 2",
+            RtpError::Rtcp => "an RTCP packet where RTP was expected",
+            RtpError::Padding => "impossible RTP padding",
+        })
+    }
+}
+
+impl std::error::Error for RtpError {}
+
+/// A received RTP packet; CSRC list and header extension are validated and skipped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RtpPacket<'a> {
+    /// Payload type, 0-127.
+    pub payload_type: u8,
+    /// Marker bit; never to be trusted, only forwarded.
+    pub marker: bool,
+    /// Sequence number as sent, 16 bits.
+    pub sequence: u16,
+    /// Timestamp in the payload type's clock.
+    pub timestamp: u32,
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// Payload without padding; may be empty (drop those, design §1).
+    pub payload: &'a [u8],
+}
+
+impl<'a> RtpPacket<'a> {
+    /// Reads a datagram with the checks of RFC 3550 A.1.
+    ///
+    /// # Errors
+    /// Says what is wrong; the packet is then to be counted as rejected and dropped.
+    pub fn parse(data: &'a [u8]) -> Result<RtpPacket<'a>, RtpError> {
+        let [first, second, ..] = *data else { return Err(RtpError::Truncated) };
+        if first >> 6 != 2 {
+            return Err(RtpError::Version);
+        }
+        if is_rtcp(data) {
+            return Err(RtpError::Rtcp);
+        }
+        let (fixed, mut rest) = data.split_at_checked(HEADER).ok_or(RtpError::Truncated)?;
+        let csrcs = usize::from(first & 0x0f) * 4;
+        rest = rest.get(csrcs..).ok_or(RtpError::Truncated)?;
+        if first & 0x10 != 0 {
+            let words = rest.get(2..4).map(|w| usize::from(be16(w))).ok_or(RtpError::Truncated)?;
+            rest = rest.get(4 + words * 4..).ok_or(RtpError::Truncated)?;
+        }
+        if first & 0x20 != 0 {
+            let padding = usize::from(*rest.last().ok_or(RtpError::Padding)?);
+            let kept = rest.len().checked_sub(padding).ok_or(RtpError::Padding)?;
+            if padding == 0 {
+                return Err(RtpError::Padding);
+            }
+            rest = &rest[..kept];
+        }
+        Ok(RtpPacket {
+            payload_type: second & 0x7f,
+            marker: second & 0x80 != 0,
+            sequence: be16(&fixed[2..4]),
+            timestamp: be32(&fixed[4..8]),
+            ssrc: be32(&fixed[8..12]),
+            payload: rest,
+        })
+    }
+}
+
+/// The twelve bytes in front of every payload we send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RtpHeader {
+    /// Payload type, 0-127.
+    pub payload_type: u8,
+    /// Marker bit.
+    pub marker: bool,
+    /// Sequence number.
+    pub sequence: u16,
+    /// Timestamp in the payload type's clock.
+    pub timestamp: u32,
+    /// Our synchronisation source.
+    pub ssrc: u32,
+}
+
+impl RtpHeader {
+    /// Appends the header; the payload follows it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let second = (self.payload_type & 0x7f) | if self.marker { 0x80 } else { 0 };
+        out.extend_from_slice(&[0x80, second]);
+        out.extend_from_slice(&self.sequence.to_be_bytes());
+        out.extend_from_slice(&self.timestamp.to_be_bytes());
+        out.extend_from_slice(&self.ssrc.to_be_bytes());
+    }
+}
+
+/// Whether a datagram on a shared port is RTCP: its packet type is 192-223 (RFC 5761 §4).
+pub fn is_rtcp(data: &[u8]) -> bool {
+    matches!(*data, [first, 192..=223, ..] if first >> 6 == 2)
+}
+
+pub(super) fn be16(b: &[u8]) -> u16 {
+    u16::from_be_bytes([b[0], b[1]])
+}
+
+pub(super) fn be32(b: &[u8]) -> u32 {
+    u32::from_be_bytes([b[0], b[1], b[2], b[3]])
+}
