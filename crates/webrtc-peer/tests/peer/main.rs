@@ -101,6 +101,7 @@ fn a_browser_may_change_its_ssrc_and_forgeries_do_not_push_it_out() {
     w.speak(1, b"two");
     w.change_ssrc(THEIR_SSRC);
     w.speak(2, b"three");
+    w.run(Duration::from_millis(50));
     assert_eq!(w.payloads, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
 }
 
