@@ -1,7 +1,7 @@
 //! SIP messages: reading lazily over the bytes, writing into one buffer (RFC 3261 §7, §20, §25).
 
 mod fields;
-mod lex;
+pub(crate) mod lex;
 mod method;
 mod params;
 mod parse;

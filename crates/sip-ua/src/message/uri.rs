@@ -234,7 +234,8 @@ impl Uri {
 fn params_match(a: &Uri, b: &Uri) -> bool {
     a.params().iter().all(|(name, value)| {
         let value = lex::percent_decode(value.unwrap_or_default());
-        let both = ["user", "ttl", "method", "maddr", "transport"].iter().any(|n| n.eq_ignore_ascii_case(name));
+        let both =
+            ["user", "ttl", "method", "maddr", "transport"].iter().any(|n| n.eq_ignore_ascii_case(name));
         match b.param(name) {
             Some(theirs) => lex::percent_decode(theirs).eq_ignore_ascii_case(&value),
             None => !both,

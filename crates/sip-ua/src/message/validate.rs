@@ -126,10 +126,8 @@ fn check_addresses(message: &Message) -> Result<(), Verdict> {
 fn check_max_forwards(message: &Message, method: &Method) -> Result<(), Verdict> {
     let Some(value) = message.header("Max-Forwards") else { return Ok(()) };
     let hops = lex::saturating_u32(value).ok_or_else(|| bad("Bad Max-Forwards"))?;
-    let ends_here = matches!(
-        method,
-        Method::Options | Method::Register | Method::Ack | Method::Bye | Method::Cancel
-    );
+    let ends_here =
+        matches!(method, Method::Options | Method::Register | Method::Ack | Method::Bye | Method::Cancel);
     if hops == 0 && !ends_here { Err(Verdict::new(483, "Too Many Hops")) } else { Ok(()) }
 }
 

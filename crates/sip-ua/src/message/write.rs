@@ -230,11 +230,13 @@ pub fn standard_reason(status: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        ..200 => "Progress",
-        ..300 => "OK",
-        ..400 => "Redirect",
-        ..500 => "Request Failure",
-        ..600 => "Server Failure",
-        600.. => "Global Failure",
+        other => match other / 100 {
+            1 => "Progress",
+            2 => "OK",
+            3 => "Redirect",
+            4 => "Request Failure",
+            5 => "Server Failure",
+            _ => "Global Failure",
+        },
     }
 }
