@@ -274,7 +274,13 @@ fn escape_user(user: &str, out: &mut String) {
 
 /// The address in a host, IPv6 with or without brackets.
 pub(crate) fn host_ip(host: &str) -> Option<IpAddr> {
-    host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).parse().ok()
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    bare.parse().ok().or_else(|| parse_ipv6(bare).map(IpAddr::V6))
+}
+
+/// An IPv6 address; a third colon before an IPv4 part, once allowed by mistake, is ignored (RFC 5118 §4.10).
+fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok().or_else(|| text.replacen(":::", "::", 1).parse().ok())
 }
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port`; white space around the colon is allowed, as in Via (RFC 3261 §20.42).
@@ -283,7 +289,7 @@ pub(crate) fn split_host_port(text: &str) -> Result<(&str, Option<u16>), UriErro
     let end = match text.strip_prefix('[') {
         Some(rest) => {
             let close = rest.find(']').ok_or(UriError("an IPv6 address lacks its closing bracket"))?;
-            rest[..close].parse::<Ipv6Addr>().map_err(|_| UriError("the IPv6 address is malformed"))?;
+            parse_ipv6(&rest[..close]).ok_or(UriError("the IPv6 address is malformed"))?;
             close + 2
         }
         None => text.find(':').unwrap_or(text.len()),
