@@ -1,0 +1,383 @@
+// @ts-check
+/** One call. Part of the webtrunk SDK. */
+
+import { PhoneError, asPhoneError } from './errors.js';
+import { Meter } from './meter.js';
+
+/** How long a hang-up waits for the gateway's `ended` before the call is ended here. */
+const ENDED_MS = 2_000;
+const DIGIT_MIN_MS = 70;
+const DIGIT_MAX_MS = 6_000;
+const DIGIT_GAP_MS = 70;
+const DIGIT_QUEUE = 32;
+
+/**
+ * State of a call. Outgoing: `calling`, then `ringing` or `early-media`, then `in-call`. Incoming: `incoming`,
+ * `answering`, `in-call`. Both: `ending` after this side hung up, `ended` once and for all.
+ * @typedef {'calling' | 'ringing' | 'early-media' | 'incoming' | 'answering' | 'in-call' | 'ending' | 'ended'} CallState
+ */
+
+/** @typedef {{ type: string, [field: string]: unknown }} Message */
+
+/**
+ * What a call needs of its phone.
+ * @typedef {object} Link
+ * @property {string} id
+ * @property {string} party
+ * @property {string} name
+ * @property {CallState} state
+ * @property {(message: Message) => void} send
+ * @property {() => void} forget
+ * @property {() => Promise<MediaStreamTrack>} microphone
+ */
+
+/**
+ * One call; made by {@link Phone.call} or the `incoming` event. Events:
+ * - `state` (`CustomEvent<CallState>`)
+ * - `ended` (`CustomEvent<{reason: string, text: string}>`): the last event
+ * - `dtmf` (`CustomEvent<{digit: string, ms: number}>`): a digit from the far end
+ * - `stats` (`CustomEvent<Quality>`) once a second, `levels` (`CustomEvent<Levels>`) five times a second
+ * - `track` (`CustomEvent<MediaStream>`): remote audio; the SDK plays it through `call.audio` itself
+ * - `problem` (`CustomEvent<PhoneError>`): something to tell, the call goes on; `restored`: the audio is back after
+ *   the problem `media-interrupted`
+ */
+export class Call extends EventTarget {
+  /** @type {Link} */ #link;
+  /** @type {CallState} */ #state;
+  /** @type {RTCPeerConnection | null} */ #peer = null;
+  /** @type {RTCRtpSender | null} */ #sender = null;
+  /** @type {MediaStreamTrack | null} */ #track = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #endTimer;
+  /** @type {Meter | null} */ #meter = null;
+  /** @type {{ digit: string, ms: number, done: () => void }[]} */ #digits = [];
+  #sendingDigits = false;
+  #muted = false;
+  #interrupted = false;
+  /** Gateway and browser both know of this call. */ #known = false;
+  /** The gateway took our call: it said something about it. */ #confirmed = false;
+  /** What is said should the gateway not say why the call ended. */ #lastWords = '';
+
+  /** @param {Link} link */
+  constructor(link) {
+    super();
+    this.#link = link;
+    this.#state = link.state;
+    /** @readonly */ this.id = link.id;
+    /** Number or user name of the other side. @readonly */ this.party = link.party;
+    /** Display name of the other side, may be empty. @readonly */ this.name = link.name;
+    /** @type {'in' | 'out'} @readonly */ this.direction = link.state === 'incoming' ? 'in' : 'out';
+    this.#known = this.direction === 'in';
+    /** Plays the other side. Add it to the document or leave it alone. @readonly */
+    this.audio = document.createElement('audio');
+    this.audio.autoplay = true;
+    /** When it was answered (milliseconds since 1970); null before. @type {number | null} */
+    this.answeredAt = null;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  get muted() {
+    return this.#muted;
+  }
+
+  /** The peer connection, for those who measure. Null before it exists and after the end. */
+  get peer() {
+    return this.#peer;
+  }
+
+  /**
+   * Takes an incoming call: asks for the microphone, then answers.
+   * @returns {Promise<void>} rejects with a {@link PhoneError} when there is no microphone; the call then still rings
+   */
+  async answer() {
+    if (this.#state !== 'incoming') return;
+    this.#setState('answering');
+    try {
+      await this.#useMicrophone(await this.#link.microphone());
+    } catch (error) {
+      if (this.#is('answering')) this.#setState('incoming');
+      throw error;
+    }
+    if (this.#is('answering')) this.#link.send({ type: 'answer', call: this.id });
+  }
+
+  /** Refuses an incoming call. */
+  decline() {
+    if (this.#state === 'incoming' || this.#state === 'answering') this.#leave('decline', 'You declined the call.');
+  }
+
+  /** Ends the call, whatever its state. */
+  hangUp() {
+    if (this.#state === 'incoming') this.decline();
+    else if (!this.#isOver()) this.#leave('bye', 'You hung up.');
+  }
+
+  /**
+   * Stops or resumes sending what the microphone hears.
+   * @param {boolean} muted
+   */
+  mute(muted) {
+    this.#muted = muted;
+    if (this.#track) this.#track.enabled = !muted;
+  }
+
+  /**
+   * Presses a digit. Digits are sent in order, one after the other.
+   * @param {string} digit one of `0-9*#A-D`
+   * @param {number} [ms] how long it was pressed; brought into 70 to 6000
+   * @returns {Promise<void>} when it has been sent
+   */
+  sendDigit(digit, ms = 100) {
+    if (!/^[0-9*#A-D]$/.test(digit)) return Promise.reject(new PhoneError('bad-digit', `${digit} is not a digit.`));
+    if (this.#isOver() || this.#digits.length >= DIGIT_QUEUE) {
+      return Promise.reject(new PhoneError('not-now', 'The digit can not be sent now.'));
+    }
+    return new Promise((done) => {
+      this.#digits.push({ digit, ms: Math.round(Math.min(Math.max(ms, DIGIT_MIN_MS), DIGIT_MAX_MS)), done });
+      if (!this.#sendingDigits) void this.#sendDigits();
+    });
+  }
+
+  async #sendDigits() {
+    this.#sendingDigits = true;
+    for (let next = this.#digits[0]; next; next = this.#digits[0]) {
+      const { digit, ms, done } = next;
+      const dtmf = this.#sender?.dtmf;
+      if (dtmf?.canInsertDTMF) await insertDigit(dtmf, digit, ms);
+      else this.#link.send({ type: 'dtmf', call: this.id, digit, ms });
+      this.#digits.shift();
+      done();
+      if (this.#isOver()) this.#digits.splice(0).forEach((left) => left.done());
+    }
+    this.#sendingDigits = false;
+  }
+
+  async _dial() {
+    try {
+      const track = await this.#link.microphone();
+      if (this.#isOver()) return track.stop();
+      await this.#useMicrophone(track);
+      const sdp = await this.#offer({});
+      if (!sdp || this.#isOver()) return undefined;
+      this.#known = true;
+      this.#link.send({ type: 'call', call: this.id, to: this.party, sdp });
+    } catch (error) {
+      const { code, message } = asPhoneError(error);
+      this._end(code, message);
+    }
+    return undefined;
+  }
+
+  /** Connects the audio path of an announced call while it rings, without a microphone, so that nothing is clipped. */
+  async _preconnect() {
+    try {
+      this.#connection();
+      const sdp = await this.#offer({});
+      if (sdp && !this.#isOver()) this.#link.send({ type: 'offer', call: this.id, sdp });
+    } catch (error) {
+      this.#emit('problem', asPhoneError(error));
+    }
+  }
+
+  #connection() {
+    if (this.#peer) return this.#peer;
+    const peer = new RTCPeerConnection({ bundlePolicy: 'max-bundle', iceServers: [] });
+    this.#peer = peer;
+    this.#sender = peer.addTransceiver('audio', { direction: 'sendrecv' }).sender;
+    this.#meter = new Meter(peer, this);
+    peer.ontrack = ({ track, streams }) => {
+      const stream = streams[0] ?? new MediaStream([track]);
+      this.audio.srcObject = stream;
+      this.#meter?.hear(stream);
+      this.audio.play().catch((error) => {
+        if (error instanceof DOMException && error.name === 'NotAllowedError') {
+          this.#emit('problem', new PhoneError('sound-blocked', 'The browser blocks sound on this page. Click anywhere.'));
+          document.addEventListener('click', () => void this.audio.play().catch(() => {}), { once: true });
+        }
+      });
+      this.#emit('track', stream);
+    };
+    peer.onconnectionstatechange = () => {
+      if (peer.connectionState === 'connected' && this.#interrupted) {
+        this.#interrupted = false;
+        this.#emit('restored', null);
+      }
+      if (peer.connectionState !== 'failed') return;
+      this.#interrupted = true;
+      this.#emit('problem', new PhoneError('media-interrupted', 'The audio connection broke. Trying to restore it.'));
+      void this.#restartIce();
+    };
+    return peer;
+  }
+
+  async #restartIce() {
+    try {
+      const sdp = await this.#offer({ iceRestart: true });
+      if (sdp && !this.#isOver()) this.#link.send({ type: 'offer', call: this.id, sdp });
+    } catch (error) {
+      this.#emit('problem', asPhoneError(error));
+    }
+  }
+
+  /**
+   * The offer goes out at once: the gateway is ICE-lite, learns our addresses from our checks and needs no candidates.
+   * @param {RTCOfferOptions} options
+   * @returns {Promise<string | undefined>}
+   */
+  async #offer(options) {
+    const peer = this.#connection();
+    const offer = await peer.createOffer(options);
+    if (this.#isOver()) return undefined;
+    await peer.setLocalDescription(offer);
+    return offer.sdp;
+  }
+
+  /** @param {MediaStreamTrack} track */
+  async #useMicrophone(track) {
+    if (this.#isOver()) return track.stop();
+    this.#track = track;
+    track.enabled = !this.#muted;
+    track.onended = () => {
+      if (!this.#isOver()) {
+        this.#emit('problem', new PhoneError('microphone-lost', 'The microphone was unplugged or taken away.'));
+      }
+    };
+    this.#connection();
+    this.#meter?.send(track);
+    await this.#sender?.replaceTrack(track);
+    return undefined;
+  }
+
+  /** @param {Message} message */
+  _received(message) {
+    if (this.#state === 'ended') return;
+    if (message.type === 'ended') return this._end(text(message.reason), text(message.text));
+    if (message.type === 'error') return this.#refused(text(message.code), text(message.message));
+    this.#confirmed = true;
+    if (message.type === 'sdp') void this.#answered(text(message.sdp));
+    if (message.type === 'state') this.#progress(text(message.state));
+    if (message.type === 'dtmf') this.#emit('dtmf', { digit: text(message.digit), ms: Number(message.ms) });
+  }
+
+  /** @param {string} sdp */
+  async #answered(sdp) {
+    if (this.#peer?.signalingState !== 'have-local-offer') return;
+    try {
+      await this.#peer.setRemoteDescription({ type: 'answer', sdp });
+    } catch (error) {
+      if (this.#isOver()) return;
+      this.#emit('problem', asPhoneError(error));
+      this.hangUp();
+    }
+  }
+
+  /** @param {string} state */
+  #progress(state) {
+    if (this.#state === 'ending') return;
+    if (state === 'calling' || state === 'ringing' || state === 'early-media') {
+      if (this.direction === 'out' && this.#state !== 'in-call') this.#setState(state);
+    } else if (state === 'in-call') {
+      this.answeredAt ??= Date.now();
+      this.#setState('in-call');
+    }
+  }
+
+  /** @param {string} code @param {string} message */
+  #refused(code, message) {
+    // The gateway refused `call` itself, or no longer knows the call: no `ended` will come.
+    const never = this.direction === 'out' && !this.#confirmed;
+    if (never || code === 'unknown-call') this._end(code, this.#lastWords || message);
+    else this.#emit('problem', new PhoneError(code, message));
+  }
+
+  /** @param {string} type @param {string} words */
+  #leave(type, words) {
+    this.#lastWords = words;
+    this.#setState('ending');
+    this.#closeMedia();
+    if (!this.#known) return this._end('hung-up', words);
+    this.#link.send({ type, call: this.id });
+    this.#endTimer = setTimeout(() => this._end('hung-up', words), ENDED_MS);
+    return undefined;
+  }
+
+  /** @param {string} reason @param {string} words */
+  _end(reason, words) {
+    if (this.#state === 'ended') return;
+    clearTimeout(this.#endTimer);
+    this.#closeMedia();
+    this.#link.forget();
+    this.#setState('ended');
+    this.#emit('ended', { reason, text: words });
+  }
+
+  #closeMedia() {
+    this.#meter?.stop();
+    this.#meter = null;
+    this.#track?.stop();
+    this.#track = null;
+    this.#sender = null;
+    this.#peer?.close();
+    this.#peer = null;
+    this.audio.srcObject = null;
+    this.audio.remove();
+  }
+
+  #isOver() {
+    return this.#state === 'ended' || this.#state === 'ending';
+  }
+
+  /** @param {CallState} state */
+  #is(state) {
+    return this.#state === state;
+  }
+
+  /** @param {CallState} state */
+  #setState(state) {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#emit('state', state);
+  }
+
+  /** @param {string} type @param {unknown} detail */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/**
+ * Plays one digit into the media stream (RFC 4733) and waits until it is over.
+ * @param {RTCDTMFSender} dtmf @param {string} digit @param {number} ms
+ * @returns {Promise<void>}
+ */
+function insertDigit(dtmf, digit, ms) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      dtmf.removeEventListener('tonechange', changed);
+      resolve();
+    };
+    /** @param {Event} event */
+    const changed = (event) => {
+      if (/** @type {RTCDTMFToneChangeEvent} */ (event).tone === '') done();
+    };
+    // Should the browser never tell the end, the next digit must still go out.
+    const timer = setTimeout(done, ms + DIGIT_GAP_MS + 1_000);
+    dtmf.addEventListener('tonechange', changed);
+    try {
+      dtmf.insertDTMF(digit, ms, DIGIT_GAP_MS);
+    } catch {
+      done();
+    }
+  });
+}
+
+/**
+ * A field of a message as text; anything else is empty.
+ * @param {unknown} value
+ */
+export function text(value) {
+  return typeof value === 'string' ? value : '';
+}
