@@ -1,8 +1,12 @@
 //! A SIP user agent without I/O: messages, transactions, dialogs, digest, registration (RFC 3261 and friends).
 
 mod api;
+mod dialog;
 pub mod digest;
+mod endpoint;
 pub mod framer;
 pub mod message;
+pub mod transaction;
 
 pub use api::*;
+pub use endpoint::{Endpoint, EndpointConfig, Listener, Output};

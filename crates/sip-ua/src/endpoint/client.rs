@@ -1,0 +1,228 @@
+use std::time::Instant;
+
+use crate::endpoint::{Endpoint, Hop, OutRequest, Owner, Path, TxnId};
+use crate::message::{Message, Method};
+use crate::transaction::{InviteClient, OtherClient, Reaction, Wire};
+use crate::{Credentials, Flow, SipLeg, Transport};
+
+/// A request of ours that waits for its answer, or for repeated answers to die out.
+#[derive(Debug)]
+pub(super) struct ClientTxn {
+    branch: String,
+    machine: Machine,
+    pub request: OutRequest,
+    pub purpose: Purpose,
+    pub auth: Auth,
+    /// The ACKs to each 2xx of a forked INVITE, by To-tag.
+    pub acks: Vec<(String, Wire, Path)>,
+}
+
+#[derive(Debug)]
+enum Machine {
+    Invite(InviteClient),
+    Other(OtherClient),
+}
+
+/// What the answer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    Invite(SipLeg),
+    Reinvite(SipLeg),
+    Bye(SipLeg),
+    Info(SipLeg),
+    /// CANCEL, and BYE to a fork that answered second: nobody waits.
+    Nobody,
+}
+
+/// Credentials of a request, and the realms that have already refused them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Auth {
+    pub credentials: Option<Credentials>,
+    pub tried: Vec<String>,
+}
+
+impl Machine {
+    fn is_terminated(&self) -> bool {
+        match self {
+            Machine::Invite(m) => m.is_terminated(),
+            Machine::Other(m) => m.is_terminated(),
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match self {
+            Machine::Invite(m) => m.next_timeout(),
+            Machine::Other(m) => m.next_timeout(),
+        }
+    }
+}
+
+fn index_key(branch: &str, method: &Method) -> String {
+    format!("{branch} {method}")
+}
+
+impl Endpoint {
+    /// A branch that nobody else uses (RFC 3261 §8.1.1.7).
+    pub(super) fn new_branch(&mut self) -> String {
+        format!("z9hG4bK{}", self.entropy.token(16))
+    }
+
+    /// Sends a request and starts its transaction.
+    pub(super) fn send_request(
+        &mut self,
+        request: OutRequest,
+        purpose: Purpose,
+        auth: Auth,
+        now: Instant,
+    ) -> TxnId {
+        let branch = self.new_branch();
+        self.send_with_branch(request, branch, purpose, auth, now)
+    }
+
+    fn send_with_branch(
+        &mut self,
+        request: OutRequest,
+        branch: String,
+        purpose: Purpose,
+        auth: Auth,
+        now: Instant,
+    ) -> TxnId {
+        let id = self.next_txn();
+        let wire = request.write(&branch, &self.config.user_agent);
+        self.transmit(&request.path, wire.clone());
+        let reliable = request.path.target.transport() == Transport::Tcp;
+        let machine = match request.method {
+            Method::Invite => Machine::Invite(InviteClient::new(wire, reliable, now)),
+            _ => Machine::Other(OtherClient::new(wire, reliable, now)),
+        };
+        self.client_index.insert(index_key(&branch, &request.method), id);
+        self.client_hops.entry(Hop::of(&request.path.target)).or_default().insert(id);
+        self.clients.insert(id, ClientTxn { branch, machine, request, purpose, auth, acks: Vec::new() });
+        self.settle_client(id);
+        id
+    }
+
+    /// Sends CANCEL for an INVITE of ours if its state allows; says whether.
+    pub(super) fn send_cancel(&mut self, id: TxnId, reason: Option<&str>, now: Instant) -> bool {
+        let Some(txn) = self.clients.get(&id) else { return false };
+        let Machine::Invite(machine) = &txn.machine else { return false };
+        if !machine.may_cancel() {
+            return false;
+        }
+        let (cancel, branch) = (txn.request.cancel(reason), txn.branch.clone());
+        self.send_with_branch(cancel, branch, Purpose::Nobody, Auth::default(), now);
+        true
+    }
+
+    /// Forgets an INVITE whose final response nobody waits for any more.
+    pub(super) fn abandon_invite(&mut self, id: TxnId) {
+        if let Some(ClientTxn { machine: Machine::Invite(machine), .. }) = self.clients.get_mut(&id) {
+            machine.abandon();
+            self.settle_client(id);
+        }
+    }
+
+    pub(super) fn on_response(&mut self, flow: Flow, response: &Message, now: Instant) {
+        let (Some(via), Some(cseq), Some(status)) = (response.top_via(), response.cseq(), response.status())
+        else {
+            return;
+        };
+        let key = index_key(via.branch().unwrap_or_default(), &cseq.method);
+        let Some(&id) = self.client_index.get(&key) else { return };
+        let Some(txn) = self.clients.get_mut(&id) else { return };
+        let reaction = match &mut txn.machine {
+            Machine::Invite(machine) => {
+                let (request, branch) = (&txn.request, &txn.branch);
+                let to = response.header("To").unwrap_or_default();
+                machine.on_response(status, || request.ack_failure(branch, to), now)
+            }
+            Machine::Other(machine) => machine.on_response(status, now),
+        };
+        match reaction {
+            Reaction::Absorb | Reaction::TimedOut => {}
+            Reaction::Send(wire) => self.send_again(id, wire),
+            Reaction::Deliver => self.client_answered(id, &flow, response, now),
+            Reaction::SendAndDeliver(wire) => {
+                self.send_again(id, wire);
+                self.client_answered(id, &flow, response, now);
+            }
+        }
+        self.settle_client(id);
+    }
+
+    fn send_again(&mut self, id: TxnId, wire: Wire) {
+        if let Some(txn) = self.clients.get(&id) {
+            let path = txn.request.path.clone();
+            self.transmit(&path, wire);
+        }
+    }
+
+    fn client_answered(&mut self, id: TxnId, flow: &Flow, response: &Message, now: Instant) {
+        let Some(purpose) = self.clients.get(&id).map(|t| t.purpose) else { return };
+        let status = response.status().unwrap_or_default();
+        match purpose {
+            Purpose::Invite(leg) => self.invite_answered(leg, id, flow, response, now),
+            Purpose::Reinvite(leg) => self.reinvite_answered(leg, id, flow, response, now),
+            Purpose::Bye(leg) if status >= 200 => self.bye_answered(leg),
+            Purpose::Info(leg) if status >= 200 => self.info_answered(leg, status, now),
+            Purpose::Bye(_) | Purpose::Info(_) | Purpose::Nobody => {}
+        }
+    }
+
+    fn client_failed(&mut self, id: TxnId, now: Instant) {
+        let Some(purpose) = self.clients.get(&id).map(|t| t.purpose) else { return };
+        match purpose {
+            Purpose::Invite(leg) => self.invite_failed(leg, id),
+            Purpose::Reinvite(leg) => self.reinvite_failed(leg, now),
+            Purpose::Bye(leg) => self.bye_answered(leg),
+            Purpose::Info(leg) => self.info_answered(leg, 408, now),
+            Purpose::Nobody => {}
+        }
+    }
+
+    pub(super) fn client_timeout(&mut self, id: TxnId, now: Instant) {
+        let Some(txn) = self.clients.get_mut(&id) else { return };
+        let reaction = match &mut txn.machine {
+            Machine::Invite(machine) => machine.on_timeout(now),
+            Machine::Other(machine) => machine.on_timeout(now),
+        };
+        self.client_react(id, reaction, now);
+    }
+
+    pub(super) fn client_transport_error(&mut self, id: TxnId, now: Instant) {
+        let Some(txn) = self.clients.get_mut(&id) else { return };
+        let reaction = match &mut txn.machine {
+            Machine::Invite(machine) => machine.on_transport_error(),
+            Machine::Other(machine) => machine.on_transport_error(),
+        };
+        self.client_react(id, reaction, now);
+    }
+
+    fn client_react(&mut self, id: TxnId, reaction: Reaction, now: Instant) {
+        match reaction {
+            Reaction::Send(wire) => self.send_again(id, wire),
+            Reaction::TimedOut => self.client_failed(id, now),
+            Reaction::Absorb | Reaction::Deliver | Reaction::SendAndDeliver(_) => {}
+        }
+        self.settle_client(id);
+    }
+
+    /// After every input to a client transaction: forget it, or note when it wants to be woken.
+    fn settle_client(&mut self, id: TxnId) {
+        let Some(txn) = self.clients.get(&id) else { return };
+        if !txn.machine.is_terminated() {
+            self.schedule.set(Owner::Client(id), txn.machine.next_timeout());
+            return;
+        }
+        self.schedule.set(Owner::Client(id), None);
+        let Some(txn) = self.clients.remove(&id) else { return };
+        self.client_index.remove(&index_key(&txn.branch, &txn.request.method));
+        let hop = Hop::of(&txn.request.path.target);
+        if let Some(ids) = self.client_hops.get_mut(&hop) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.client_hops.remove(&hop);
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use std::time::Instant;
+
+use crate::dialog::Dialog;
+use crate::endpoint::{Path, TxnId};
+use crate::transaction::{GIVE_UP, Repeat, Wire};
+use crate::{Credentials, Flow, LegEnd};
+
+/// One INVITE session from our side. It ends in `Endpoint::end_leg` only.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub call_id: String,
+    pub local_tag: String,
+    pub credentials: Option<Credentials>,
+    pub state: LegState,
+}
+
+#[derive(Debug)]
+pub(super) enum LegState {
+    /// We called; no final answer yet.
+    Calling(Calling),
+    /// We are called; no final answer given yet.
+    Ringing(Box<Ringing>),
+    /// A 2xx was exchanged.
+    Established(Box<Session>),
+    /// BYE is on its way; then the leg ends as told.
+    Closing { dialog: Box<Dialog>, end: LegEnd },
+}
+
+#[derive(Debug)]
+pub(super) struct Calling {
+    /// The INVITE, the latest if it was repeated with credentials.
+    pub txn: TxnId,
+    pub cancel: Cancel,
+    /// To-tags seen in 1xx: one early dialog each.
+    pub early: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum Cancel {
+    No,
+    /// Wanted, but no provisional response has come (RFC 3261 §9.1).
+    Wanted(Option<String>),
+    /// Sent; the INVITE is given up at this time.
+    Sent(Instant),
+}
+
+#[derive(Debug)]
+pub(super) struct Ringing {
+    /// The INVITE's server transaction.
+    pub txn: TxnId,
+    pub dialog: Dialog,
+    /// The INVITE brought no offer: ours goes into the 2xx, the answer comes in the ACK.
+    pub late_offer: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub dialog: Dialog,
+    /// Our 2xx waits for its ACK.
+    pub unacked: Option<Unacked>,
+    /// Hung up by us while waiting for the ACK: BYE follows it (RFC 3261 §15).
+    pub hang_up: Option<Option<String>>,
+    pub outgoing: Outgoing,
+    /// The peer's re-INVITE that the application has not answered.
+    pub incoming: Option<Incoming>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming {
+    pub txn: TxnId,
+    pub late_offer: bool,
+    /// How it came: the way of the target refresh.
+    pub flow: Flow,
+}
+
+/// Our own re-INVITE.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outgoing {
+    Idle,
+    /// Waiting for a final response, at most until `deadline`.
+    Sent {
+        txn: TxnId,
+        deadline: Instant,
+    },
+    /// Refused with 491: the application hears of it when it may try again (RFC 3261 §14.1).
+    Glare {
+        until: Instant,
+    },
+}
+
+/// A 2xx to INVITE, repeated by the user agent itself until ACK, over streams too (RFC 3261 §13.3.1.4).
+#[derive(Debug)]
+pub(super) struct Unacked {
+    pub cseq: u32,
+    pub wire: Wire,
+    pub path: Path,
+    pub repeat: Repeat,
+    pub give_up: Instant,
+    /// The ACK must bring the answer to our offer.
+    pub late_offer: bool,
+}
+
+impl Unacked {
+    pub fn new(cseq: u32, wire: Wire, path: Path, late_offer: bool, now: Instant) -> Unacked {
+        Unacked { cseq, wire, path, repeat: Repeat::start(now), give_up: now + GIVE_UP, late_offer }
+    }
+}
+
+impl Session {
+    pub fn new(dialog: Dialog, unacked: Option<Unacked>) -> Session {
+        Session { dialog, unacked, hang_up: None, outgoing: Outgoing::Idle, incoming: None }
+    }
+}
+
+impl Leg {
+    /// When something of the leg itself is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            LegState::Calling(Calling { cancel: Cancel::Sent(give_up), .. }) => Some(*give_up),
+            LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. } => None,
+            LegState::Established(session) => {
+                let repeat = session.unacked.as_ref().map(|u| u.repeat.at.min(u.give_up));
+                let outgoing = match session.outgoing {
+                    Outgoing::Idle => None,
+                    Outgoing::Sent { deadline, .. } => Some(deadline),
+                    Outgoing::Glare { until } => Some(until),
+                };
+                repeat.into_iter().chain(outgoing).min()
+            }
+        }
+    }
+
+    /// An INVITE of ours without a final response.
+    pub fn open_invite(&self) -> Option<TxnId> {
+        match &self.state {
+            LegState::Calling(calling) => Some(calling.txn),
+            LegState::Established(session) => match session.outgoing {
+                Outgoing::Sent { txn, .. } => Some(txn),
+                Outgoing::Idle | Outgoing::Glare { .. } => None,
+            },
+            LegState::Ringing(_) | LegState::Closing { .. } => None,
+        }
+    }
+
+    /// Whether the peer's tag belongs to this leg.
+    pub fn knows_peer(&self, tag: &str) -> bool {
+        match &self.state {
+            LegState::Calling(calling) => calling.early.iter().any(|t| t == tag),
+            LegState::Ringing(ringing) => ringing.dialog.remote_tag == tag,
+            LegState::Established(session) => session.dialog.remote_tag == tag,
+            LegState::Closing { dialog, .. } => dialog.remote_tag == tag,
+        }
+    }
+}

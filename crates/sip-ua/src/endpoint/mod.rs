@@ -1,0 +1,238 @@
+//! The endpoint: transactions, dialogs and registrations behind one door. No I/O, no clock: messages, commands and
+//! time go in, `poll_output` and `poll_timeout` say what to do next.
+
+mod client;
+mod leg;
+mod path;
+mod request;
+mod schedule;
+mod server;
+mod session;
+mod uac;
+mod uas;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use types::{Entropy, Wall};
+
+use crate::message::{Message, ParseError, validate_response};
+use crate::transaction::Wire;
+use crate::{Command, ConnectionId, Event, Flow, SipLeg, Target, Transport};
+use client::ClientTxn;
+use leg::Leg;
+pub use path::Listener;
+pub(crate) use path::Path;
+pub(crate) use request::OutRequest;
+use schedule::Schedule;
+use server::ServerTxn;
+
+/// Methods we do.
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER";
+/// Option tags we do.
+const SUPPORTED: &[&str] = &[];
+
+/// What an endpoint is told once.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Value of User-Agent and Server.
+    pub user_agent: String,
+    /// All sockets that take requests; the first that fits speaks for us.
+    pub listeners: Vec<Listener>,
+}
+
+/// What is to be done outside.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send one message.
+    Transmit {
+        /// Where to. A flow whose connection is gone: report `handle_transport_error`.
+        target: Target,
+        /// The socket and source address to use; none: the shell's choice (outgoing connections).
+        local: Option<SocketAddr>,
+        /// The whole message.
+        bytes: Wire,
+    },
+    /// Tell the application.
+    Event(Event),
+}
+
+/// Numbers of transactions, client and server alike.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct TxnId(u64);
+
+/// Who may have a deadline.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+enum Owner {
+    Client(TxnId),
+    Server(TxnId),
+    Leg(SipLeg),
+}
+
+/// One hop's address, for finding what a transport error concerns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Hop {
+    Address(Transport, SocketAddr),
+    Connection(ConnectionId),
+}
+
+impl Hop {
+    fn of(target: &Target) -> Hop {
+        match target {
+            Target::Flow(Flow { connection: Some(id), .. }) => Hop::Connection(*id),
+            Target::Flow(Flow { connection: None, .. }) | Target::Address { .. } => {
+                Hop::Address(target.transport(), target.remote())
+            }
+        }
+    }
+}
+
+/// A SIP user agent: client and server, any number of calls.
+pub struct Endpoint {
+    config: EndpointConfig,
+    entropy: Box<dyn Entropy>,
+    next_id: u64,
+    clients: HashMap<TxnId, ClientTxn>,
+    /// Branch and method of what we sent.
+    client_index: HashMap<String, TxnId>,
+    client_hops: HashMap<Hop, BTreeSet<TxnId>>,
+    servers: HashMap<TxnId, ServerTxn>,
+    /// Branch, sent-by and method of what came (RFC 3261 §17.2.3).
+    server_index: HashMap<String, TxnId>,
+    /// From-tag, Call-ID and CSeq of requests without To-tag (RFC 3261 §8.2.2.2).
+    merge_index: HashMap<String, TxnId>,
+    legs: HashMap<SipLeg, Leg>,
+    /// Our tags: unique by themselves.
+    tags: HashMap<String, SipLeg>,
+    schedule: Schedule<Owner>,
+    outputs: VecDeque<Output>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Endpoint({} transactions, {} dialogs)", self.transactions(), self.dialogs())
+    }
+}
+
+impl Endpoint {
+    /// An endpoint that has done nothing yet.
+    pub fn new(config: EndpointConfig, entropy: Box<dyn Entropy>) -> Endpoint {
+        Endpoint {
+            config,
+            entropy,
+            next_id: 1,
+            clients: HashMap::new(),
+            client_index: HashMap::new(),
+            client_hops: HashMap::new(),
+            servers: HashMap::new(),
+            server_index: HashMap::new(),
+            merge_index: HashMap::new(),
+            legs: HashMap::new(),
+            tags: HashMap::new(),
+            schedule: Schedule::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Client and server transactions alive.
+    pub fn transactions(&self) -> usize {
+        self.clients.len() + self.servers.len()
+    }
+
+    /// Legs alive, from the INVITE to `Event::Ended`.
+    pub fn dialogs(&self) -> usize {
+        self.legs.len()
+    }
+
+    /// One whole message: a datagram or what the framer cut out of a stream.
+    pub fn handle_message(&mut self, flow: Flow, bytes: Vec<u8>, now: Instant, wall: Wall) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.on_request(flow, message, now, wall),
+            // A response that cannot be read is dropped (RFC 3261 §18.1.2).
+            Ok(message) => {
+                if validate_response(&message).is_ok() {
+                    self.on_response(flow, &message, now);
+                }
+            }
+            Err(ParseError::BadRequest { verdict, message }) => self.refuse(&flow, &message, &verdict),
+            Err(ParseError::NotSip(_) | ParseError::BadResponse(_)) => {}
+        }
+    }
+
+    /// A message to this target could not be sent: what waits for an answer from there fails now (RFC 3261 §17.1.4).
+    pub fn handle_transport_error(&mut self, target: Target, now: Instant) {
+        self.fail_hop(Hop::of(&target), now);
+    }
+
+    /// A stream connection is gone.
+    pub fn handle_flow_closed(&mut self, flow: Flow, now: Instant) {
+        self.fail_hop(Hop::of(&Target::Flow(flow)), now);
+        self.tell(Event::FlowClosed { flow });
+    }
+
+    fn fail_hop(&mut self, hop: Hop, now: Instant) {
+        let waiting: Vec<TxnId> = self.client_hops.get(&hop).into_iter().flatten().copied().collect();
+        for id in waiting {
+            self.client_transport_error(id, now);
+        }
+    }
+
+    /// The application wants something. Commands to legs that are over are ignored: ends cross.
+    pub fn handle_command(&mut self, command: Command, now: Instant, wall: Wall) {
+        match command {
+            Command::Invite(leg, invite) => self.start_invite(leg, *invite, now),
+            Command::Provisional { leg, status, body } => self.send_provisional(leg, status, body, now),
+            Command::Answer { leg, body } => self.answer(leg, body, now),
+            Command::Reject { leg, status, reason, headers } => {
+                self.reject(leg, (status, &reason), &headers, now);
+            }
+            Command::HangUp { leg, reason } => self.hang_up(leg, reason, now),
+            Command::Reinvite { leg, body } => self.send_reinvite(leg, body, now),
+            Command::AcceptReinvite { leg, body } => self.accept_reinvite(leg, body, now),
+            Command::RejectReinvite { leg, status, headers } => {
+                self.reject_reinvite(leg, status, &headers, now);
+            }
+            Command::Info { leg, body } => self.send_info(leg, body, now),
+            Command::Respond { token, status, reason, headers } => {
+                self.respond_to(token, (status, &reason), headers, now, wall);
+            }
+            Command::Register(..) | Command::Unregister(..) => {}
+        }
+    }
+
+    /// Time has come to what `poll_timeout` said.
+    pub fn handle_timeout(&mut self, now: Instant, _wall: Wall) {
+        while let Some(owner) = self.schedule.pop_due(now) {
+            match owner {
+                Owner::Client(id) => self.client_timeout(id, now),
+                Owner::Server(id) => self.server_timeout(id, now),
+                Owner::Leg(leg) => self.leg_timeout(leg, now),
+            }
+        }
+    }
+
+    /// When `handle_timeout` is wanted next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.schedule.next()
+    }
+
+    /// What to do next. Poll until it is `None` after every input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn transmit(&mut self, path: &Path, bytes: Wire) {
+        self.outputs.push_back(Output::Transmit { target: path.target, local: path.local, bytes });
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn next_txn(&mut self) -> TxnId {
+        let id = TxnId(self.next_id);
+        self.next_id += 1;
+        id
+    }
+}

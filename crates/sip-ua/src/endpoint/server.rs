@@ -1,0 +1,369 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use types::{Wall, limits};
+
+use crate::endpoint::{ALLOW, Endpoint, Owner, Path, SUPPORTED, TxnId};
+use crate::message::{Message, MessageWriter, Method, Verdict, validate_request};
+use crate::transaction::{InviteServer, OtherServer, Reaction};
+use crate::{Body, Event, Flow, RequestToken, SipLeg, Target, Transport};
+
+/// Seconds in the Retry-After of our 503.
+const OVERLOAD_RETRY: &str = "10";
+
+/// A request that came, while it or its repetitions may still matter.
+#[derive(Debug)]
+pub(super) struct ServerTxn {
+    machine: Machine,
+    pub request: Arc<Message>,
+    pub flow: Flow,
+    pub to_tag: String,
+    index: String,
+    merge: Option<String>,
+    /// Whom a CANCEL concerns.
+    pub leg: Option<SipLeg>,
+}
+
+#[derive(Debug)]
+enum Machine {
+    Invite(InviteServer),
+    Other(OtherServer),
+}
+
+impl Machine {
+    fn is_terminated(&self) -> bool {
+        match self {
+            Machine::Invite(m) => m.is_terminated(),
+            Machine::Other(m) => m.is_terminated(),
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match self {
+            Machine::Invite(m) => m.next_timeout(),
+            Machine::Other(m) => m.next_timeout(),
+        }
+    }
+}
+
+/// A response in the making.
+pub(super) struct Reply<'a> {
+    pub status: u16,
+    /// Empty for the standard phrase.
+    pub reason: &'a str,
+    pub headers: Vec<(&'a str, &'a str)>,
+    pub body: Option<&'a Body>,
+}
+
+impl<'a> Reply<'a> {
+    pub fn new(status: u16) -> Reply<'a> {
+        Reply { status, reason: "", headers: Vec::new(), body: None }
+    }
+
+    pub fn with(mut self, name: &'a str, value: &'a str) -> Reply<'a> {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// RFC 3261 §17.2.3. An ACK matches its INVITE's transaction. Without the branch of RFC 3261 the parts of the request
+/// stand for it; the To-tag must not count, since the ACK has the one of our response.
+fn match_key(request: &Message, method: &Method) -> Option<String> {
+    let via = request.top_via()?;
+    let method = if matches!(method, Method::Ack) { &Method::Invite } else { method };
+    if via.has_rfc3261_branch() {
+        return Some(format!("{}|{}|{method}", via.branch()?, via.sent_by().to_ascii_lowercase()));
+    }
+    let from = request.from()?.tag().unwrap_or_default();
+    let seq = request.cseq()?.seq;
+    let top = request.list("Via").next()?;
+    Some(format!("{}|{from}|{}|{seq}|{top}|{method}", request.request_uri()?.as_str(), request.call_id()?))
+}
+
+fn merge_key(request: &Message) -> Option<String> {
+    if request.to()?.tag().is_some() {
+        return None;
+    }
+    let from = request.from()?.tag().unwrap_or_default();
+    let cseq = request.cseq()?;
+    Some(format!("{from}|{}|{}|{}", request.call_id()?, cseq.seq, cseq.method))
+}
+
+/// Where responses go (RFC 3261 §18.2.2, RFC 3581 §4).
+fn reply_path(request: &Message, flow: &Flow) -> Path {
+    let mut flow = *flow;
+    if let (Transport::Udp, Some(via)) = (flow.transport, request.top_via()) {
+        if via.rport().is_none() {
+            flow.remote.set_port(via.port.unwrap_or(5060));
+        }
+    }
+    Path { target: Target::Flow(flow), local: Some(flow.local), sent_by: String::new() }
+}
+
+/// The top Via with what we saw: `received` where it differs or rport is asked for, and the port (RFC 3581 §4).
+fn stamped_vias(request: &Message, flow: &Flow) -> Vec<String> {
+    let mut vias: Vec<String> = request.list("Via").map(str::to_owned).collect();
+    let (Some(via), Some(first)) = (request.top_via(), vias.first_mut()) else { return vias };
+    let source = flow.remote.ip();
+    let same = via.host.trim_matches(['[', ']']).parse() == Ok(source);
+    let rport = via.rport().is_some();
+    if same && !rport {
+        return vias;
+    }
+    let mut out = format!("SIP/2.0/{} {}", via.transport, via.sent_by());
+    for (name, value) in via.params.iter() {
+        let ours = ["received", "rport"].iter().any(|n| name.eq_ignore_ascii_case(n));
+        if !ours {
+            out.push(';');
+            out.push_str(name);
+            if let Some(value) = value {
+                out.push('=');
+                out.push_str(value);
+            }
+        }
+    }
+    out.push_str(&format!(";received={source}"));
+    if rport {
+        out.push_str(&format!(";rport={}", flow.remote.port()));
+    }
+    *first = out;
+    vias
+}
+
+impl Endpoint {
+    pub(super) fn on_request(&mut self, flow: Flow, request: Message, now: Instant, wall: Wall) {
+        let Some(method) = request.method().cloned() else { return };
+        if let Err(verdict) = validate_request(&request, SUPPORTED) {
+            self.refuse(&flow, &request, &verdict);
+            return;
+        }
+        let Some(key) = match_key(&request, &method) else { return };
+        if let Some(&id) = self.server_index.get(&key) {
+            self.repeated(id, &method, &request, &flow, now);
+            return;
+        }
+        let request = Arc::new(request);
+        if matches!(method, Method::Ack) {
+            self.on_ack(&request, &flow, now);
+            return;
+        }
+        if self.transactions() >= limits::SIP_TRANSACTIONS {
+            self.overloaded(&flow, &request);
+            return;
+        }
+        let merge = merge_key(&request);
+        if merge.as_ref().is_some_and(|k| self.merge_index.contains_key(k)) {
+            self.refuse(&flow, &request, &Verdict::new(482, "Merged Request"));
+            return;
+        }
+        let id = self.open_server(flow, request.clone(), key, merge, now);
+        match &method {
+            Method::Cancel => self.on_cancel(id, &request, now),
+            Method::Register => {
+                self.tell(Event::Register { token: RequestToken(id.0), request, flow });
+            }
+            _ if request.to().is_some_and(|to| to.tag().is_some()) => {
+                self.in_dialog(id, &method, &request, &flow, now);
+            }
+            Method::Invite => self.on_invite(id, request, flow, now),
+            Method::Options => self.reply_options(id, now),
+            Method::Bye | Method::Info => self.reply(id, Reply::new(481), now),
+            _ => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
+        }
+        let _ = wall;
+    }
+
+    fn repeated(&mut self, id: TxnId, method: &Method, request: &Message, flow: &Flow, now: Instant) {
+        let Some(txn) = self.servers.get_mut(&id) else { return };
+        let ack = matches!(method, Method::Ack);
+        let reaction = match &mut txn.machine {
+            Machine::Invite(machine) if ack => machine.on_ack(now),
+            Machine::Invite(machine) => machine.on_request(),
+            Machine::Other(machine) => machine.on_request(),
+        };
+        match reaction {
+            Reaction::Send(wire) => {
+                let path = reply_path(&txn.request, &txn.flow);
+                self.transmit(&path, wire);
+            }
+            Reaction::Deliver => self.on_ack(request, flow, now),
+            Reaction::Absorb | Reaction::SendAndDeliver(_) | Reaction::TimedOut => {}
+        }
+        self.settle_server(id);
+    }
+
+    fn open_server(
+        &mut self,
+        flow: Flow,
+        request: Arc<Message>,
+        index: String,
+        merge: Option<String>,
+        now: Instant,
+    ) -> TxnId {
+        let id = self.next_txn();
+        let reliable = flow.transport == Transport::Tcp;
+        let to_tag = self.entropy.token(12);
+        let machine = if request.method() == Some(&Method::Invite) {
+            // At once, since the application may take longer than 200 ms (RFC 3261 §17.2.1).
+            let trying = self.render(&request, &flow, None, &Reply::new(100));
+            let path = reply_path(&request, &flow);
+            self.transmit(&path, trying.clone().into());
+            Machine::Invite(InviteServer::new(trying.into(), reliable))
+        } else {
+            Machine::Other(OtherServer::new(reliable, now))
+        };
+        self.server_index.insert(index.clone(), id);
+        if let Some(merge) = &merge {
+            self.merge_index.insert(merge.clone(), id);
+        }
+        self.servers.insert(id, ServerTxn { machine, request, flow, to_tag, index, merge, leg: None });
+        self.settle_server(id);
+        id
+    }
+
+    fn render(&self, request: &Message, flow: &Flow, to_tag: Option<&str>, reply: &Reply<'_>) -> Vec<u8> {
+        let mut out = MessageWriter::response(request, reply.status, reply.reason, to_tag);
+        out.remove("Via");
+        for via in stamped_vias(request, flow).iter().rev() {
+            out.prepend("Via", via);
+        }
+        for (name, value) in &reply.headers {
+            out.push(name, value);
+        }
+        if reply.status > 100 {
+            out.push("Server", &self.config.user_agent);
+        }
+        out.finish_with(reply.body)
+    }
+
+    /// Answers through the transaction. Nothing happens once a final response was sent.
+    pub(super) fn reply(&mut self, id: TxnId, reply: Reply<'_>, now: Instant) {
+        let _ = self.reply_with_wire(id, reply, now);
+    }
+
+    /// The same; returns what was sent and the way, for 2xx that the user agent repeats itself.
+    pub(super) fn reply_with_wire(
+        &mut self,
+        id: TxnId,
+        reply: Reply<'_>,
+        now: Instant,
+    ) -> Option<(crate::transaction::Wire, Path)> {
+        let txn = self.servers.get(&id)?;
+        let wire = self.render(&txn.request, &txn.flow, Some(&txn.to_tag), &reply).into();
+        let txn = self.servers.get_mut(&id)?;
+        let reaction = match &mut txn.machine {
+            Machine::Invite(machine) => machine.respond(reply.status, wire, now),
+            Machine::Other(machine) => machine.respond(wire, now),
+        };
+        // A challenged request comes again; careless clients keep its CSeq, and that is no merged request.
+        if matches!(reply.status, 401 | 407) {
+            if let Some(merge) = txn.merge.take() {
+                self.merge_index.remove(&merge);
+            }
+        }
+        let path = reply_path(&txn.request, &txn.flow);
+        self.settle_server(id);
+        match reaction {
+            Reaction::Send(wire) => {
+                self.transmit(&path, wire.clone());
+                Some((wire, path))
+            }
+            Reaction::Absorb | Reaction::Deliver | Reaction::SendAndDeliver(_) | Reaction::TimedOut => None,
+        }
+    }
+
+    pub(super) fn respond_to(
+        &mut self,
+        token: RequestToken,
+        (status, reason): (u16, &str),
+        headers: crate::Headers,
+        now: Instant,
+        _wall: Wall,
+    ) {
+        let headers = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        self.reply(TxnId(token.0), Reply { status, reason, headers, body: None }, now);
+    }
+
+    pub(super) fn reply_options(&mut self, id: TxnId, now: Instant) {
+        let supported = SUPPORTED.join(", ");
+        let reply = Reply::new(200)
+            .with("Allow", ALLOW)
+            .with("Accept", "application/sdp")
+            .with("Supported", &supported);
+        self.reply(id, reply, now);
+    }
+
+    /// CANCEL: 200 if there is something to cancel, and 487 to that (RFC 3261 §9.2).
+    fn on_cancel(&mut self, id: TxnId, cancel: &Message, now: Instant) {
+        let invite = match_key(cancel, &Method::Invite).and_then(|k| self.server_index.get(&k).copied());
+        let Some((invite_id, invite)) = invite.and_then(|i| Some((i, self.servers.get(&i)?))) else {
+            self.reply(id, Reply::new(481), now);
+            return;
+        };
+        // Both answers carry the same To-tag.
+        let (tag, leg) = (invite.to_tag.clone(), invite.leg);
+        if let Some(txn) = self.servers.get_mut(&id) {
+            txn.to_tag = tag;
+        }
+        self.reply(id, Reply::new(200), now);
+        if let Some(leg) = leg {
+            let reason = cancel.header("Reason").map(str::to_owned);
+            self.cancelled(leg, invite_id, reason, now);
+        }
+    }
+
+    /// Answers without a transaction: malformed, merged or too many. ACK is never answered, and without a usable Via
+    /// there is no way back.
+    pub(super) fn refuse(&mut self, flow: &Flow, request: &Message, verdict: &Verdict) {
+        if request.method() == Some(&Method::Ack) || request.top_via().is_none() {
+            return;
+        }
+        // The same tag for each repetition (RFC 3261 §8.2.7).
+        let mut hasher = DefaultHasher::new();
+        request.list("Via").next().hash(&mut hasher);
+        let tag = format!("{:x}", hasher.finish());
+        let headers = verdict.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let reply = Reply { status: verdict.status, reason: verdict.reason, headers, body: None };
+        let wire = self.render(request, flow, Some(&tag), &reply);
+        let path = reply_path(request, flow);
+        self.transmit(&path, wire.into());
+    }
+
+    pub(super) fn overloaded(&mut self, flow: &Flow, request: &Message) {
+        let verdict = Verdict {
+            status: 503,
+            reason: "Service Unavailable",
+            headers: vec![("Retry-After", OVERLOAD_RETRY.to_owned())],
+        };
+        self.refuse(flow, request, &verdict);
+    }
+
+    pub(super) fn server_timeout(&mut self, id: TxnId, now: Instant) {
+        let Some(txn) = self.servers.get_mut(&id) else { return };
+        let reaction = match &mut txn.machine {
+            Machine::Invite(machine) => machine.on_timeout(now),
+            Machine::Other(machine) => machine.on_timeout(now),
+        };
+        if let Reaction::Send(wire) = reaction {
+            let path = reply_path(&txn.request, &txn.flow);
+            self.transmit(&path, wire);
+        }
+        self.settle_server(id);
+    }
+
+    fn settle_server(&mut self, id: TxnId) {
+        let Some(txn) = self.servers.get(&id) else { return };
+        if !txn.machine.is_terminated() {
+            self.schedule.set(Owner::Server(id), txn.machine.next_timeout());
+            return;
+        }
+        self.schedule.set(Owner::Server(id), None);
+        if let Some(txn) = self.servers.remove(&id) {
+            self.server_index.remove(&txn.index);
+            if let Some(merge) = txn.merge {
+                self.merge_index.remove(&merge);
+            }
+        }
+    }
+}

@@ -1,0 +1,376 @@
+use std::time::{Duration, Instant};
+
+use crate::endpoint::client::{Auth, Purpose};
+use crate::endpoint::leg::{Calling, Cancel, Incoming, LegState, Outgoing, Session};
+use crate::endpoint::server::Reply;
+use crate::endpoint::uas::foreign_body;
+use crate::endpoint::{ALLOW, Endpoint, TxnId};
+use crate::message::{Message, Method};
+use crate::transaction::{GIVE_UP, T2};
+use crate::{Body, Event, Flow, Headers, LegEnd, SipLeg};
+
+/// What to do with a re-INVITE.
+enum Verdict {
+    Deliver,
+    Pending,
+    Overlap,
+    Gone,
+}
+
+impl Endpoint {
+    /// The leg that a request inside a dialog belongs to.
+    fn find_leg(&self, request: &Message) -> Option<SipLeg> {
+        let id = *self.tags.get(request.to()?.tag()?)?;
+        let leg = self.legs.get(&id)?;
+        let known = leg.knows_peer(request.from()?.tag().unwrap_or_default());
+        (known && request.call_id() == Some(&leg.call_id)).then_some(id)
+    }
+
+    fn session(&mut self, leg: SipLeg) -> Option<&mut Session> {
+        match &mut self.legs.get_mut(&leg)?.state {
+            LegState::Established(session) => Some(session),
+            LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. } => None,
+        }
+    }
+
+    pub(super) fn in_dialog(
+        &mut self,
+        id: TxnId,
+        method: &Method,
+        request: &Message,
+        flow: &Flow,
+        now: Instant,
+    ) {
+        let Some(leg) = self.find_leg(request) else {
+            self.reply(id, Reply::new(481), now);
+            return;
+        };
+        if !self.in_order(leg, request) {
+            self.reply(id, Reply { reason: "CSeq Out Of Order", ..Reply::new(500) }, now);
+            return;
+        }
+        match method {
+            Method::Bye => self.on_bye(leg, id, request, now),
+            Method::Invite => self.on_reinvite(leg, id, request, flow, now),
+            Method::Info => {
+                self.reply(id, Reply::new(200), now);
+                if let Some(body) = request.typed_body() {
+                    self.tell(Event::Info { leg, body });
+                }
+            }
+            Method::Options => self.reply_options(id, now),
+            _ => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
+        }
+    }
+
+    fn in_order(&mut self, leg: SipLeg, request: &Message) -> bool {
+        let seq = request.cseq().map_or(0, |c| c.seq);
+        match self.legs.get_mut(&leg).map(|l| &mut l.state) {
+            Some(LegState::Ringing(ringing)) => ringing.dialog.accept_seq(seq),
+            Some(LegState::Established(session)) => session.dialog.accept_seq(seq),
+            Some(LegState::Closing { dialog, .. }) => dialog.accept_seq(seq),
+            // Early dialogs of ours keep no count: hardly anything may come in them.
+            Some(LegState::Calling(_)) | None => true,
+        }
+    }
+
+    fn on_bye(&mut self, leg: SipLeg, id: TxnId, request: &Message, now: Instant) {
+        self.reply(id, Reply::new(200), now);
+        let Some(state) = self.legs.get(&leg).map(|l| &l.state) else { return };
+        match state {
+            // Wrong of the callee (RFC 3261 §15): the INVITE still needs its final response.
+            // In Closing both sides hung up: our BYE ends the leg.
+            LegState::Calling(_) | LegState::Closing { .. } => {}
+            LegState::Ringing(ringing) => {
+                let invite = ringing.txn;
+                let reason = request.header("Reason").map(str::to_owned);
+                self.cancelled(leg, invite, reason, now);
+            }
+            LegState::Established(session) => {
+                if let Some(incoming) = session.incoming {
+                    // Pending requests must still be answered (RFC 3261 §15.1.2).
+                    self.reply(incoming.txn, Reply::new(487), now);
+                }
+                self.end_leg(leg, LegEnd::Bye { q850: request.q850_cause() });
+            }
+        }
+    }
+
+    /// RFC 3261 §14.2 for overlaps; RFC 5407 §3.1.4 for one that overtakes the ACK.
+    fn judge_reinvite(&mut self, leg: SipLeg) -> Verdict {
+        match self.legs.get(&leg).map(|l| &l.state) {
+            None | Some(LegState::Closing { .. }) => Verdict::Gone,
+            Some(LegState::Calling(_)) => Verdict::Pending,
+            Some(LegState::Ringing(_)) => Verdict::Overlap,
+            Some(LegState::Established(session)) => match session.outgoing {
+                _ if session.incoming.is_some() => Verdict::Overlap,
+                Outgoing::Sent { .. } => Verdict::Pending,
+                Outgoing::Idle | Outgoing::Glare { .. } => match &session.unacked {
+                    Some(unacked) if unacked.late_offer || session.hang_up.is_some() => Verdict::Pending,
+                    Some(_) | None => Verdict::Deliver,
+                },
+            },
+        }
+    }
+
+    fn on_reinvite(&mut self, leg: SipLeg, id: TxnId, request: &Message, flow: &Flow, now: Instant) {
+        match self.judge_reinvite(leg) {
+            Verdict::Gone => self.reply(id, Reply::new(481), now),
+            Verdict::Pending => self.reply(id, Reply::new(491), now),
+            Verdict::Overlap => {
+                let seconds = (self.entropy.u32() % 11).to_string();
+                self.reply(id, Reply::new(500).with("Retry-After", &seconds), now);
+            }
+            Verdict::Deliver if foreign_body(request) => {
+                self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
+            }
+            Verdict::Deliver => {
+                let Some(session) = self.session(leg) else { return };
+                session.incoming =
+                    Some(Incoming { txn: id, late_offer: request.body().is_empty(), flow: *flow });
+                // Whoever sends a re-INVITE has our 2xx: the ACK was lost or is late.
+                if session.unacked.take().is_some() {
+                    self.tell(Event::Acked { leg, body: None });
+                }
+                self.tell(Event::Reinvite { leg, body: request.typed_body() });
+                self.settle_leg(leg);
+            }
+        }
+    }
+
+    pub(super) fn accept_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        let Some(session) = self.session(leg) else { return };
+        let Some(incoming) = session.incoming.take() else { return };
+        let contact = session.dialog.contact.clone();
+        let request = self.servers.get(&incoming.txn).map(|t| t.request.clone());
+        let unacked = self.accept(incoming.txn, &contact, &body, incoming.late_offer, now);
+        if let (Some(session), Some(request)) = (self.session(leg), request) {
+            session.dialog.refresh_target(&request, &incoming.flow);
+            session.unacked = unacked;
+        }
+        self.settle_leg(leg);
+    }
+
+    pub(super) fn reject_reinvite(&mut self, leg: SipLeg, status: u16, headers: &Headers, now: Instant) {
+        let Some(incoming) = self.session(leg).and_then(|s| s.incoming.take()) else { return };
+        let headers = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let status = status.clamp(300, 699);
+        self.reply(incoming.txn, Reply { status, reason: "", headers, body: None }, now);
+    }
+
+    pub(super) fn on_ack(&mut self, request: &Message, _flow: &Flow, now: Instant) {
+        let Some(leg) = self.find_leg(request) else { return };
+        let Some(session) = self.session(leg) else { return };
+        let seq = request.cseq().map(|c| c.seq);
+        let Some(_) = session.unacked.take_if(|u| Some(u.cseq) == seq) else { return };
+        let hang_up = session.hang_up.take();
+        self.tell(Event::Acked { leg, body: request.typed_body() });
+        if let Some(reason) = hang_up {
+            self.close(leg, reason, LegEnd::Local, now);
+        }
+        self.settle_leg(leg);
+    }
+
+    pub(super) fn hang_up(&mut self, leg: SipLeg, reason: Option<String>, now: Instant) {
+        let Some(found) = self.legs.get_mut(&leg) else { return };
+        match &mut found.state {
+            LegState::Calling(Calling { txn, cancel: Cancel::No, .. }) => {
+                let txn = *txn;
+                self.cancel_invite(leg, txn, reason, now);
+            }
+            LegState::Ringing(_) => {
+                let headers: Headers = reason.map(|r| ("Reason", r)).into_iter().collect();
+                self.reject(leg, (480, ""), &headers, now);
+            }
+            LegState::Established(session) if session.unacked.is_some() => {
+                // Not before the ACK or the end of its waiting (RFC 3261 §15).
+                session.hang_up.get_or_insert(reason);
+            }
+            LegState::Established(_) => self.close(leg, reason, LegEnd::Local, now),
+            LegState::Calling(_) | LegState::Closing { .. } => {}
+        }
+    }
+
+    /// Sends BYE; the leg ends as told once it is answered or given up on.
+    pub(super) fn close(&mut self, leg: SipLeg, reason: Option<String>, end: LegEnd, now: Instant) {
+        let Some(found) = self.legs.get_mut(&leg) else { return };
+        let LegState::Established(session) = &mut found.state else { return };
+        let incoming = session.incoming.take();
+        let outgoing = session.outgoing;
+        let headers = reason.map(|r| ("Reason", r)).into_iter().collect();
+        let bye = session.dialog.request(Method::Bye, headers, None);
+        let auth = Auth { credentials: found.credentials.clone(), tried: Vec::new() };
+        found.state = LegState::Closing { dialog: Box::new(session.dialog.clone()), end };
+        if let Some(incoming) = incoming {
+            self.reply(incoming.txn, Reply::new(487), now);
+        }
+        if let Outgoing::Sent { txn, .. } = outgoing {
+            self.abandon_invite(txn);
+        }
+        self.send_request(bye, Purpose::Bye(leg), auth, now);
+        self.settle_leg(leg);
+    }
+
+    pub(super) fn bye_answered(&mut self, leg: SipLeg) {
+        if let Some(LegState::Closing { end, .. }) = self.legs.get(&leg).map(|l| &l.state) {
+            let end = end.clone();
+            self.end_leg(leg, end);
+        }
+    }
+
+    pub(super) fn send_info(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        let Some(session) = self.session(leg) else { return };
+        let info = session.dialog.request(Method::Info, Vec::new(), Some(body));
+        let auth = self.leg_auth(leg);
+        self.send_request(info, Purpose::Info(leg), auth, now);
+    }
+
+    fn leg_auth(&self, leg: SipLeg) -> Auth {
+        let credentials = self.legs.get(&leg).and_then(|l| l.credentials.clone());
+        Auth { credentials, tried: Vec::new() }
+    }
+
+    /// 481 and 408 say that the dialog is dead (RFC 3261 §12.2.1.2); other answers do not matter.
+    pub(super) fn info_answered(&mut self, leg: SipLeg, status: u16, now: Instant) {
+        match status {
+            481 => self.dialog_gone(leg, now),
+            408 => self.close(leg, None, LegEnd::Unreachable, now),
+            _ => {}
+        }
+    }
+
+    /// The peer knows no such dialog: a BYE would be pointless.
+    fn dialog_gone(&mut self, leg: SipLeg, now: Instant) {
+        let Some(session) = self.session(leg) else { return };
+        if let Some(incoming) = session.incoming.take() {
+            self.reply(incoming.txn, Reply::new(487), now);
+        }
+        self.end_leg(leg, LegEnd::Unreachable);
+    }
+
+    pub(super) fn send_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        let auth = self.leg_auth(leg);
+        let Some(session) = self.session(leg) else { return };
+        match session.outgoing {
+            Outgoing::Sent { .. } | Outgoing::Glare { .. } => {
+                self.tell(Event::ReinviteDone { leg, result: Err(491) });
+            }
+            // Not while another INVITE is under way in either direction (RFC 3261 §14.1).
+            Outgoing::Idle if session.unacked.is_some() || session.incoming.is_some() => {
+                self.pause_reinvite(leg, now);
+            }
+            Outgoing::Idle => {
+                let invite = session.dialog.request(Method::Invite, Vec::new(), Some(body));
+                let txn = self.send_request(invite, Purpose::Reinvite(leg), auth, now);
+                self.set_outgoing(leg, Outgoing::Sent { txn, deadline: now + GIVE_UP });
+            }
+        }
+    }
+
+    pub(super) fn set_outgoing(&mut self, leg: SipLeg, outgoing: Outgoing) {
+        if let Some(session) = self.session(leg) {
+            session.outgoing = outgoing;
+        }
+        self.settle_leg(leg);
+    }
+
+    /// RFC 3261 §14.1: the owner of the Call-ID waits 2.1 to 4 s, the other 0 to 2 s, in steps of 10 ms.
+    fn pause_reinvite(&mut self, leg: SipLeg, now: Instant) {
+        let random = u64::from(self.entropy.u32());
+        let Some(session) = self.session(leg) else { return };
+        let steps = if session.dialog.caller { 210 + random % 191 } else { random % 201 };
+        self.set_outgoing(leg, Outgoing::Glare { until: now + Duration::from_millis(steps * 10) });
+    }
+
+    pub(super) fn reinvite_answered(
+        &mut self,
+        leg: SipLeg,
+        id: TxnId,
+        flow: &Flow,
+        response: &Message,
+        now: Instant,
+    ) {
+        let status = response.status().unwrap_or_default();
+        if status < 200 {
+            return;
+        }
+        if status < 300 {
+            self.reinvite_accepted(leg, id, flow, response);
+            return;
+        }
+        if self.session(leg).is_none() {
+            return;
+        }
+        if status == 491 {
+            self.pause_reinvite(leg, now);
+            return;
+        }
+        self.set_outgoing(leg, Outgoing::Idle);
+        self.tell(Event::ReinviteDone { leg, result: Err(status) });
+        self.info_answered(leg, status, now);
+    }
+
+    fn reinvite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message) {
+        let branch = self.new_branch();
+        let Some(txn) = self.clients.get(&id) else { return };
+        if let Some((_, wire, path)) = txn.acks.first() {
+            let (wire, path) = (wire.clone(), path.clone());
+            self.transmit(&path, wire);
+            return;
+        }
+        let (cseq, auth) = (txn.request.cseq, txn.request.auth.clone());
+        let Some(session) = self.session(leg) else { return };
+        session.dialog.refresh_target(response, flow);
+        let ack = session.dialog.ack(cseq, &auth);
+        let wire = ack.write(&branch, &self.config.user_agent);
+        self.transmit(&ack.path, wire.clone());
+        if let Some(txn) = self.clients.get_mut(&id) {
+            txn.acks.push((String::new(), wire, ack.path));
+        }
+        self.set_outgoing(leg, Outgoing::Idle);
+        self.tell(Event::ReinviteDone { leg, result: Ok(response.typed_body()) });
+    }
+
+    /// No final response in time: the session cannot be relied on (RFC 3261 §14.1).
+    pub(super) fn reinvite_failed(&mut self, leg: SipLeg, now: Instant) {
+        if self.session(leg).is_some() {
+            self.tell(Event::ReinviteDone { leg, result: Err(408) });
+            self.close(leg, None, LegEnd::Unreachable, now);
+        }
+    }
+
+    pub(super) fn leg_timeout(&mut self, leg: SipLeg, now: Instant) {
+        match self.legs.get_mut(&leg).map(|l| &mut l.state) {
+            // The cancelled INVITE got no final response (RFC 3261 §9.1).
+            Some(LegState::Calling(_)) => self.end_leg(leg, LegEnd::Local),
+            Some(LegState::Established(_)) => self.session_timeout(leg, now),
+            Some(LegState::Ringing(_) | LegState::Closing { .. }) | None => {}
+        }
+        self.settle_leg(leg);
+    }
+
+    fn session_timeout(&mut self, leg: SipLeg, now: Instant) {
+        let Some(session) = self.session(leg) else { return };
+        if let Some(unacked) = &mut session.unacked {
+            if unacked.give_up <= now {
+                session.unacked = None;
+                let reason = session.hang_up.take().flatten();
+                self.close(leg, reason, LegEnd::NoAck, now);
+                return;
+            }
+            if unacked.repeat.at <= now {
+                unacked.repeat.step(now, Some(T2));
+                let (path, wire) = (unacked.path.clone(), unacked.wire.clone());
+                self.transmit(&path, wire);
+            }
+        }
+        match self.session(leg).map(|s| s.outgoing) {
+            Some(Outgoing::Sent { deadline, .. }) if deadline <= now => self.reinvite_failed(leg, now),
+            Some(Outgoing::Glare { until }) if until <= now => {
+                self.set_outgoing(leg, Outgoing::Idle);
+                self.tell(Event::ReinviteDone { leg, result: Err(491) });
+            }
+            Some(Outgoing::Idle | Outgoing::Sent { .. } | Outgoing::Glare { .. }) | None => {}
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use types::limits;
+
+use crate::dialog::Dialog;
+use crate::endpoint::leg::{Leg, LegState, Ringing, Session, Unacked};
+use crate::endpoint::server::Reply;
+use crate::endpoint::{ALLOW, Endpoint, Path, TxnId};
+use crate::message::Message;
+use crate::{Body, Event, Flow, Headers, LegEnd, SipLeg, Target};
+
+/// Whether a body is there that is no session description and must be understood (RFC 3261 §8.2.3).
+pub(super) fn foreign_body(request: &Message) -> bool {
+    let sdp = request.content_type().is_none_or(|t| t.eq_ignore_ascii_case("application/sdp"));
+    let optional = request.header("Content-Disposition").is_some_and(|d| d.contains("handling=optional"));
+    let coded = request.header("Content-Encoding").is_some_and(|e| !e.eq_ignore_ascii_case("identity"));
+    !request.body().is_empty() && !optional && (!sdp || coded)
+}
+
+impl Endpoint {
+    pub(super) fn on_invite(&mut self, id: TxnId, request: Arc<Message>, flow: Flow, now: Instant) {
+        if request.contact_uri().is_none() {
+            self.reply(id, Reply { reason: "Missing Contact", ..Reply::new(400) }, now);
+            return;
+        }
+        if foreign_body(&request) {
+            self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
+            return;
+        }
+        if self.legs.len() >= limits::SIP_DIALOGS {
+            self.reply(id, Reply::new(503).with("Retry-After", "10"), now);
+            return;
+        }
+        let leg = SipLeg::incoming(id.0);
+        let path = Path::to(Target::Flow(flow), &self.config.listeners);
+        let Some(txn) = self.servers.get_mut(&id) else { return };
+        txn.leg = Some(leg);
+        let dialog = Dialog::by_request(&request, &flow, &txn.to_tag, path);
+        let (call_id, local_tag) = (dialog.call_id.clone(), dialog.local_tag.clone());
+        let ringing = Ringing { txn: id, dialog, late_offer: request.body().is_empty() };
+        self.tags.insert(local_tag.clone(), leg);
+        let state = LegState::Ringing(Box::new(ringing));
+        self.legs.insert(leg, Leg { call_id, local_tag, credentials: None, state });
+        self.tell(Event::Invite { leg, request, flow });
+    }
+
+    fn ringing(&self, leg: SipLeg) -> Option<&Ringing> {
+        match &self.legs.get(&leg)?.state {
+            LegState::Ringing(ringing) => Some(ringing),
+            LegState::Calling(_) | LegState::Established(_) | LegState::Closing { .. } => None,
+        }
+    }
+
+    pub(super) fn send_provisional(&mut self, leg: SipLeg, status: u16, body: Option<Body>, now: Instant) {
+        let Some(ringing) = self.ringing(leg).filter(|_| (101..200).contains(&status)) else { return };
+        let (txn, contact) = (ringing.txn, ringing.dialog.contact.clone());
+        let reply = Reply { body: body.as_ref(), ..Reply::new(status) };
+        self.reply(txn, reply.with("Contact", &contact).with("Allow", ALLOW), now);
+    }
+
+    pub(super) fn answer(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        let Some(ringing) = self.ringing(leg) else { return };
+        let (txn, late_offer) = (ringing.txn, ringing.late_offer);
+        let dialog = ringing.dialog.clone();
+        let Some(unacked) = self.accept(txn, &dialog.contact, &body, late_offer, now) else { return };
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.state = LegState::Established(Box::new(Session::new(dialog, Some(unacked))));
+        }
+        self.settle_leg(leg);
+    }
+
+    /// 200 to an INVITE or re-INVITE.
+    pub(super) fn accept(
+        &mut self,
+        txn: TxnId,
+        contact: &str,
+        body: &Body,
+        late_offer: bool,
+        now: Instant,
+    ) -> Option<Unacked> {
+        let cseq = self.servers.get(&txn)?.request.cseq()?.seq;
+        let reply = Reply { body: Some(body), ..Reply::new(200) }
+            .with("Contact", contact)
+            .with("Allow", ALLOW)
+            .with("Supported", "");
+        let (wire, path) = self.reply_with_wire(txn, reply, now)?;
+        Some(Unacked::new(cseq, wire, path, late_offer, now))
+    }
+
+    pub(super) fn reject(
+        &mut self,
+        leg: SipLeg,
+        (status, reason): (u16, &str),
+        headers: &Headers,
+        now: Instant,
+    ) {
+        let Some(txn) = self.ringing(leg).map(|r| r.txn) else { return };
+        let headers = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        self.reply(txn, Reply { status: status.clamp(300, 699), reason, headers, body: None }, now);
+        self.end_leg(leg, LegEnd::Local);
+    }
+
+    /// CANCEL came for this INVITE. A re-INVITE is not stopped: the application answers it in a moment anyway.
+    pub(super) fn cancelled(&mut self, leg: SipLeg, invite: TxnId, reason: Option<String>, now: Instant) {
+        if self.ringing(leg).is_some_and(|r| r.txn == invite) {
+            self.reply(invite, Reply::new(487), now);
+            self.end_leg(leg, LegEnd::Cancelled { reason });
+        }
+    }
+}
