@@ -1,1 +1,30 @@
 //! The sans-IO switch: calls, routing, registrar state, admission, CDR facts.
+//!
+//! One [`Switch`] owns all calls; whoever drives it feeds events of the SIP endpoint, of browsers and of the media
+//! plane, and carries out what [`Switch::poll_output`] says.
+
+mod auth;
+mod browsers;
+mod call;
+mod config;
+mod guard;
+mod inbound;
+mod later;
+mod number;
+mod output;
+mod register;
+mod registrar;
+mod route;
+mod session;
+mod shared;
+mod switch;
+
+pub use call::{ANSWER_MEDIA, MEDIA_REPLY};
+pub use config::{
+    IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig,
+};
+pub use number::{DIALLED_CHARS, Pattern, Rewrite, clean, same_number};
+pub use output::{Cdr, CdrParty, CloseWhy, Level, Output, SignalIn};
+pub use registrar::{Binding, DEFAULT_EXPIRES, MAX_EXPIRES, MIN_EXPIRES, Registrar};
+pub use sip_ua::digest::Secret;
+pub use switch::{CallStage, Held, Switch, TrunkStatus};

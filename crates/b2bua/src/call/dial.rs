@@ -1,0 +1,194 @@
+//! Trying callees: every device of a user at once, or trunks in turn; what happens when one fails.
+
+use std::collections::VecDeque;
+
+use media_bridge::control::{Command as Media, Source, Tone};
+use sip_ua::message::{Uri, quote};
+use sip_ua::{Flow, Invite, Target, Transport};
+use types::{EndReason, EndedBy, LegId, SessionId, UserName, limits};
+use webrtc_peer::signalling::ToBrowser;
+
+use super::end::{Failure, release};
+use super::{Call, Device, Leg, MediaOp, Party, Phase, Progress, State};
+use crate::route::{Hop, Plan, Ring};
+use crate::shared::{Clock, Shared};
+
+impl Call {
+    /// The caller's media is made: now others may ring.
+    pub(super) fn begin_trying(&mut self, sh: &mut Shared, t: Clock) {
+        let State::Preparing { plan, .. } = &mut self.state else { return };
+        let plan = std::mem::replace(plan, Plan::Dial(VecDeque::new()));
+        let (devices, hops) = match plan {
+            Plan::Ring { user, devices } => (Some((user, devices)), VecDeque::new()),
+            Plan::Dial(hops) => (None, hops),
+        };
+        let deadline = t.now + limits::RING_DURATION;
+        self.state = State::Trying { hops, progress: Progress::Silent, best: None, deadline };
+        if let Some((user, devices)) = devices {
+            for device in devices {
+                match device {
+                    Ring::Browser(session) => self.ring_browser(&user, session, sh),
+                    Ring::Contact { uri, flow } => self.ring_contact(&user, &uri, flow, sh),
+                }
+            }
+        }
+        self.go_on(sh, t);
+    }
+
+    fn add_leg(&mut self, party: Party, device: Device, phase: Phase) -> &mut Leg {
+        let id = LegId(self.next_leg);
+        self.next_leg = self.next_leg.saturating_add(1);
+        let last = self.last_callee.replace(id);
+        self.legs.retain(|l| l.id == LegId::CALLER || Some(l.id) == last || !matches!(l.phase, Phase::Over));
+        self.legs.push(Leg::new(id, party, device, phase));
+        let at = self.legs.len() - 1;
+        &mut self.legs[at]
+    }
+
+    fn ring_browser(&mut self, user: &UserName, session: SessionId, sh: &mut Shared) {
+        if sh.sessions.get(session).is_none() {
+            return;
+        }
+        let name = format!("in-{}-{}", self.id.0, self.next_leg);
+        let device = Device::Browser { session, name: name.clone() };
+        let id = self.add_leg(Party::User(user.clone()), device, Phase::Ringing).id;
+        sh.sessions.remember_call(session, &name, (self.id, id));
+        let (from, display) = (self.facts.from.clone(), self.facts.from_name.clone());
+        sh.browser(session, ToBrowser::Incoming { call: name, from, name: display });
+        self.ringing(true, sh);
+    }
+
+    fn ring_contact(&mut self, user: &UserName, contact: &Uri, flow: Flow, sh: &mut Shared) {
+        let domain = sh.config.domain.clone();
+        let display = match self.facts.from_name.is_empty() {
+            true => String::new(),
+            false => format!("{} ", quote(&self.facts.from_name)),
+        };
+        let invite = Invite {
+            target: Target::Flow(flow),
+            uri: contact.as_str().to_owned(),
+            from: format!("{display}<{}>", address(&self.facts.from, &domain)),
+            to: format!("<{}>", address(user.as_str(), &domain)),
+            contact_user: user_part(&self.facts.from),
+            headers: Vec::new(),
+            body: None,
+            credentials: None,
+        };
+        let sip = sh.new_sip_leg(self.id, LegId(self.next_leg));
+        let phase = Phase::Preparing(Box::new(invite));
+        let leg = self.add_leg(Party::User(user.clone()), Device::Sip(sip), phase);
+        leg.local = Some(flow.local.ip());
+        let id = leg.id;
+        self.offer(id, sh);
+    }
+
+    /// Lets the media plane make our offer for a callee; the caller's codec first, so that audio passes unchanged.
+    fn offer(&mut self, id: LegId, sh: &mut Shared) {
+        let first = self.legs[0].codec;
+        let Some(leg) = self.leg(id) else { return };
+        let params = leg.params(sh, first, false);
+        self.ask_media(id, MediaOp::Offer, Media::Offer { leg: id, params }, sh);
+    }
+
+    fn dial(&mut self, hop: Hop, sh: &mut Shared) -> Result<(), Failure> {
+        let permit = sh.usage.take_trunk(&sh.config, hop.trunk);
+        let Some(permit) = permit else { return Err(Failure::of(EndReason::TooManyCalls)) };
+        let trunk = &sh.config.trunks[hop.trunk];
+        let caller = match &self.legs[0].party {
+            Party::User(name) => sh.config.user(name.as_str()),
+            Party::Trunk(_) => None,
+        };
+        let number = caller.and_then(|u| u.caller_id.clone()).unwrap_or_else(|| self.facts.from.clone());
+        let from_user = trunk.from_user.clone().unwrap_or(number);
+        let from_domain = trunk.from_domain.as_ref().unwrap_or(&trunk.host);
+        let tcp = matches!(hop.target, Target::Address { transport: Transport::Tcp, .. });
+        let to = address(&hop.number, &trunk.host);
+        let invite = Invite {
+            target: hop.target,
+            uri: if tcp { format!("{to};transport=tcp") } else { to.clone() },
+            from: format!("<{}>", address(&from_user, from_domain)),
+            to: format!("<{to}>"),
+            contact_user: trunk.contact_user.clone(),
+            headers: Vec::new(),
+            body: None,
+            credentials: trunk.credentials.clone(),
+        };
+        let advertise = trunk.advertise;
+        let sip = sh.new_sip_leg(self.id, LegId(self.next_leg));
+        let phase = Phase::Preparing(Box::new(invite));
+        let leg = self.add_leg(Party::Trunk(hop.trunk), Device::Sip(sip), phase);
+        leg.permit = Some(permit);
+        leg.advertise = advertise;
+        leg.local = match hop.target {
+            Target::Flow(flow) => Some(flow.local.ip()),
+            Target::Address { local, .. } => local,
+        };
+        let id = leg.id;
+        self.offer(id, sh);
+        Ok(())
+    }
+
+    /// A callee is out of the race; the reason counts for the caller once nobody is left.
+    pub(super) fn callee_failed(&mut self, id: LegId, failure: Failure, sh: &mut Shared, t: Clock) {
+        self.drop_media(id, sh);
+        if let Some(leg) = self.leg(id) {
+            release(leg, sh);
+        }
+        let global = failure.status.is_some_and(|s| s >= 600);
+        self.note_failure(failure.clone());
+        let State::Trying { progress, .. } = &mut self.state else { return };
+        if matches!(*progress, Progress::Early(leg) | Progress::EarlyWanted(leg) if leg == id) {
+            *progress = Progress::Ringing;
+            let rings = self.legs.iter().any(|l| l.id != LegId::CALLER && matches!(l.phase, Phase::Ringing));
+            let browser = matches!(self.legs[0].device, Device::Browser { .. });
+            let source = if rings && browser { Source::Tone(Tone::Ringback) } else { Source::Nothing };
+            self.set_source(LegId::CALLER, source, sh);
+        }
+        // A device says 6xx for the person: nobody else is to be asked (RFC 3261 §16.7 step 5).
+        if global {
+            return self.end(failure, EndedBy::Callee, sh, t);
+        }
+        self.go_on(sh, t);
+    }
+
+    fn note_failure(&mut self, failure: Failure) {
+        if let State::Trying { best, .. } = &mut self.state
+            && best.as_ref().is_none_or(|b| failure.rank() < b.rank())
+        {
+            *best = Some(failure);
+        }
+    }
+
+    /// Tries the next trunk when nobody rings any more, and ends the call when there is none.
+    fn go_on(&mut self, sh: &mut Shared, t: Clock) {
+        loop {
+            if self.legs.iter().any(|l| l.id != LegId::CALLER && l.alive()) {
+                return;
+            }
+            let State::Trying { hops, best, .. } = &mut self.state else { return };
+            let another = best.as_ref().is_none_or(Failure::try_another_trunk);
+            let Some(hop) = hops.pop_front().filter(|_| another) else {
+                let failure = best.take().unwrap_or_else(|| Failure::of(EndReason::NotRegistered));
+                return self.end(failure, EndedBy::Callee, sh, t);
+            };
+            // What an earlier trunk said about itself does not matter once the next one is asked.
+            *best = None;
+            if let Err(failure) = self.dial(hop, sh) {
+                self.note_failure(failure);
+            }
+        }
+    }
+}
+
+/// `sip:user@host`, the user part escaped as needed.
+pub(crate) fn address(user: &str, host: &str) -> String {
+    match Uri::sip(user, host, None) {
+        Ok(uri) => uri.as_str().to_owned(),
+        Err(_) => format!("sip:{host}"),
+    }
+}
+
+/// A user part for our Contact: only what needs no escaping.
+fn user_part(name: &str) -> String {
+    name.chars().filter(|c| c.is_ascii_alphanumeric() || "+-_.*".contains(*c)).collect()
+}

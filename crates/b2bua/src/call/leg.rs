@@ -1,0 +1,164 @@
+//! One leg of a call: who is there, how to talk to them, how far it got.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use media_bridge::control::{Codec, LegKind, LegParams, LegStats};
+use sip_ua::{Invite, SipLeg};
+use types::{LegId, SessionId, UserName};
+
+use crate::output::CdrParty;
+use crate::shared::{Permit, Shared};
+
+/// Commands that the media plane still has to answer for one leg. Full: the peer's further offers are refused.
+pub(crate) const MEDIA_OPS: usize = 4;
+
+/// Whom a leg connects.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Party {
+    User(UserName),
+    Trunk(usize),
+}
+
+/// How a leg's peer is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Device {
+    /// A signed-in browser, and the call's name there.
+    Browser { session: SessionId, name: String },
+    /// A SIP peer.
+    Sip(SipLeg),
+}
+
+/// How far a leg is.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Our offer is being made; the INVITE waits for it.
+    Preparing(Box<Invite>),
+    /// Asked, nothing heard yet; of a caller: it hears nothing yet.
+    Trying,
+    /// It rings there; of a caller: it was told so.
+    Ringing,
+    /// Answered.
+    Up,
+    /// Told to end; its last event is to come.
+    Stopping,
+    /// Over.
+    Over,
+}
+
+/// What an answer of the media plane will be for; answers come in the order of the commands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MediaOp {
+    /// Answer to the peer's first offer.
+    Answer,
+    /// Answer to the same offer again, now with the codec that the other side chose.
+    AnswerAgain,
+    /// Our offer.
+    Offer,
+    /// Taking the peer's answer.
+    SetAnswer,
+    /// Answer to the peer's re-INVITE or new browser offer.
+    Reanswer,
+    /// Our offer for a re-INVITE without one (RFC 3261 §14.2); its answer comes in the ACK.
+    Reoffer,
+}
+
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub id: LegId,
+    pub party: Party,
+    pub device: Device,
+    pub phase: Phase,
+    /// What the media plane still has to answer.
+    pub ops: VecDeque<MediaOp>,
+    /// The media plane knows this leg.
+    pub has_media: bool,
+    /// What the peer offered first, for answering it once more.
+    pub offer: Option<Vec<u8>>,
+    /// Our latest description for the peer.
+    pub local_sdp: Option<Vec<u8>>,
+    /// The peer's latest answer.
+    pub remote_sdp: Option<Vec<u8>>,
+    /// The peer has seen `local_sdp` as an answer: it stays (RFC 3261 §13.2.1).
+    pub answer_sent: bool,
+    /// We offered in answer to a re-INVITE: the ACK holds their answer.
+    pub reoffered: bool,
+    /// The codec for which the caller's answer was last made.
+    pub preferred: Option<Codec>,
+    pub codec: Option<Codec>,
+    /// Media flows, or can.
+    pub connected: bool,
+    /// Our address that this peer uses, and the one to show it.
+    pub local: Option<IpAddr>,
+    pub advertise: Option<IpAddr>,
+    pub stats: Option<LegStats>,
+    /// Given back when the leg is over.
+    pub permit: Option<Permit>,
+}
+
+impl Leg {
+    pub fn new(id: LegId, party: Party, device: Device, phase: Phase) -> Self {
+        Leg {
+            id,
+            party,
+            device,
+            phase,
+            ops: VecDeque::new(),
+            has_media: false,
+            offer: None,
+            local_sdp: None,
+            remote_sdp: None,
+            answer_sent: false,
+            reoffered: false,
+            preferred: None,
+            codec: None,
+            connected: false,
+            local: None,
+            advertise: None,
+            stats: None,
+            permit: None,
+        }
+    }
+
+    pub fn kind(&self) -> LegKind {
+        match self.device {
+            Device::Browser { .. } => LegKind::WebRtc,
+            Device::Sip(_) => LegKind::Rtp,
+        }
+    }
+
+    /// It may still become or is part of the conversation.
+    pub fn alive(&self) -> bool {
+        match self.phase {
+            Phase::Preparing(_) | Phase::Trying | Phase::Ringing | Phase::Up => true,
+            Phase::Stopping | Phase::Over => false,
+        }
+    }
+
+    /// Nothing is outstanding in the media plane.
+    pub fn idle(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Media parameters with the codecs that this peer may use, `first` before the others.
+    pub fn params(&self, shared: &Shared, first: Option<Codec>, narrowband: bool) -> LegParams {
+        let mut codecs = match (&self.device, &self.party) {
+            (Device::Sip(_), Party::Trunk(trunk)) => shared.config.trunks[*trunk].codecs.clone(),
+            (Device::Sip(_), Party::User(_)) | (Device::Browser { .. }, _) => {
+                vec![Codec::Opus, Codec::Pcmu, Codec::Pcma]
+            }
+        };
+        if let Some(at) = codecs.iter().position(|c| Some(*c) == first) {
+            codecs[..=at].rotate_right(1);
+        }
+        LegParams { kind: self.kind(), codecs, narrowband, advertise: self.advertise, local: self.local }
+    }
+
+    pub fn cdr_party(&self, shared: &Shared) -> CdrParty {
+        match (&self.party, &self.device) {
+            (Party::Trunk(trunk), _) => CdrParty::Trunk(shared.config.trunks[*trunk].name.clone()),
+            (Party::User(user), Device::Browser { .. }) => CdrParty::Browser(user.clone()),
+            (Party::User(user), Device::Sip(_)) => CdrParty::Softphone(user.clone()),
+        }
+    }
+}

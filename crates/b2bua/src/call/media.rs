@@ -1,0 +1,204 @@
+//! What the media plane reports.
+
+use media_bridge::control::{Codec, Event, Refusal};
+use sip_ua::{Body, Command as Sip, Headers};
+use types::{EndReason, EndedBy, LegId};
+use webrtc_peer::signalling::ToBrowser;
+
+use super::end::{Failure, warning};
+use super::{Call, Device, MediaOp, MediaPlane, Phase, Progress, State};
+use crate::output::Level;
+use crate::shared::{Clock, Shared};
+
+impl Call {
+    pub fn handle_media(&mut self, event: Event, sh: &mut Shared, t: Clock) {
+        match event {
+            Event::LocalSdp { leg, sdp, codec } => self.on_local_sdp(leg, sdp, codec, sh, t),
+            Event::Negotiated { leg, codec } => self.on_negotiated(leg, codec, sh, t),
+            Event::Refused { leg, why } => self.on_refused(leg, why, sh, t),
+            Event::Connected { leg } => {
+                if let Some(leg) = self.leg(leg) {
+                    leg.connected = true;
+                }
+                self.advance(sh, t);
+            }
+            Event::Lost { leg } => self.on_lost(leg, sh, t),
+            Event::Silent { leg, expected } => self.on_silent(leg, &expected, sh),
+            Event::Dtmf { leg, digit, duration } => {
+                self.facts.digits = self.facts.digits.saturating_add(1);
+                let ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+                self.show_digit(leg, digit, ms, sh);
+            }
+            Event::Stats { leg, stats } => {
+                if let Some(leg) = self.leg(leg) {
+                    leg.stats = Some(stats);
+                }
+            }
+            Event::Closed => self.media = MediaPlane::Gone,
+            Event::Crashed => {
+                self.media = MediaPlane::Gone;
+                self.end(Failure::of(EndReason::Internal), EndedBy::Gateway, sh, t);
+            }
+        }
+    }
+
+    fn next_op(&mut self, leg: LegId) -> Option<MediaOp> {
+        self.leg(leg).filter(|l| l.alive()).and_then(|l| l.ops.pop_front())
+    }
+
+    fn on_local_sdp(&mut self, id: LegId, sdp: Vec<u8>, codec: Option<Codec>, sh: &mut Shared, t: Clock) {
+        let Some(op) = self.next_op(id) else { return };
+        let Some(leg) = self.leg(id) else { return };
+        leg.codec = codec.or(leg.codec);
+        leg.local_sdp = Some(sdp.clone());
+        let device = leg.device.clone();
+        match (op, device) {
+            (MediaOp::Answer | MediaOp::Reanswer, Device::Browser { session, name }) => {
+                let sdp = String::from_utf8_lossy(&sdp).into_owned();
+                sh.browser(session, ToBrowser::Sdp { call: name, sdp });
+            }
+            (MediaOp::Reanswer | MediaOp::Reoffer, Device::Sip(sip)) => {
+                sh.sip(Sip::AcceptReinvite { leg: sip, body: Body::sdp(sdp) });
+            }
+            (MediaOp::Offer, Device::Sip(sip)) if id != LegId::CALLER => {
+                let trying = std::mem::replace(&mut leg.phase, Phase::Trying);
+                if let Phase::Preparing(mut invite) = trying {
+                    invite.body = Some(Body::sdp(sdp));
+                    sh.sip(Sip::Invite(sip, invite));
+                }
+            }
+            (MediaOp::Answer | MediaOp::AnswerAgain | MediaOp::Offer | MediaOp::SetAnswer, _)
+            | (MediaOp::Reoffer, Device::Browser { .. }) => {}
+        }
+        if id == LegId::CALLER && matches!(self.state, State::Preparing { .. }) {
+            self.show(id, webrtc_peer::signalling::CallState::Calling, sh);
+            self.begin_trying(sh, t);
+        }
+        self.advance(sh, t);
+    }
+
+    fn on_negotiated(&mut self, id: LegId, codec: Codec, sh: &mut Shared, t: Clock) {
+        if self.next_op(id).is_none() {
+            return;
+        }
+        if let Some(leg) = self.leg(id) {
+            leg.codec = Some(codec);
+        }
+        if let State::Trying { progress, .. } = &mut self.state
+            && id != LegId::CALLER
+            && matches!(*progress, Progress::Silent | Progress::Ringing)
+        {
+            *progress = Progress::EarlyWanted(id);
+        }
+        self.advance(sh, t);
+    }
+
+    fn on_refused(&mut self, id: LegId, why: Refusal, sh: &mut Shared, t: Clock) {
+        let Some(op) = self.next_op(id) else { return };
+        let Some(device) = self.leg(id).map(|l| l.device.clone()) else { return };
+        let failure = Failure::of_refusal(&why, &sh.config.domain);
+        let side = if id == LegId::CALLER { EndedBy::Caller } else { EndedBy::Callee };
+        match (op, device) {
+            (MediaOp::Answer | MediaOp::Offer, _) if id == LegId::CALLER => self.end(failure, side, sh, t),
+            (MediaOp::Answer, Device::Browser { session, name }) => {
+                sh.error(session, failure.reason.word(), refusal_sentence(&why), Some(&name));
+                self.lose_callee(id, failure, sh, t);
+            }
+            (MediaOp::Offer | MediaOp::Answer, _) => self.lose_callee(id, failure, sh, t),
+            // The session stays as it was (RFC 3261 §14.2): the call goes on.
+            (MediaOp::Reanswer | MediaOp::Reoffer, Device::Browser { session, name }) => {
+                sh.error(session, "bad-sdp", refusal_sentence(&why), Some(&name));
+            }
+            (MediaOp::Reanswer | MediaOp::Reoffer, Device::Sip(sip)) => {
+                let headers: Headers =
+                    warning(&why, &sh.config.domain).into_iter().map(|w| ("Warning", w)).collect();
+                sh.sip(Sip::RejectReinvite { leg: sip, status: 488, headers });
+            }
+            (MediaOp::SetAnswer, _) if matches!(self.state, State::Trying { .. }) => {
+                if let Some(leg) = self.leg(id) {
+                    leg.remote_sdp = None;
+                }
+                let note = format!("early media that cannot be used: {}", refusal_sentence(&why));
+                self.note(note, sh);
+            }
+            (MediaOp::SetAnswer, _) => self.end(failure, side, sh, t),
+            (MediaOp::AnswerAgain, _) => self.advance(sh, t),
+        }
+    }
+
+    /// Takes a callee out that is not yet connected; the other devices go on ringing.
+    pub(super) fn lose_callee(&mut self, id: LegId, failure: Failure, sh: &mut Shared, t: Clock) {
+        match self.state {
+            State::Trying { .. } => {
+                self.stop_callee(id, &failure, sh);
+                self.callee_failed(id, failure, sh, t);
+            }
+            State::Connecting { callee, .. } | State::Talking { callee, .. } if callee == id => {
+                self.end(failure, EndedBy::Callee, sh, t);
+            }
+            State::Preparing { .. }
+            | State::Connecting { .. }
+            | State::Talking { .. }
+            | State::Closing { .. } => {}
+        }
+    }
+
+    fn on_lost(&mut self, id: LegId, sh: &mut Shared, t: Clock) {
+        if !self.leg(id).is_some_and(|l| l.alive()) {
+            return;
+        }
+        let failure = Failure::of(EndReason::MediaLost);
+        if id == LegId::CALLER {
+            self.end(failure, EndedBy::Caller, sh, t);
+        } else {
+            self.lose_callee(id, failure, sh, t);
+        }
+    }
+
+    /// No audio arrives though it was promised (field problem 1): say it where people look, the call goes on.
+    fn on_silent(&mut self, id: LegId, expected: &str, sh: &mut Shared) {
+        if !matches!(self.state, State::Talking { .. }) {
+            return;
+        }
+        let side = if id == LegId::CALLER { "caller" } else { "callee" };
+        self.note(format!("no audio has come from the {side}; its description says {expected}"), sh);
+        if let Some(peer) = self.peer_of(id)
+            && let Some(Device::Browser { session, name }) = self.leg(peer).map(|l| l.device.clone())
+        {
+            sh.error(session, "no-audio", "No audio is arriving from the other side.", Some(&name));
+        }
+    }
+
+    /// A sentence for the record and the log; addresses belong into the record only.
+    fn note(&mut self, text: String, sh: &mut Shared) {
+        if self.facts.notes.len() < NOTES {
+            self.facts.notes.push(text.clone());
+        }
+        sh.log(Level::Debug, Some(self.id), text);
+        sh.log(Level::Warn, Some(self.id), "something is wrong with the audio of this call; see its record");
+    }
+
+    /// Shows a digit that `from` pressed to the other side's person.
+    pub(super) fn show_digit(&mut self, from: LegId, digit: char, ms: u32, sh: &mut Shared) {
+        if let Some(peer) = self.peer_of(from)
+            && let Some(Device::Browser { session, name }) = self.leg(peer).map(|l| l.device.clone())
+        {
+            sh.browser(session, ToBrowser::Dtmf { call: name, digit, ms });
+        }
+    }
+}
+
+/// Notes kept for one record. Full: later ones are only logged.
+const NOTES: usize = 8;
+
+fn refusal_sentence(why: &Refusal) -> String {
+    match why {
+        Refusal::Unparsable(words) => format!("The session description cannot be read: {words}."),
+        Refusal::Unusable(words) => format!("The session description cannot be used: {words}."),
+        Refusal::NoCommonCodec { theirs, ours } => {
+            format!("No audio codec in common: one side has {theirs}, the other {ours}.")
+        }
+        Refusal::NoPort(words) => format!("No media port is free: {words}."),
+        Refusal::Unknown => "The gateway lost track of this call's audio.".into(),
+    }
+}

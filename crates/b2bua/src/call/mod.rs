@@ -1,0 +1,346 @@
+//! One call: a caller's leg, the legs that ring, and the one state that says what is going on.
+//!
+//! Events change facts on legs; `advance` then looks whether the state can go on. Every end goes through
+//! `end`, into `Closing`, and out through `Cdr`: there is no other way for a call to be over.
+
+mod browser;
+mod dial;
+mod end;
+mod leg;
+mod media;
+mod sip;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use media_bridge::control::{Codec, Command as Media, Source, Tone};
+use sip_ua::{Body, Command as Sip};
+use types::{CallId, EndReason, EndedBy, LegId, Wall, WorkerId, limits};
+use webrtc_peer::signalling::{CallState, ToBrowser};
+
+use crate::output::CdrParty;
+use crate::route::{Hop, Plan};
+use crate::shared::{Clock, Permit, Shared};
+
+pub(crate) use end::Failure;
+pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase};
+
+/// How long an answering browser may take to have its audio up before the caller is connected regardless: its
+/// first words would be lost otherwise (field problem 10).
+pub const ANSWER_MEDIA: Duration = Duration::from_secs(2);
+/// How long the media plane may take for one answer; it is local, so this is a defect when it passes.
+pub const MEDIA_REPLY: Duration = Duration::from_secs(5);
+
+/// What the caller knows of the callees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Progress {
+    /// Nothing yet.
+    Silent,
+    /// A real 180 came from somewhere, or a browser shows the call (field problem 12).
+    Ringing,
+    /// A callee sends media before answering; the caller's answer for it is being made.
+    EarlyWanted(LegId),
+    /// The caller hears this leg.
+    Early(LegId),
+}
+
+#[derive(Debug)]
+pub(crate) enum State {
+    /// The caller's media is being made; nobody rings yet.
+    Preparing { plan: Plan, deadline: Instant },
+    /// Devices of a user ring at once, or trunks are tried in turn.
+    Trying { hops: VecDeque<Hop>, progress: Progress, best: Option<Failure>, deadline: Instant },
+    /// One callee has answered; its media and the caller's answer are being completed.
+    Connecting { callee: LegId, overdue: bool, deadline: Instant },
+    /// Both are connected.
+    Talking { callee: LegId, deadline: Instant },
+    /// Everyone was told; waiting for legs in `Stopping` and for the media plane, at most until the deadline.
+    Closing { failure: Failure, by: EndedBy, ended: (Instant, Wall), deadline: Instant },
+}
+
+/// Whether the media plane holds anything of this call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MediaPlane {
+    Unused,
+    Open,
+    Closing,
+    Gone,
+}
+
+/// Who calls and what is known for the record.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Number or name shown to callees of ours.
+    pub from: String,
+    /// Display name, may be empty.
+    pub from_name: String,
+    /// What was dialled.
+    pub to: String,
+    pub caller: CdrParty,
+    pub started: Wall,
+    pub answered: Option<(Instant, Wall)>,
+    pub digits: u32,
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub id: CallId,
+    pub worker: WorkerId,
+    pub state: State,
+    pub legs: Vec<Leg>,
+    pub media: MediaPlane,
+    pub facts: Facts,
+    permits: Vec<Permit>,
+    next_leg: u16,
+    /// The leg that answered, else the one tried last.
+    last_callee: Option<LegId>,
+    /// When the switch has this call in its wake-up index.
+    pub wakes: Option<Instant>,
+}
+
+/// What is needed to begin a call.
+pub(crate) struct NewCall {
+    pub id: CallId,
+    pub caller: Leg,
+    /// The caller's session description; none: the caller wants our offer.
+    pub offer: Option<Vec<u8>>,
+    pub plan: Result<Plan, EndReason>,
+    pub facts: Facts,
+    pub permits: Vec<Permit>,
+}
+
+impl Call {
+    /// Begins a call; a plan that failed ends it at once, with its record.
+    pub fn start(new: NewCall, sh: &mut Shared, t: Clock) -> Call {
+        let (worker, permit) = sh.usage.take_worker();
+        let mut permits = new.permits;
+        permits.push(permit);
+        let mut call = Call {
+            id: new.id,
+            worker,
+            state: State::Preparing { plan: Plan::Dial(VecDeque::new()), deadline: t.now + MEDIA_REPLY },
+            legs: vec![new.caller],
+            media: MediaPlane::Unused,
+            facts: new.facts,
+            permits,
+            next_leg: 1,
+            last_callee: None,
+            wakes: None,
+        };
+        match new.plan {
+            Ok(plan) => call.prepare(plan, new.offer, sh, t),
+            Err(reason) => call.end(Failure::of(reason), EndedBy::Gateway, sh, t),
+        }
+        call
+    }
+
+    /// Makes the caller's media first: it connects while the phone rings, and a bad offer rings nowhere.
+    fn prepare(&mut self, plan: Plan, offer: Option<Vec<u8>>, sh: &mut Shared, t: Clock) {
+        let far = plan.codecs(&sh.config);
+        let narrowband = far.is_some_and(|codecs| !codecs.contains(&Codec::Opus));
+        let first = match self.legs[0].device {
+            Device::Browser { .. } => None,
+            Device::Sip(_) => far.and_then(|codecs| codecs.first().copied()),
+        };
+        let params = self.legs[0].params(sh, first, narrowband);
+        self.state = State::Preparing { plan, deadline: t.now + MEDIA_REPLY };
+        match offer {
+            Some(offer) => {
+                self.legs[0].offer = Some(offer.clone());
+                self.ask_media(
+                    LegId::CALLER,
+                    MediaOp::Answer,
+                    Media::Answer { leg: LegId::CALLER, params, offer },
+                    sh,
+                );
+            }
+            None => {
+                let command = Media::Offer { leg: LegId::CALLER, params };
+                self.ask_media(LegId::CALLER, MediaOp::Offer, command, sh);
+            }
+        }
+    }
+
+    pub fn leg(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|l| l.id == id)
+    }
+
+    fn peer_of(&self, leg: LegId) -> Option<LegId> {
+        let callee = match self.state {
+            State::Talking { callee, .. } | State::Connecting { callee, .. } => callee,
+            State::Trying { progress: Progress::Early(callee), .. } => callee,
+            State::Preparing { .. } | State::Trying { .. } | State::Closing { .. } => return None,
+        };
+        match leg {
+            LegId::CALLER => Some(callee),
+            other if other == callee => Some(LegId::CALLER),
+            _ => None,
+        }
+    }
+
+    /// A command that the media plane answers with one event.
+    fn ask_media(&mut self, leg: LegId, op: MediaOp, command: Media, sh: &mut Shared) {
+        if let Some(leg) = self.leg(leg) {
+            leg.ops.push_back(op);
+            leg.has_media = true;
+        }
+        self.tell_media(command, sh);
+    }
+
+    fn tell_media(&mut self, command: Media, sh: &mut Shared) {
+        match self.media {
+            MediaPlane::Unused | MediaPlane::Open => {
+                self.media = MediaPlane::Open;
+                sh.media(self.worker, self.id, command);
+            }
+            MediaPlane::Closing | MediaPlane::Gone => {}
+        }
+    }
+
+    fn set_source(&mut self, leg: LegId, source: Source, sh: &mut Shared) {
+        self.tell_media(Media::SetSource { leg, source }, sh);
+    }
+
+    fn bridge(&mut self, callee: LegId, sh: &mut Shared) {
+        self.set_source(LegId::CALLER, Source::Leg(callee), sh);
+        self.set_source(callee, Source::Leg(LegId::CALLER), sh);
+    }
+
+    /// Shows progress to a leg that is a browser.
+    fn show(&mut self, leg: LegId, state: CallState, sh: &mut Shared) {
+        if let Some(Device::Browser { session, name }) = self.leg(leg).map(|l| l.device.clone()) {
+            sh.browser(session, ToBrowser::State { call: name, state });
+        }
+    }
+
+    /// Looks whether what is now known lets the state go on.
+    fn advance(&mut self, sh: &mut Shared, t: Clock) {
+        match self.state {
+            State::Trying { progress: Progress::EarlyWanted(callee), .. } => self.advance_early(callee, sh),
+            State::Connecting { callee, overdue, .. } => self.advance_connecting(callee, overdue, sh, t),
+            State::Preparing { .. }
+            | State::Trying { .. }
+            | State::Talking { .. }
+            | State::Closing { .. } => {}
+        }
+    }
+
+    fn advance_early(&mut self, callee: LegId, sh: &mut Shared) {
+        let Some(codec) = self.leg(callee).filter(|l| l.idle()).and_then(|l| l.codec) else { return };
+        if !self.caller_ready(codec, sh) {
+            return;
+        }
+        if let State::Trying { progress, .. } = &mut self.state {
+            *progress = Progress::Early(callee);
+        }
+        self.bridge(callee, sh);
+        self.show(LegId::CALLER, CallState::EarlyMedia, sh);
+        let caller = &mut self.legs[0];
+        if let (Device::Sip(leg), Some(sdp), true) =
+            (&caller.device, &caller.local_sdp, caller.offer.is_some())
+        {
+            sh.sip(Sip::Provisional { leg: *leg, status: 183, body: Some(Body::sdp(sdp.clone())) });
+            caller.answer_sent = true;
+        }
+    }
+
+    /// Whether the caller's answer is made, with the callee's codec where the caller has it too. Asks the media
+    /// plane for it at most once per codec.
+    fn caller_ready(&mut self, codec: Codec, sh: &mut Shared) -> bool {
+        let caller = &mut self.legs[0];
+        if !caller.idle() {
+            return false;
+        }
+        let offer = match (&caller.device, &caller.offer) {
+            (Device::Sip(_), Some(offer)) if !caller.answer_sent => offer.clone(),
+            (Device::Sip(_), Some(_) | None) | (Device::Browser { .. }, _) => return true,
+        };
+        if caller.codec == Some(codec) || caller.preferred == Some(codec) {
+            return true;
+        }
+        caller.preferred = Some(codec);
+        let params = caller.params(sh, Some(codec), false);
+        let command = Media::Answer { leg: LegId::CALLER, params, offer };
+        self.ask_media(LegId::CALLER, MediaOp::AnswerAgain, command, sh);
+        false
+    }
+
+    fn advance_connecting(&mut self, callee: LegId, overdue: bool, sh: &mut Shared, t: Clock) {
+        let Some(leg) = self.leg(callee) else { return };
+        let Some(codec) = leg.codec.filter(|_| leg.idle()) else { return };
+        let ready = match leg.device {
+            Device::Sip(_) => true,
+            Device::Browser { .. } => leg.connected || overdue,
+        };
+        if !ready || !self.caller_ready(codec, sh) {
+            return;
+        }
+        self.bridge(callee, sh);
+        let caller = &mut self.legs[0];
+        caller.phase = Phase::Up;
+        if let Device::Sip(leg) = caller.device {
+            let sdp = caller.local_sdp.clone().unwrap_or_default();
+            sh.sip(Sip::Answer { leg, body: Body::sdp(sdp) });
+            caller.answer_sent = true;
+        }
+        self.state = State::Talking { callee, deadline: t.now + limits::CALL_DURATION };
+        self.facts.answered = Some((t.now, t.wall));
+        self.show(LegId::CALLER, CallState::InCall, sh);
+        self.show(callee, CallState::InCall, sh);
+    }
+
+    /// Tells the caller that it rings, once.
+    fn ringing(&mut self, with_tone: bool, sh: &mut Shared) {
+        let State::Trying { progress, .. } = &mut self.state else { return };
+        if *progress != Progress::Silent {
+            return;
+        }
+        *progress = Progress::Ringing;
+        match self.legs[0].device {
+            Device::Browser { .. } => {
+                if with_tone {
+                    self.set_source(LegId::CALLER, Source::Tone(Tone::Ringback), sh);
+                }
+                self.show(LegId::CALLER, CallState::Ringing, sh);
+            }
+            Device::Sip(leg) => sh.sip(Sip::Provisional { leg, status: 180, body: None }),
+        }
+        self.legs[0].phase = Phase::Ringing;
+    }
+
+    /// When `handle_timeout` is wanted.
+    pub fn deadline(&self) -> Instant {
+        match self.state {
+            State::Preparing { deadline, .. }
+            | State::Trying { deadline, .. }
+            | State::Connecting { deadline, .. }
+            | State::Talking { deadline, .. }
+            | State::Closing { deadline, .. } => deadline,
+        }
+    }
+
+    /// The state's time is over.
+    pub fn handle_timeout(&mut self, sh: &mut Shared, t: Clock) {
+        if self.deadline() > t.now {
+            return;
+        }
+        match &mut self.state {
+            State::Preparing { .. } => self.end(Failure::of(EndReason::Internal), EndedBy::Gateway, sh, t),
+            State::Trying { .. } => self.end(Failure::of(EndReason::NoAnswer), EndedBy::Gateway, sh, t),
+            State::Connecting { callee, overdue, deadline } => {
+                let (callee, late) = (*callee, *overdue);
+                *overdue = true;
+                *deadline = t.now + MEDIA_REPLY;
+                let usable = self.leg(callee).is_some_and(|l| l.codec.is_some() && l.idle());
+                if late || !usable {
+                    self.end(Failure::of(EndReason::MediaNotConnected), EndedBy::Callee, sh, t);
+                } else {
+                    self.advance(sh, t);
+                }
+            }
+            State::Talking { .. } => self.end(Failure::of(EndReason::MaxDuration), EndedBy::Gateway, sh, t),
+            State::Closing { .. } => self.give_up_waiting(sh),
+        }
+    }
+}

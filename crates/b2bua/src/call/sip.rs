@@ -1,0 +1,225 @@
+//! What SIP peers do.
+
+use std::time::Duration;
+
+use media_bridge::control::Command as Media;
+use sip_ua::{Body, Command as Sip, LegEnd};
+use types::{EndReason, EndedBy, LegId};
+
+use super::end::{Failure, release};
+use super::{Call, Device, MEDIA_OPS, MEDIA_REPLY, MediaOp, Phase, State};
+use crate::shared::{Clock, Shared};
+
+/// Length of a digit where the peer does not say.
+const DIGIT: Duration = Duration::from_millis(160);
+
+impl Call {
+    /// 1xx from a callee.
+    pub fn on_provisional(&mut self, id: LegId, status: u16, body: Option<Body>, sh: &mut Shared, t: Clock) {
+        if id == LegId::CALLER || !matches!(self.state, State::Trying { .. }) {
+            return;
+        }
+        let Some(leg) = self.leg(id).filter(|l| matches!(l.phase, Phase::Trying | Phase::Ringing)) else {
+            return;
+        };
+        if status == 180 {
+            leg.phase = Phase::Ringing;
+            self.ringing(body.is_none(), sh);
+        }
+        if let Some(body) = body {
+            self.take_answer(id, body.bytes, sh);
+        }
+        self.advance(sh, t);
+    }
+
+    /// Gives a callee's answer to the media plane, unless it is what we have already.
+    fn take_answer(&mut self, id: LegId, answer: Vec<u8>, sh: &mut Shared) {
+        let Some(leg) = self.leg(id) else { return };
+        if leg.remote_sdp.as_ref() == Some(&answer) || leg.ops.len() >= MEDIA_OPS {
+            return;
+        }
+        leg.remote_sdp = Some(answer.clone());
+        self.ask_media(id, MediaOp::SetAnswer, Media::SetAnswer { leg: id, answer }, sh);
+    }
+
+    /// 200 from a callee: the first one wins, the others stop.
+    pub fn on_answered(&mut self, id: LegId, body: Option<Body>, sh: &mut Shared, t: Clock) {
+        let ringing = self.leg(id).is_some_and(|l| matches!(l.phase, Phase::Trying | Phase::Ringing));
+        if id == LegId::CALLER || !ringing || !matches!(self.state, State::Trying { .. }) {
+            return;
+        }
+        if let Some(body) = body {
+            self.take_answer(id, body.bytes, sh);
+        }
+        self.win(id, MEDIA_REPLY, sh, t);
+        let nothing = self.leg(id).is_some_and(|l| l.idle() && l.codec.is_none());
+        if nothing {
+            // A 2xx to our offer must hold an answer, unless an earlier response did (RFC 3261 §13.2.1).
+            self.end(Failure::of(EndReason::BadSdp), EndedBy::Callee, sh, t);
+        }
+    }
+
+    /// This callee gets the call; every other device is told that it was answered elsewhere.
+    pub(super) fn win(&mut self, id: LegId, patience: Duration, sh: &mut Shared, t: Clock) {
+        let others: Vec<LegId> =
+            self.legs.iter().map(|l| l.id).filter(|l| *l != LegId::CALLER && *l != id).collect();
+        for other in others {
+            if self.leg(other).is_some_and(|l| l.alive()) {
+                self.stop_callee(other, &Failure::of(EndReason::AnsweredElsewhere), sh);
+            }
+        }
+        if let Some(leg) = self.leg(id) {
+            leg.phase = Phase::Up;
+        }
+        self.last_callee = Some(id);
+        self.state = State::Connecting { callee: id, overdue: false, deadline: t.now + patience };
+        self.advance(sh, t);
+    }
+
+    /// ACK to our 200; with an answer where we made the offer (RFC 3261 §13.2.2.4).
+    pub fn on_acked(&mut self, id: LegId, body: Option<Body>, sh: &mut Shared) {
+        let Some(leg) = self.leg(id).filter(|l| l.alive()) else { return };
+        let ours_to_answer = leg.offer.is_none() || leg.reoffered;
+        leg.reoffered = false;
+        if let (Some(body), true) = (body, ours_to_answer) {
+            leg.remote_sdp = None;
+            self.take_answer(id, body.bytes, sh);
+        }
+    }
+
+    /// A re-INVITE: answered for this leg alone, so that the other side's session never waits for it.
+    pub fn on_reinvite(&mut self, id: LegId, body: Option<Body>, sh: &mut Shared) {
+        let Some(leg) = self.leg(id).filter(|l| l.alive()) else { return };
+        let Device::Sip(sip) = leg.device else { return };
+        if leg.ops.len() >= MEDIA_OPS || !leg.has_media {
+            return sh.sip(Sip::RejectReinvite { leg: sip, status: 491, headers: Vec::new() });
+        }
+        let params = leg.params(sh, leg.codec, false);
+        match body {
+            Some(body) => {
+                let command = Media::Answer { leg: id, params, offer: body.bytes };
+                self.ask_media(id, MediaOp::Reanswer, command, sh);
+            }
+            None => {
+                leg.reoffered = true;
+                self.ask_media(id, MediaOp::Reoffer, Media::Offer { leg: id, params }, sh);
+            }
+        }
+    }
+
+    /// INFO: digits in the two common forms.
+    pub fn on_info(&mut self, id: LegId, body: &Body, sh: &mut Shared) {
+        if let Some((digit, duration)) = digit_of(body) {
+            self.send_digit(id, digit, duration, sh);
+        }
+    }
+
+    /// A digit that was pressed outside the media path goes to the other side as an event in its media.
+    pub(super) fn send_digit(
+        &mut self,
+        from: LegId,
+        digit: char,
+        duration: Duration,
+        sh: &mut Shared,
+    ) -> bool {
+        let Some(peer) = self.peer_of(from) else { return false };
+        self.facts.digits = self.facts.digits.saturating_add(1);
+        self.tell_media(Media::SendDtmf { leg: peer, digit, duration }, sh);
+        let ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        self.show_digit(from, digit, ms, sh);
+        true
+    }
+
+    /// A SIP leg is over.
+    pub fn on_ended(&mut self, id: LegId, end: LegEnd, sh: &mut Shared, t: Clock) {
+        let Some(leg) = self.leg(id) else { return };
+        let Device::Sip(sip) = leg.device else { return };
+        sh.sip_legs.remove(&sip);
+        let party = leg.party.clone();
+        let was_alive = leg.alive();
+        let was_up = matches!(leg.phase, Phase::Up);
+        leg.phase = Phase::Over;
+        release(leg, sh);
+        if !was_alive {
+            return;
+        }
+        let failure = failure_of(&end, &party, was_up);
+        if id == LegId::CALLER {
+            return self.end(failure, caller_or_gateway(&end), sh, t);
+        }
+        match self.state {
+            State::Trying { .. } => self.callee_failed(id, failure, sh, t),
+            State::Connecting { callee, .. } | State::Talking { callee, .. } if callee == id => {
+                self.end(failure, EndedBy::Callee, sh, t);
+            }
+            State::Preparing { .. }
+            | State::Connecting { .. }
+            | State::Talking { .. }
+            | State::Closing { .. } => self.drop_media(id, sh),
+        }
+    }
+}
+
+fn caller_or_gateway(end: &LegEnd) -> EndedBy {
+    match end {
+        LegEnd::Cancelled { .. } | LegEnd::Bye { .. } | LegEnd::Refused { .. } => EndedBy::Caller,
+        LegEnd::Unreachable | LegEnd::Local | LegEnd::NoAck => EndedBy::Gateway,
+    }
+}
+
+fn failure_of(end: &LegEnd, party: &super::Party, was_up: bool) -> Failure {
+    match end {
+        LegEnd::Refused { status, q850, retry_after, .. } => {
+            Failure { retry_after: *retry_after, ..Failure::of_status(*status, *q850, party) }
+        }
+        LegEnd::Unreachable if was_up => Failure::of(EndReason::RemoteFailure),
+        LegEnd::Unreachable => Failure { status: None, ..Failure::of_status(408, None, party) },
+        LegEnd::Cancelled { .. } => Failure::of(EndReason::Cancelled),
+        LegEnd::Bye { q850 } => Failure { q850: *q850, ..Failure::of(EndReason::HungUp) },
+        LegEnd::Local => Failure::of(EndReason::RemoteFailure),
+        LegEnd::NoAck => Failure::of(EndReason::NoAck),
+    }
+}
+
+/// The digit of an INFO body: `application/dtmf-relay` (`Signal=5`, `Duration=160`) or `application/dtmf` (`5`).
+fn digit_of(body: &Body) -> Option<(char, Duration)> {
+    let kind = body.content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let text = std::str::from_utf8(&body.bytes).ok()?;
+    let value = |name: &str| {
+        text.lines()
+            .filter_map(|l| l.split_once('='))
+            .find_map(|(n, v)| n.trim().eq_ignore_ascii_case(name).then(|| v.trim().to_owned()))
+    };
+    let (signal, duration) = match kind.as_str() {
+        "application/dtmf-relay" => {
+            let ms = value("Duration").and_then(|d| d.parse().ok()).map(Duration::from_millis);
+            (value("Signal")?, ms.unwrap_or(DIGIT))
+        }
+        "application/dtmf" => (text.trim().to_owned(), DIGIT),
+        _ => return None,
+    };
+    let mut chars = signal.chars();
+    let digit = chars.next().map(|c| c.to_ascii_uppercase()).filter(|c| is_digit(*c))?;
+    chars.next().is_none().then_some((digit, duration))
+}
+
+/// Whether this is a key of a phone (RFC 4733 §3.2).
+pub(super) fn is_digit(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, '*' | '#' | 'A'..='D')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_digits_in_info_are_read() {
+        let body = |kind: &str, text: &str| Body { content_type: kind.into(), bytes: text.into() };
+        let relay = body("application/dtmf-relay", "Signal=5\r\nDuration=250\r\n");
+        assert_eq!(digit_of(&relay), Some(('5', Duration::from_millis(250))));
+        assert_eq!(digit_of(&body("application/dtmf", " # ")), Some(('#', DIGIT)));
+        assert_eq!(digit_of(&body("application/dtmf-relay", "Signal= 12\r\n")), None);
+        assert_eq!(digit_of(&body("application/dtmf", "x")), None);
+        assert_eq!(digit_of(&body("text/plain", "5")), None);
+    }
+}

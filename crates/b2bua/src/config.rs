@@ -1,0 +1,204 @@
+//! What the switch is told at start: compiled and valid; reading and checking files is the gateway's.
+
+use std::net::IpAddr;
+
+use media_bridge::control::Codec;
+use sip_ua::digest::Secret;
+use sip_ua::{Credentials, Target};
+use types::UserName;
+
+use crate::number::{Pattern, Rewrite};
+
+/// Everything that the switch needs to know.
+#[derive(Clone, Debug)]
+pub struct SwitchConfig {
+    /// Our SIP domain, also the digest realm.
+    pub domain: String,
+    /// Further hosts that are ours: every address we listen on or advertise, without port.
+    pub local_hosts: Vec<String>,
+    /// Ports that we listen on; a URI that names another port is not ours.
+    pub local_ports: Vec<u16>,
+    /// Who may sign in and register.
+    pub users: Vec<UserConfig>,
+    /// Carriers and PBXs.
+    pub trunks: Vec<TrunkConfig>,
+    /// Where numbers go, in order.
+    pub routes: Vec<RouteConfig>,
+    /// Media workers; calls are spread over them. At least 1.
+    pub workers: u8,
+}
+
+/// One person.
+#[derive(Clone, Debug)]
+pub struct UserConfig {
+    /// Name to sign in, register and be called by.
+    pub name: UserName,
+    /// What they know; hashes are over our domain as realm.
+    pub secret: Secret,
+    /// Short number to be called by.
+    pub extension: Option<String>,
+    /// Number shown to carriers; inbound calls to it ring here.
+    pub caller_id: Option<String>,
+    /// Simultaneous calls, ringing ones counted; none: no limit but the gateway's.
+    pub max_calls: Option<u32>,
+}
+
+impl UserConfig {
+    /// What other users see and can dial.
+    pub(crate) fn internal_number(&self) -> &str {
+        self.extension.as_deref().unwrap_or(self.name.as_str())
+    }
+}
+
+/// A registration of ours at a trunk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrunkRegistration {
+    /// E.g. `sip:sip.example.net`: no user part (RFC 3261 §10.2).
+    pub registrar: String,
+    /// E.g. `sip:4930123@sip.example.net`.
+    pub aor: String,
+    /// Seconds to ask for.
+    pub expires: u32,
+}
+
+/// One carrier or PBX.
+#[derive(Clone, Debug)]
+pub struct TrunkConfig {
+    /// Its name in routes and logs.
+    pub name: String,
+    /// Where its requests go, tried in order; empty until `Switch::set_trunk_targets`.
+    pub targets: Vec<Target>,
+    /// Host, with port unless it is the default one, as written into Request-URI and To.
+    pub host: String,
+    /// Keep registered there.
+    pub registration: Option<TrunkRegistration>,
+    /// For challenges.
+    pub credentials: Option<Credentials>,
+    /// User part of our Contact in calls and registrations.
+    pub contact_user: String,
+    /// Further sources of its calls, whatever port they come from.
+    pub inbound_from: Vec<IpNet>,
+    /// User part of From; none: the caller's number.
+    pub from_user: Option<String>,
+    /// Domain of From; none: `host`.
+    pub from_domain: Option<String>,
+    /// What we offer, best first.
+    pub codecs: Vec<Codec>,
+    /// Simultaneous calls, both directions together; none: no limit but the gateway's.
+    pub max_calls: Option<u32>,
+    /// Address of ours to write into `c=` towards this trunk.
+    pub advertise: Option<IpAddr>,
+}
+
+/// A rule for numbers that are no user of ours.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// Numbers that it takes.
+    pub pattern: Pattern,
+    /// Who may use it; empty: everyone.
+    pub from: Vec<RouteFrom>,
+    /// Tried in order: the next one when a trunk cannot be reached or fails.
+    pub to: Vec<RouteTo>,
+    /// How the number is changed first.
+    pub rewrite: Option<Rewrite>,
+}
+
+/// Who may use a route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RouteFrom {
+    /// One user.
+    User(UserName),
+    /// Calls from a trunk, by its name.
+    Trunk(String),
+}
+
+/// Where a route leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RouteTo {
+    /// Every device of a user.
+    User(UserName),
+    /// A trunk, by its name.
+    Trunk(String),
+}
+
+/// A range of addresses, e.g. `192.0.2.0/24`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IpNet {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl IpNet {
+    /// Reads `address` or `address/bits`; the sentence says what is wrong.
+    pub fn parse(text: &str) -> Result<IpNet, String> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr =
+            address.parse().map_err(|_| format!("`{address}` is not an IP address, e.g. 192.0.2.0/24"))?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(bits) => bits
+                .parse()
+                .ok()
+                .filter(|b| *b <= most)
+                .ok_or_else(|| format!("`/{bits}` is not a prefix length from 0 to {most}"))?,
+        };
+        Ok(IpNet { address, bits })
+    }
+
+    /// Whether it holds the address; IPv4 in IPv6 counts as IPv4.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let shift = 32 - u32::from(self.bits);
+                u32::from(net).checked_shr(shift).unwrap_or(0)
+                    == u32::from(ip).checked_shr(shift).unwrap_or(0)
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let shift = 128 - u32::from(self.bits);
+                u128::from(net).checked_shr(shift).unwrap_or(0)
+                    == u128::from(ip).checked_shr(shift).unwrap_or(0)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl SwitchConfig {
+    /// The user of this name.
+    pub fn user(&self, name: &str) -> Option<&UserConfig> {
+        self.users.iter().find(|u| u.name.as_str() == name)
+    }
+
+    /// The index of the trunk of this name.
+    pub fn trunk(&self, name: &str) -> Option<usize> {
+        self.trunks.iter().position(|t| t.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_net_holds_its_own_addresses_and_no_others() {
+        let net = IpNet::parse("192.0.2.128/25").unwrap();
+        assert!(net.contains("192.0.2.200".parse().unwrap()));
+        assert!(net.contains("::ffff:192.0.2.200".parse().unwrap()));
+        assert!(!net.contains("192.0.2.100".parse().unwrap()));
+        assert!(!net.contains("2001:db8::1".parse().unwrap()));
+        assert!(IpNet::parse("0.0.0.0/0").unwrap().contains("203.0.113.9".parse().unwrap()));
+        let one = IpNet::parse("2001:db8::1").unwrap();
+        assert!(one.contains("2001:db8::1".parse().unwrap()));
+        assert!(!one.contains("2001:db8::2".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_wrong_net_is_refused_with_a_sentence() {
+        assert!(IpNet::parse("192.0.2.0/33").unwrap_err().contains("from 0 to 32"));
+        assert!(IpNet::parse("carrier.example").unwrap_err().contains("not an IP address"));
+    }
+}

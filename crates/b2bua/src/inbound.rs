@@ -1,0 +1,237 @@
+//! New calls: who sends this INVITE, or which browser asks, and where it is to go.
+
+use std::sync::Arc;
+
+use sip_ua::message::{Message, Scheme, Uri};
+use sip_ua::{Flow, SipLeg, Target};
+use types::{EndReason, LegId, SessionId, UserName, limits};
+
+use crate::auth::Asker;
+use crate::call::{Device, Facts, Leg, NewCall, Party, Phase};
+use crate::number::clean;
+use crate::output::Level;
+use crate::route::{self, Destination, Plan};
+use crate::shared::{Clock, Permit};
+use crate::switch::Switch;
+
+impl Switch {
+    /// A SIP peer calls. `resumed`: a slowed-down attempt has had its wait.
+    pub(crate) fn on_invite(
+        &mut self,
+        sip: SipLeg,
+        request: Arc<Message>,
+        flow: Flow,
+        resumed: bool,
+        t: Clock,
+    ) {
+        let asker = Asker::Invite(sip);
+        if let Err(reason) = self.admit() {
+            let headers = vec![("Retry-After", "5".to_owned())];
+            self.shared.sip(asker.refuse(reason.sip_status(), sentence(reason), headers));
+            return;
+        }
+        let Some(uri) = request.request_uri() else {
+            self.shared.sip(asker.refuse(416, "", Vec::new()));
+            return;
+        };
+        let party = match self.trunk_of(&flow, &uri) {
+            Some(trunk) => Party::Trunk(trunk),
+            None => match self.authenticate(asker, &request, flow, resumed, t) {
+                Some(user) => Party::User(user),
+                None => return,
+            },
+        };
+        let dialled = match &party {
+            Party::Trunk(trunk) => self.inbound_number(*trunk, &uri, &request),
+            Party::User(_) if self.is_ours(&uri, &flow) => uri.user_unescaped(),
+            Party::User(_) => String::new(),
+        };
+        let mut leg = Leg::new(LegId::CALLER, party.clone(), Device::Sip(sip), Phase::Trying);
+        leg.local = Some(flow.local.ip());
+        let (from, from_name) = match &party {
+            Party::Trunk(trunk) => {
+                leg.advertise = self.shared.config.trunks[*trunk].advertise;
+                let from = request.from();
+                let number = from.and_then(|f| f.uri().ok()).map(|u| u.user_unescaped()).unwrap_or_default();
+                (number, from.map(|f| f.display_name()).unwrap_or_default())
+            }
+            Party::User(user) => self.shown_as(user),
+        };
+        let id = self.new_call_id();
+        self.shared.sip_legs.insert(sip, (id, LegId::CALLER));
+        let offer = request.typed_body().map(|b| b.bytes);
+        self.place(id, leg, Asked { dialled, from, from_name, offer, flow: Some(flow) }, t);
+    }
+
+    /// A browser calls.
+    pub(crate) fn on_browser_call(
+        &mut self,
+        session: SessionId,
+        name: String,
+        to: String,
+        sdp: String,
+        t: Clock,
+    ) {
+        let Some(known) = self.shared.sessions.get(session) else { return };
+        let Some(user) = known.user.clone() else { return };
+        let problem = if name.is_empty() || name.chars().count() > CALL_NAME || name.starts_with("in-") {
+            Some(("bad-message", "A call's id has 1 to 32 characters and does not begin with `in-`."))
+        } else if known.calls.contains_key(&name) {
+            Some(("bad-message", "There is a call with this id already."))
+        } else if known.calls.len() >= limits::CALLS_PER_SESSION {
+            Some(("too-many-calls", EndReason::TooManyCalls.sentence()))
+        } else {
+            None
+        };
+        if let Some((code, text)) = problem {
+            return self.shared.error(session, code, text, Some(&name));
+        }
+        if let Err(reason) = self.admit() {
+            let code = if reason == EndReason::GatewayOverloaded { "busy-gateway" } else { reason.word() };
+            return self.shared.error(session, code, sentence(reason), Some(&name));
+        }
+        let id = self.new_call_id();
+        self.shared.sessions.remember_call(session, &name, (id, LegId::CALLER));
+        let dialled = self.strip_domain(&to);
+        let (from, from_name) = self.shown_as(&user);
+        let leg =
+            Leg::new(LegId::CALLER, Party::User(user), Device::Browser { session, name }, Phase::Trying);
+        let asked = Asked { dialled, from, from_name, offer: Some(sdp.into_bytes()), flow: None };
+        self.place(id, leg, asked, t);
+    }
+
+    /// Routes a call and begins it; whatever is wrong with it, it gets its record.
+    fn place(&mut self, id: types::CallId, leg: Leg, asked: Asked, t: Clock) {
+        let mut permits = Vec::new();
+        let plan = self.route(&leg, &asked, &mut permits);
+        let kind = match &leg.party {
+            Party::User(_) => "user",
+            Party::Trunk(_) => "trunk",
+        };
+        self.shared.log(Level::Info, Some(id), format!("call from a {kind}"));
+        self.shared.log(Level::Debug, Some(id), format!("{} calls {}", asked.from, asked.dialled));
+        let facts = Facts {
+            from: asked.from,
+            from_name: asked.from_name,
+            to: asked.dialled,
+            caller: leg.cdr_party(&self.shared),
+            started: t.wall,
+            answered: None,
+            digits: 0,
+            notes: Vec::new(),
+        };
+        self.start_call(NewCall { id, caller: leg, offer: asked.offer, plan, facts, permits }, t);
+    }
+
+    fn route(&mut self, leg: &Leg, asked: &Asked, permits: &mut Vec<Permit>) -> Result<Plan, EndReason> {
+        let sh = &mut self.shared;
+        let permit = match &leg.party {
+            Party::User(user) => sh.usage.take_user(&sh.config, user),
+            Party::Trunk(trunk) => sh.usage.take_trunk(&sh.config, *trunk),
+        };
+        permits.push(permit.ok_or(EndReason::TooManyCalls)?);
+        let number = match asked.dialled.is_empty() {
+            true => return Err(EndReason::UnknownNumber),
+            false => clean(&asked.dialled).ok_or(EndReason::InvalidNumber)?,
+        };
+        let destination = route::look_up(&sh.config, &number, &leg.party)?;
+        if let Destination::User(user) = &destination {
+            permits.push(sh.usage.take_user(&sh.config, user).ok_or(EndReason::Busy)?);
+        }
+        let from = route::From { device: &leg.device, flow: asked.flow.as_ref() };
+        route::plan(sh, destination, from)
+    }
+
+    /// Which trunk sends from here: by its own addresses, by configured sources, by our registration's Contact.
+    fn trunk_of(&self, flow: &Flow, uri: &Uri) -> Option<usize> {
+        let config = &self.shared.config;
+        let remote = flow.remote;
+        let address = |target: &Target| match target {
+            Target::Flow(flow) => flow.remote,
+            Target::Address { remote, .. } => *remote,
+        };
+        let user = uri.user_unescaped();
+        let by_address = |i: &usize| self.shared.targets[*i].iter().any(|t| address(t) == remote);
+        let by_source = |i: &usize| config.trunks[*i].inbound_from.iter().any(|n| n.contains(remote.ip()));
+        let by_registration = |i: &usize| {
+            let trunk = &config.trunks[*i];
+            trunk.registration.is_some()
+                && trunk.contact_user == user
+                && self.shared.targets[*i].iter().any(|t| address(t).ip() == remote.ip())
+        };
+        let all = 0..config.trunks.len();
+        // Several trunks may share a source: the Contact that we registered tells them apart.
+        all.clone()
+            .find(|i| by_source(i) && by_registration(i))
+            .or_else(|| all.clone().find(by_address))
+            .or_else(|| all.clone().find(by_registration))
+            .or_else(|| all.clone().find(by_source))
+    }
+
+    /// The number that a trunk wants: the Request-URI, or To where that only names our registration.
+    fn inbound_number(&self, trunk: usize, uri: &Uri, request: &Message) -> String {
+        let number = uri.user_unescaped();
+        let trunk = &self.shared.config.trunks[trunk];
+        let to = request.to().and_then(|to| to.uri().ok()).map(|to| to.user_unescaped());
+        match to {
+            Some(to) if trunk.registration.is_some() && number == trunk.contact_user && !to.is_empty() => to,
+            Some(_) | None => number,
+        }
+    }
+
+    /// Whether a URI names this gateway: our domain, or an address and port that we listen on.
+    pub(crate) fn is_ours(&self, uri: &Uri, flow: &Flow) -> bool {
+        if uri.scheme() == Scheme::Tel {
+            return true;
+        }
+        let config = &self.shared.config;
+        let host = uri.host();
+        let named = host.eq_ignore_ascii_case(&config.domain)
+            || config.local_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
+            || uri.ip() == Some(flow.local.ip());
+        let port = uri.port().is_none_or(|p| p == flow.local.port() || config.local_ports.contains(&p));
+        named && port
+    }
+
+    /// What a person dialled, without our own domain behind it.
+    fn strip_domain(&self, dialled: &str) -> String {
+        let config = &self.shared.config;
+        let bare = |d: &str| {
+            ["sip:", "sips:", "tel:"].iter().find_map(|p| d.strip_prefix(p)).unwrap_or(d).to_owned()
+        };
+        let text = bare(dialled.trim());
+        match text.split_once('@') {
+            Some((user, host)) => {
+                let host_name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+                let ours = [host, host_name].iter().any(|h| {
+                    h.eq_ignore_ascii_case(&config.domain)
+                        || config.local_hosts.iter().any(|l| l.eq_ignore_ascii_case(h))
+                });
+                if ours { user.to_owned() } else { text }
+            }
+            None => text,
+        }
+    }
+
+    /// How a user of ours appears to other users: number and name.
+    fn shown_as(&self, user: &UserName) -> (String, String) {
+        let number = self.shared.config.user(user.as_str()).map(|u| u.internal_number().to_owned());
+        (number.unwrap_or_else(|| user.as_str().to_owned()), user.as_str().to_owned())
+    }
+}
+
+/// Characters in a browser's name for a call.
+const CALL_NAME: usize = 32;
+
+struct Asked {
+    dialled: String,
+    from: String,
+    from_name: String,
+    offer: Option<Vec<u8>>,
+    flow: Option<Flow>,
+}
+
+/// A sentence as a reason phrase.
+fn sentence(reason: EndReason) -> &'static str {
+    reason.sentence().trim_end_matches('.')
+}

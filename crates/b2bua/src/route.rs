@@ -1,0 +1,143 @@
+//! From a dialled number to what is to be tried.
+
+use std::collections::VecDeque;
+
+use media_bridge::control::Codec;
+use sip_ua::message::Uri;
+use sip_ua::{Flow, Target};
+use types::{EndReason, LegId, SessionId, UserName};
+
+use crate::call::{Device, Party};
+use crate::config::{RouteFrom, RouteTo, SwitchConfig, UserConfig};
+use crate::number::same_number;
+use crate::shared::Shared;
+
+/// One try at a trunk.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
+    pub trunk: usize,
+    pub target: Target,
+    pub number: String,
+}
+
+/// One device that is to ring.
+#[derive(Clone, Debug)]
+pub(crate) enum Ring {
+    Browser(SessionId),
+    Contact { uri: Uri, flow: Flow },
+}
+
+/// What a call will try.
+#[derive(Clone, Debug)]
+pub(crate) enum Plan {
+    /// Every device of one user at once.
+    Ring { user: UserName, devices: Vec<Ring> },
+    /// Trunks in turn.
+    Dial(VecDeque<Hop>),
+}
+
+impl Plan {
+    /// What the first trunk can do; none where devices ring, whose codecs are not known yet.
+    pub fn codecs<'a>(&self, config: &'a SwitchConfig) -> Option<&'a [Codec]> {
+        match self {
+            Plan::Ring { .. } => None,
+            Plan::Dial(hops) => hops.front().map(|hop| config.trunks[hop.trunk].codecs.as_slice()),
+        }
+    }
+}
+
+/// The caller's side of a routing decision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From<'a> {
+    pub device: &'a Device,
+    /// The flow that a SIP caller uses: its own device does not ring.
+    pub flow: Option<&'a Flow>,
+}
+
+/// Where a cleaned number leads, before looking who is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Destination {
+    User(UserName),
+    /// Trunk index and the number for it, in order.
+    Trunks(Vec<(usize, String)>),
+}
+
+/// Looks a number up: users first, then inbound numbers, then routes in order.
+pub(crate) fn look_up(config: &SwitchConfig, number: &str, from: &Party) -> Result<Destination, EndReason> {
+    let is = |u: &&UserConfig| u.name.as_str() == number || u.extension.as_deref() == Some(number);
+    if let Some(user) = config.users.iter().find(is) {
+        return Ok(Destination::User(user.name.clone()));
+    }
+    if let Party::Trunk(_) = from {
+        let has = |n: &Option<String>| n.as_deref().is_some_and(|n| same_number(n, number));
+        if let Some(user) = config.users.iter().find(|u| has(&u.caller_id) || has(&u.extension)) {
+            return Ok(Destination::User(user.name.clone()));
+        }
+    }
+    let mut refused = EndReason::UnknownNumber;
+    for route in &config.routes {
+        let Some(tail) = route.pattern.matches(number) else { continue };
+        let allowed = route.from.is_empty()
+            || route.from.iter().any(|f| match (f, from) {
+                (RouteFrom::User(name), Party::User(user)) => name == user,
+                (RouteFrom::Trunk(name), Party::Trunk(index)) => *name == config.trunks[*index].name,
+                (RouteFrom::User(_), Party::Trunk(_)) | (RouteFrom::Trunk(_), Party::User(_)) => false,
+            });
+        if !allowed {
+            refused = EndReason::Forbidden;
+            continue;
+        }
+        let rewritten = route.rewrite.as_ref().map_or_else(|| number.to_owned(), |r| r.apply(tail));
+        match destination(config, &route.to, &rewritten, from) {
+            Some(found) => return Ok(found),
+            // From a trunk back to a trunk: toll fraud's favourite, so never by accident.
+            None => refused = EndReason::Forbidden,
+        }
+    }
+    Err(refused)
+}
+
+fn destination(config: &SwitchConfig, to: &[RouteTo], number: &str, from: &Party) -> Option<Destination> {
+    let mut trunks = Vec::new();
+    for to in to {
+        match to {
+            RouteTo::User(user) if trunks.is_empty() => return Some(Destination::User(user.clone())),
+            RouteTo::User(_) => {}
+            RouteTo::Trunk(name) => trunks.extend(config.trunk(name).map(|t| (t, number.to_owned()))),
+        }
+    }
+    let from_trunk = matches!(from, Party::Trunk(_));
+    (!from_trunk && !trunks.is_empty()).then_some(Destination::Trunks(trunks))
+}
+
+/// What to try for a destination, with who is there at this moment.
+pub(crate) fn plan(sh: &Shared, destination: Destination, from: From<'_>) -> Result<Plan, EndReason> {
+    match destination {
+        Destination::User(user) => {
+            let browsers = sh.sessions.of_user(&user).iter().copied().filter(|session| {
+                let own = matches!(from.device, Device::Browser { session: own, .. } if own == session);
+                !own && sh
+                    .sessions
+                    .get(*session)
+                    .is_some_and(|s| s.calls.len() < types::limits::CALLS_PER_SESSION)
+            });
+            let contacts = sh.registrar.bindings(&user).iter().filter(|b| from.flow != Some(&b.flow));
+            let devices: Vec<Ring> = browsers
+                .map(Ring::Browser)
+                .chain(contacts.map(|b| Ring::Contact { uri: b.uri.clone(), flow: b.flow }))
+                .take(types::limits::LEGS_PER_CALL - usize::from(LegId::CALLER.0) - 1)
+                .collect();
+            if devices.is_empty() { Err(EndReason::NotRegistered) } else { Ok(Plan::Ring { user, devices }) }
+        }
+        Destination::Trunks(trunks) => {
+            let hops: VecDeque<Hop> = trunks
+                .into_iter()
+                .flat_map(|(trunk, number)| {
+                    let targets = &sh.targets[trunk];
+                    targets.iter().map(move |target| Hop { trunk, target: *target, number: number.clone() })
+                })
+                .collect();
+            if hops.is_empty() { Err(EndReason::TrunkUnreachable) } else { Ok(Plan::Dial(hops)) }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What every call shares: configuration, the output queue, indexes of ids, and permits.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Instant;
+
+use media_bridge::control::{CallCommand, Command as Media};
+use sip_ua::{Command as Sip, SipLeg, Target};
+use types::{CallId, LegId, SessionId, UserName, Wall, WorkerId};
+use webrtc_peer::signalling::ToBrowser;
+
+use crate::config::SwitchConfig;
+use crate::output::{Level, Output};
+use crate::registrar::Registrar;
+use crate::session::Sessions;
+
+/// Both clocks at the moment of one input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub now: Instant,
+    pub wall: Wall,
+}
+
+/// The right to one of a limited number of calls; given back in one place, `Usage::release`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Permit {
+    User(UserName),
+    Trunk(usize),
+    Worker(WorkerId),
+}
+
+/// How many permits are out. All are zero when there are no calls.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    users: BTreeMap<UserName, u32>,
+    trunks: Vec<u32>,
+    workers: Vec<u32>,
+}
+
+impl Usage {
+    pub fn new(config: &SwitchConfig) -> Self {
+        Usage {
+            users: BTreeMap::new(),
+            trunks: vec![0; config.trunks.len()],
+            workers: vec![0; usize::from(config.workers.max(1))],
+        }
+    }
+
+    /// One more call for a user, unless their limit is reached.
+    pub fn take_user(&mut self, config: &SwitchConfig, name: &UserName) -> Option<Permit> {
+        let limit = config.user(name.as_str()).and_then(|u| u.max_calls).unwrap_or(u32::MAX);
+        let used = self.users.get(name).copied().unwrap_or(0);
+        if used >= limit {
+            return None;
+        }
+        self.users.insert(name.clone(), used + 1);
+        Some(Permit::User(name.clone()))
+    }
+
+    /// One more call on a trunk, unless its limit is reached.
+    pub fn take_trunk(&mut self, config: &SwitchConfig, trunk: usize) -> Option<Permit> {
+        let used = self.trunks.get_mut(trunk)?;
+        if *used >= config.trunks[trunk].max_calls.unwrap_or(u32::MAX) {
+            return None;
+        }
+        *used += 1;
+        Some(Permit::Trunk(trunk))
+    }
+
+    /// The worker with the fewest calls.
+    pub fn take_worker(&mut self) -> (WorkerId, Permit) {
+        let (index, used) = self
+            .workers
+            .iter_mut()
+            .enumerate()
+            .min_by_key(|(i, used)| (**used, *i))
+            .expect("at least one worker");
+        *used += 1;
+        let id = WorkerId(index as u8);
+        (id, Permit::Worker(id))
+    }
+
+    pub fn release(&mut self, permit: Permit) {
+        match permit {
+            Permit::User(name) => {
+                if let Some(used) = self.users.get_mut(&name) {
+                    *used -= 1;
+                    if *used == 0 {
+                        self.users.remove(&name);
+                    }
+                }
+            }
+            Permit::Trunk(trunk) => self.trunks[trunk] -= 1,
+            Permit::Worker(worker) => self.workers[usize::from(worker.0)] -= 1,
+        }
+    }
+
+    /// Permits out, of every kind.
+    pub fn total(&self) -> u32 {
+        self.users.values().sum::<u32>() + self.trunks.iter().sum::<u32>() + self.workers.iter().sum::<u32>()
+    }
+
+    pub fn on_trunk(&self, trunk: usize) -> u32 {
+        self.trunks.get(trunk).copied().unwrap_or(0)
+    }
+}
+
+pub(crate) struct Shared {
+    pub config: SwitchConfig,
+    /// Current targets of each trunk, by index.
+    pub targets: Vec<Vec<Target>>,
+    pub out: VecDeque<Output>,
+    pub sip_legs: HashMap<SipLeg, (CallId, LegId)>,
+    pub sessions: Sessions,
+    pub registrar: Registrar,
+    pub usage: Usage,
+    next_sip: u64,
+}
+
+impl Shared {
+    pub fn new(config: SwitchConfig) -> Self {
+        Shared {
+            targets: config.trunks.iter().map(|t| t.targets.clone()).collect(),
+            out: VecDeque::new(),
+            sip_legs: HashMap::new(),
+            sessions: Sessions::default(),
+            registrar: Registrar::default(),
+            usage: Usage::new(&config),
+            next_sip: 0,
+            config,
+        }
+    }
+
+    /// A name for a leg that we start, known to belong to a call from now on.
+    pub fn new_sip_leg(&mut self, call: CallId, leg: LegId) -> SipLeg {
+        let sip = SipLeg::outgoing(self.next_sip);
+        self.next_sip += 1;
+        self.sip_legs.insert(sip, (call, leg));
+        sip
+    }
+
+    pub fn sip(&mut self, command: Sip) {
+        self.out.push_back(Output::Sip(command));
+    }
+
+    pub fn browser(&mut self, session: SessionId, message: ToBrowser) {
+        self.out.push_back(Output::Browser(session, message));
+    }
+
+    pub fn media(&mut self, worker: WorkerId, call: CallId, command: Media) {
+        self.out.push_back(Output::Media(worker, CallCommand { call, command }));
+    }
+
+    pub fn log(&mut self, level: Level, call: Option<CallId>, text: impl Into<String>) {
+        self.out.push_back(Output::Log(level, call, text.into()));
+    }
+
+    pub fn error(&mut self, session: SessionId, code: &str, message: impl Into<String>, call: Option<&str>) {
+        let error =
+            ToBrowser::Error { code: code.into(), message: message.into(), call: call.map(str::to_owned) };
+        self.browser(session, error);
+    }
+}
