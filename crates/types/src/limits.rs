@@ -14,6 +14,15 @@ pub const SIP_DIALOGS: usize = 50_000;
 pub const SIP_CONNECTIONS: usize = 10_000;
 /// Messages waiting for one slow SIP stream reader. Full: the connection is closed, nobody else waits.
 pub const SIP_WRITER_QUEUE: usize = 64;
+/// SIP messages read from sockets that wait for the endpoint. Full: stream readers wait, datagrams stay in the kernel's buffer.
+pub const SIP_INBOUND: usize = 1_024;
+/// How long opening a SIP stream connection may take before its messages are given up.
+pub const SIP_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a SIP message may take from its first to its last byte on a stream, and the first message from the connection's
+/// start. Later: the connection is closed.
+pub const SIP_MESSAGE_DEADLINE: Duration = Duration::from_secs(32);
+/// How long a SIP stream connection may bring nothing before it is closed: longer than a registration lives.
+pub const SIP_IDLE: Duration = Duration::from_secs(2 * 3600);
 /// How long one SIP stream write may take before the connection is closed.
 pub const SIP_WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// Contacts one user may register. Full: 403 with a sentence; a contact with the same instance replaces.
@@ -66,3 +75,5 @@ pub const PEER_ADDRESSES: usize = 16;
 pub const PEER_SOURCES: usize = 4;
 /// Browser sessions on one worker's socket. Full: the leg is refused.
 pub const DEMUX_SESSIONS: usize = 20_000;
+/// Outputs of one media call between two polls of its worker. Full: datagrams are dropped, as a full socket would.
+pub const CALL_OUTPUTS: usize = 1_024;

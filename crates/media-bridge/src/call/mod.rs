@@ -1,15 +1,36 @@
 //! `MediaCall`: every leg of one call, what each hears, and the streams between them. Sans-IO.
+//!
+//! A leg has one outgoing stream for the whole call, whatever feeds it. Packets of the listener's own codec are forwarded
+//! at once; others go through an `Ear` (decoding, in order) and the listener's `Mouth` (encoding in frames of 20 ms),
+//! within the same call of `handle_*`: nothing is held but what waits for a reordered packet.
+
+mod ear;
+mod flow;
+mod leg;
+mod mouth;
+mod negotiate;
+mod outbox;
+mod report;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use types::{CallId, Entropy, LegId, Wall};
+use webrtc_peer::{PeerFactory, PeerOutput};
 
-use crate::control::{Command, Event};
+use crate::control::{Command, Event, LegKind, LegParams, Source};
+use crate::rtp::{LatchVerdict, RtpPacket, is_rtcp};
+use crate::tone::ToneGenerator;
+use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, Playing, SILENT_AFTER};
+use outbox::Outbox;
 
 /// What all calls of one worker share.
 pub struct MediaSetup {
+    /// Certificate and DTLS configuration of the process.
+    pub peers: PeerFactory,
     /// Socket addresses of the worker's shared browser socket, as candidates offered to browsers: one per address of
     /// the host (or the advertised one), best first.
     pub candidates: Vec<SocketAddr>,
@@ -64,12 +85,21 @@ pub struct MediaCall {
     id: CallId,
     setup: Arc<MediaSetup>,
     entropy: Box<dyn Entropy>,
+    /// At most `LEGS_PER_CALL`: looked through, not indexed.
+    legs: Vec<Leg>,
+    outbox: Outbox,
+    /// Sources set so far.
+    bindings: u64,
+    /// The newest time that we were told.
+    now: Option<Instant>,
+    closed: bool,
 }
 
 impl MediaCall {
     /// A call without legs.
     pub fn new(id: CallId, setup: Arc<MediaSetup>, entropy: Box<dyn Entropy>) -> MediaCall {
-        MediaCall { id, setup, entropy }
+        let outbox = Outbox::default();
+        MediaCall { id, setup, entropy, legs: Vec::new(), outbox, bindings: 0, now: None, closed: false }
     }
 
     /// Which call this is.
@@ -79,24 +109,86 @@ impl MediaCall {
 
     /// Whether this `Answer` or `Offer` makes a new RTP leg, so that a socket pair must be leased for it first.
     pub fn needs_port(&self, command: &Command) -> bool {
-        let _ = (command, &self.setup, &self.entropy);
-        false
+        let new_rtp =
+            |leg: LegId, params: &LegParams| params.kind == LegKind::Rtp && self.find(leg).is_none();
+        match command {
+            Command::Answer { leg, params, .. } | Command::Offer { leg, params } => new_rtp(*leg, params),
+            Command::SetAnswer { .. }
+            | Command::SetSource { .. }
+            | Command::SendDtmf { .. }
+            | Command::Remove { .. }
+            | Command::Close => false,
+        }
     }
 
     /// Does one command. `rtp_local` is the bound RTP address (even port, RTCP on port + 1) of a leg for which
     /// [`MediaCall::needs_port`] said so; a refused set-up gives it back by [`Output::ReleaseLeg`].
-    pub fn handle_command(&mut self, command: Command, rtp_local: Option<SocketAddr>, now: Instant, wall: Wall) {
-        let _ = (command, rtp_local, now, wall);
+    pub fn handle_command(
+        &mut self,
+        command: Command,
+        rtp_local: Option<SocketAddr>,
+        now: Instant,
+        wall: Wall,
+    ) {
+        if self.closed {
+            return;
+        }
+        self.now = Some(now);
+        match command {
+            Command::Answer { leg, params, offer } => self.answer(leg, params, &offer, rtp_local, now),
+            Command::Offer { leg, params } => self.offer(leg, params, rtp_local, now),
+            Command::SetAnswer { leg, answer } => self.set_answer(leg, &answer, now),
+            Command::SetSource { leg, source } => self.set_source(leg, source, now),
+            Command::SendDtmf { leg, digit, duration } => {
+                if let Some(index) = self.find(leg) {
+                    self.send_digit(index, digit, duration, now);
+                }
+            }
+            Command::Remove { leg } => {
+                if let Some(index) = self.find(leg) {
+                    self.remove(index, now, wall);
+                }
+            }
+            Command::Close => {
+                while !self.legs.is_empty() {
+                    self.remove(0, now, wall);
+                }
+                self.closed = true;
+                self.outbox.tell(Event::Closed);
+            }
+        }
+        self.drain_peers(now);
     }
 
     /// A datagram on the leg's own RTP port (RTP, or multiplexed RTCP, RFC 5761).
     pub fn handle_rtp(&mut self, leg: LegId, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
-        let _ = (leg, source, data, now, wall);
+        self.now = Some(now);
+        let Some(index) = self.find(leg) else { return };
+        if is_rtcp(data) {
+            self.on_rtcp(index, source, data, now, wall);
+            return;
+        }
+        let leg = &mut self.legs[index];
+        let Path::Rtp(rtp) = &mut leg.path else { return };
+        let packet = RtpPacket::parse(data).ok();
+        let verdict =
+            packet.as_ref().zip(rtp.latch.as_mut()).map_or(LatchVerdict::Refused, |(packet, latch)| {
+                latch.check(source, packet, leg.inbound.knows(packet.payload_type))
+            });
+        match (verdict, packet) {
+            (LatchVerdict::Accepted, Some(packet)) => self.on_packet(index, &packet, now),
+            (LatchVerdict::Probing, _) => {}
+            (LatchVerdict::Refused | LatchVerdict::Accepted, _) => leg.counters.rejected += 1,
+        }
+        self.drain_peers(now);
     }
 
     /// A datagram on the leg's RTCP port.
     pub fn handle_rtcp(&mut self, leg: LegId, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
-        let _ = (leg, source, data, now, wall);
+        self.now = Some(now);
+        if let Some(index) = self.find(leg) {
+            self.on_rtcp(index, source, data, now, wall);
+        }
     }
 
     /// A datagram on the shared browser socket, arrived at `path.0` (ours) from `path.1` (theirs).
@@ -106,24 +198,143 @@ impl MediaCall {
         path: (SocketAddr, SocketAddr),
         data: &[u8],
         now: Instant,
-        wall: Wall,
+        _wall: Wall,
     ) {
-        let _ = (leg, path, data, now, wall);
+        self.now = Some(now);
+        let Some(index) = self.find(leg) else { return };
+        let Path::WebRtc(rtc) = &mut self.legs[index].path else { return };
+        let Some(peer) = rtc.peer.as_mut() else { return };
+        peer.handle_datagram(path.0, path.1, data, now);
+        rtc.dirty = true;
+        self.drain_peers(now);
     }
 
     /// Time has come to [`MediaCall::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant, wall: Wall) {
-        let _ = (now, wall);
+        self.now = Some(now);
+        for index in 0..self.legs.len() {
+            if let Path::WebRtc(rtc) = &mut self.legs[index].path
+                && let Some(peer) = rtc.peer.as_mut()
+                && peer.poll_timeout().is_some_and(|at| at <= now)
+            {
+                peer.handle_timeout(now);
+                rtc.dirty = true;
+            }
+        }
+        // What the peers held comes before what is made up for its absence.
+        self.drain_peers(now);
+        for index in 0..self.legs.len() {
+            self.media_timeout(index, now);
+            self.report_timeout(index, now, wall);
+        }
+        self.drain_peers(now);
     }
 
     /// When to call [`MediaCall::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let now = self.now?;
+        self.legs.iter().filter_map(|leg| leg.poll_timeout(now)).min()
     }
 
     /// The next thing to do; poll until `None` after every other call. Datagram bytes are left in `buf`.
     pub fn poll_output(&mut self, buf: &mut Vec<u8>) -> Option<Output> {
-        buf.clear();
-        None
+        self.outbox.pop(buf)
+    }
+
+    fn find(&self, leg: LegId) -> Option<usize> {
+        self.legs.iter().position(|l| l.id == leg)
+    }
+
+    fn set_source(&mut self, leg: LegId, source: Source, now: Instant) {
+        let Some(index) = self.find(leg).filter(|i| self.legs[*i].source != source) else { return };
+        self.bindings += 1;
+        let leg = &mut self.legs[index];
+        leg.source = source;
+        leg.binding = self.bindings;
+        leg.tone = match source {
+            Source::Tone(tone) => {
+                Some(Playing { generator: ToneGenerator::new(tone), timestamp: 0, next_at: now })
+            }
+            Source::Nothing | Source::Leg(_) | Source::Echo => None,
+        };
+        self.settle(index, now);
+    }
+
+    /// The leg may send something else, or may send now: its timers begin.
+    fn settle(&mut self, index: usize, now: Instant) {
+        let leg = &mut self.legs[index];
+        let begun = leg.out.packets() > 0;
+        let trunk = leg.kind() == LegKind::Rtp;
+        leg.fill_at = match leg.source {
+            Source::Leg(_) | Source::Echo if trunk => Some(now + FRAME_TIME),
+            Source::Nothing if trunk && begun => Some(now + FRAME_TIME),
+            Source::Leg(_) | Source::Echo | Source::Nothing | Source::Tone(_) => None,
+        };
+        // Packets that flow already are not to be cut into.
+        if let (Some(at), Some(sent)) = (&mut leg.fill_at, leg.out.last_sent()) {
+            *at = (*at).max(sent + FORWARDING_PAUSED);
+        }
+        self.media_timeout(index, now);
+    }
+
+    fn remove(&mut self, index: usize, now: Instant, wall: Wall) {
+        let mut leg = self.legs.remove(index);
+        leg.farewell(&mut self.outbox, now, wall);
+        let gone = leg.id;
+        self.outbox.tell(Event::Stats { leg: gone, stats: leg.stats() });
+        self.outbox.push(Output::ReleaseLeg { leg: gone });
+        let listeners: Vec<LegId> =
+            self.legs.iter().filter(|l| l.source == Source::Leg(gone)).map(|l| l.id).collect();
+        for listener in listeners {
+            self.set_source(listener, Source::Nothing, now);
+        }
+    }
+
+    /// Takes everything out of the peer connections; a packet of one may give another something to do.
+    fn drain_peers(&mut self, now: Instant) {
+        let dirty = |leg: &mut Leg| match &mut leg.path {
+            Path::WebRtc(rtc) => std::mem::take(&mut rtc.dirty),
+            Path::Rtp(_) => false,
+        };
+        while let Some(index) = self.legs.iter_mut().position(dirty) {
+            self.drain_peer(index, now);
+        }
+    }
+
+    fn drain_peer(&mut self, index: usize, now: Instant) {
+        let leg = self.legs[index].id;
+        loop {
+            let mut buffer = self.outbox.buffer();
+            let Some(output) = self.legs[index].poll_peer(&mut buffer) else {
+                self.outbox.give_back(buffer);
+                return;
+            };
+            match output {
+                PeerOutput::Transmit { local, remote } => {
+                    self.outbox.datagram(Output::Browser { leg, local, to: remote }, buffer);
+                    continue;
+                }
+                PeerOutput::Rtp { pt, seq, timestamp, marker, ssrc } => {
+                    let sequence = seq as u16;
+                    let payload = &buffer[..];
+                    let packet = RtpPacket { payload_type: pt, marker, sequence, timestamp, ssrc, payload };
+                    self.on_packet(index, &packet, now);
+                }
+                PeerOutput::Connected => self.peer_connected(index, now),
+                PeerOutput::Disconnected { .. } => self.outbox.tell(Event::Lost { leg }),
+                PeerOutput::Feedback { fraction_lost, rtt } => self.legs[index].feedback(fraction_lost, rtt),
+            }
+            self.outbox.give_back(buffer);
+        }
+    }
+
+    fn peer_connected(&mut self, index: usize, now: Instant) {
+        let leg = &mut self.legs[index];
+        if !leg.connected {
+            leg.connected = true;
+            self.outbox.tell(Event::Connected { leg: leg.id });
+        }
+        leg.silent_at = leg.promised.as_ref().map(|_| now + SILENT_AFTER);
+        self.settle(index, now);
     }
 }

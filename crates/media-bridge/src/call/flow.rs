@@ -1,0 +1,314 @@
+//! The way of a packet: from the leg that it came on to every leg that listens.
+
+use std::time::Instant;
+
+use super::MediaCall;
+use super::ear::{Chunk, Ear};
+use super::leg::{FRAME_TIME, Leg, Meaning, Origin};
+use crate::codec::Law;
+use crate::control::{Codec, Event, LegKind, Source};
+use crate::rtp::{Arrival, Head, Incoming, RtpPacket};
+use crate::sdp::clock_rate;
+
+/// A timer that is later than this many frames has been asleep: it does not make up for them.
+const CATCH_UP: u32 = 5;
+
+/// How a listener gets a packet.
+enum Way {
+    /// As it is.
+    Same,
+    /// Sample by sample from one law to the other: nothing to keep, nothing to wait for.
+    Recode(Law, Law),
+    /// Through samples, in order.
+    Transcode,
+}
+
+fn way(from: Codec, to: Codec) -> Way {
+    match (from, to) {
+        (Codec::Opus, Codec::Opus) | (Codec::Pcmu, Codec::Pcmu) | (Codec::Pcma, Codec::Pcma) => Way::Same,
+        (Codec::Pcmu, Codec::Pcma) => Way::Recode(Law::Mu, Law::A),
+        (Codec::Pcma, Codec::Pcmu) => Way::Recode(Law::A, Law::Mu),
+        (Codec::Opus, Codec::Pcmu | Codec::Pcma) | (Codec::Pcmu | Codec::Pcma, Codec::Opus) => Way::Transcode,
+    }
+}
+
+/// Whether `listener` hears what the leg `from` says.
+fn listens(listener: &Leg, from: &Leg) -> bool {
+    match listener.source {
+        Source::Leg(id) => id == from.id,
+        Source::Echo => listener.id == from.id,
+        Source::Nothing | Source::Tone(_) => false,
+    }
+}
+
+impl MediaCall {
+    /// An authentic packet of a leg's peer.
+    pub(super) fn on_packet(&mut self, a: usize, packet: &RtpPacket<'_>, now: Instant) {
+        if packet.payload.is_empty() {
+            return;
+        }
+        match self.legs[a].inbound.meaning(packet.payload_type) {
+            Meaning::Audio(codec) => self.on_audio(a, codec, packet, now),
+            Meaning::Event { clock } => self.on_event(a, clock, packet, now),
+            Meaning::Unknown => self.legs[a].counters.rejected += 1,
+        }
+    }
+
+    fn on_audio(&mut self, a: usize, codec: Codec, packet: &RtpPacket<'_>, now: Instant) {
+        let MediaCall { legs, outbox, .. } = self;
+        let leg = &mut legs[a];
+        leg.stats_in.set_clock(clock_rate(codec));
+        let arrival = leg.stats_in.received(packet, now);
+        let Some(extended) = leg.place(arrival) else { return };
+        leg.heard(outbox, now);
+        let mut decoded = false;
+        for b in 0..self.legs.len() {
+            let Some(agreed) = self.legs[b].agreed.filter(|_| listens(&self.legs[b], &self.legs[a])) else {
+                continue;
+            };
+            match way(codec, agreed.codec) {
+                Way::Same => self.forward(a, b, codec, (packet, extended), None, now),
+                Way::Recode(from, to) => self.forward(a, b, codec, (packet, extended), Some((from, to)), now),
+                Way::Transcode => decoded = true,
+            }
+        }
+        if decoded {
+            self.decode(a, codec, packet, extended, now);
+        } else {
+            self.legs[a].ear = None;
+        }
+    }
+
+    /// Sends a packet on at once, under the listener's own numbers.
+    fn forward(
+        &mut self,
+        a: usize,
+        b: usize,
+        codec: Codec,
+        (packet, extended): (&RtpPacket<'_>, u64),
+        laws: Option<(Law, Law)>,
+        now: Instant,
+    ) {
+        let epoch = self.legs[a].stats_in.epoch();
+        let MediaCall { legs, outbox, .. } = self;
+        let leg = &mut legs[b];
+        let Some(agreed) = leg.sending() else { return };
+        let source = leg.source_id(Origin::Forwarded(epoch));
+        if leg.events_out.is_sounding() {
+            leg.out.skip(source, extended);
+            return;
+        }
+        let clock = clock_rate(codec);
+        let incoming = Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker };
+        let Some(stamp) = leg.out.forward(source, incoming, now) else {
+            legs[a].counters.late += 1;
+            return;
+        };
+        match laws {
+            None => leg.send(stamp, agreed.pt, packet.payload, outbox, now),
+            Some((from, to)) => {
+                let mut recoded = outbox.buffer();
+                recoded.extend(packet.payload.iter().map(|c| to.encode_sample(from.decode_sample(*c))));
+                leg.send(stamp, agreed.pt, &recoded, outbox, now);
+                outbox.give_back(recoded);
+            }
+        }
+        leg.spoke(now);
+    }
+
+    fn decode(&mut self, a: usize, codec: Codec, packet: &RtpPacket<'_>, extended: u64, now: Instant) {
+        let leg = &mut self.legs[a];
+        if leg.ear.as_ref().is_none_or(|e| e.codec() != codec) {
+            leg.ear = Ear::new(codec);
+        }
+        let jitter = leg.stats_in.jitter();
+        let head = head(packet, extended);
+        self.with_ear(a, now, |ear, sink| ear.accept(head, packet.payload, jitter, now, sink));
+    }
+
+    /// Lets a leg's ear work, its sound going to every listener that needs samples.
+    fn with_ear<R>(
+        &mut self,
+        a: usize,
+        now: Instant,
+        work: impl FnOnce(&mut Ear, &mut dyn FnMut(Chunk<'_>)) -> R,
+    ) -> Option<R> {
+        // Taken out meanwhile: the listener may be the leg itself.
+        let mut ear = self.legs[a].ear.take()?;
+        let codec = ear.codec();
+        let mut late = 0;
+        let done = work(&mut ear, &mut |chunk| late += self.tell_listeners(a, codec, &chunk, now));
+        let leg = &mut self.legs[a];
+        let tally = ear.take_tally();
+        leg.counters.tally.fec += tally.fec;
+        leg.counters.tally.concealed += tally.concealed;
+        leg.counters.tally.damaged += tally.damaged;
+        leg.counters.tally.late += tally.late + late;
+        leg.ear = Some(ear);
+        Some(done)
+    }
+
+    fn tell_listeners(&mut self, a: usize, codec: Codec, chunk: &Chunk<'_>, now: Instant) -> u64 {
+        let MediaCall { legs, outbox, .. } = self;
+        let mut late = 0;
+        for b in 0..legs.len() {
+            let wants = legs[b].agreed.is_some_and(|g| matches!(way(codec, g.codec), Way::Transcode));
+            if !wants || !listens(&legs[b], &legs[a]) {
+                continue;
+            }
+            let source = legs[b].source_id(Origin::Decoded(chunk.timeline));
+            late += legs[b].speak(source, chunk, outbox, now);
+            legs[b].spoke(now);
+        }
+        late
+    }
+
+    /// A telephone-event packet: never forwarded, the digit is made anew for each listener (field problem 16).
+    fn on_event(&mut self, a: usize, clock: u32, packet: &RtpPacket<'_>, now: Instant) {
+        let MediaCall { legs, outbox, .. } = self;
+        let leg = &mut legs[a];
+        let arrival = leg.stats_in.received_event(packet);
+        let Some(extended) = leg.place(arrival) else { return };
+        leg.heard(outbox, now);
+        leg.events_in.set_clock(clock);
+        leg.events_in.handle_packet(packet.ssrc, packet.timestamp, packet.payload, now);
+        let epoch = leg.stats_in.epoch();
+        let from = leg.id;
+        for listener in legs.iter_mut().filter(|l| l.source == Source::Leg(from)) {
+            let source = listener.source_id(Origin::Forwarded(epoch));
+            listener.out.skip(source, extended);
+        }
+        // It has a place in the order, and its sender is quiet meanwhile.
+        let head = head(packet, extended);
+        self.with_ear(a, now, |ear, sink| {
+            ear.accept(head, &[], Default::default(), now, sink);
+            ear.pause();
+        });
+        self.take_digits(a, now);
+    }
+
+    /// Reports finished digits and queues them for those who listen.
+    fn take_digits(&mut self, a: usize, now: Instant) {
+        let from = self.legs[a].id;
+        while let Some(heard) = self.legs[a].events_in.poll_digit() {
+            let (digit, duration) = (heard.digit, heard.duration);
+            self.outbox.tell(Event::Dtmf { leg: from, digit, duration });
+            for b in 0..self.legs.len() {
+                if self.legs[b].source == Source::Leg(from) {
+                    self.send_digit(b, digit, duration, now);
+                }
+            }
+        }
+    }
+
+    /// Queues a digit and begins it if nothing else sounds. A full queue or a leg without events drops it.
+    pub(super) fn send_digit(&mut self, b: usize, digit: char, duration: std::time::Duration, now: Instant) {
+        let leg = &mut self.legs[b];
+        if leg.agreed.is_some_and(|agreed| agreed.events.is_some())
+            && leg.events_out.push(digit, duration).is_ok()
+        {
+            self.pump_events(b, now);
+        }
+    }
+
+    fn pump_events(&mut self, b: usize, now: Instant) {
+        let MediaCall { legs, outbox, .. } = self;
+        let leg = &mut legs[b];
+        let Some(events) = leg.sending().and_then(|agreed| agreed.events) else { return };
+        while let Some(packet) = leg.events_out.next_packet(now) {
+            let stamp = leg.out.event(packet.first, packet.offset, packet.marker, now);
+            leg.send(stamp, events.pt, &packet.payload, outbox, now);
+        }
+    }
+
+    /// Everything on one leg that waits for time to pass.
+    pub(super) fn media_timeout(&mut self, a: usize, now: Instant) {
+        self.legs[a].events_in.handle_timeout(now);
+        self.take_digits(a, now);
+        self.pump_events(a, now);
+        self.with_ear(a, now, |ear, sink| ear.release(now, sink));
+        self.conceal(a, now);
+        self.play_tone(a, now);
+        self.fill_silence(a, now);
+    }
+
+    /// Towards a trunk a missing frame is made up once it is overdue; a browser does that itself, and better.
+    fn conceal(&mut self, a: usize, now: Instant) {
+        let leg = &self.legs[a];
+        if leg.ear.as_ref().and_then(|e| e.overdue_at()).is_none_or(|at| now < at) {
+            return;
+        }
+        let to_trunk = |l: &Leg| l.kind() == LegKind::Rtp && listens(l, leg);
+        if !self.legs.iter().any(to_trunk) {
+            self.with_ear(a, now, |ear, _| ear.pause());
+            return;
+        }
+        let paused = self.with_ear(a, now, |ear, sink| ear.conceal_overdue(now, sink)).unwrap_or(false);
+        if paused {
+            let from = self.legs[a].id;
+            for listener in self.legs.iter_mut().filter(|l| l.source == Source::Leg(from)) {
+                listener.fill_at = listener.fill_at.map(|_| now);
+            }
+        }
+    }
+
+    fn play_tone(&mut self, a: usize, now: Instant) {
+        let MediaCall { legs, outbox, .. } = self;
+        let leg = &mut legs[a];
+        if leg.sending().is_none() {
+            return;
+        }
+        let source = leg.source_id(Origin::Own);
+        while let Some(mut playing) = leg.tone.take_if(|t| t.next_at <= now) {
+            if now.saturating_duration_since(playing.next_at) > FRAME_TIME * CATCH_UP {
+                playing.next_at = now;
+            }
+            let mut pcm = [0; super::mouth::FRAME];
+            playing.generator.fill(&mut pcm);
+            let chunk =
+                Chunk { timestamp: playing.timestamp, clock: crate::codec::PCM_RATE, timeline: 0, pcm: &pcm };
+            leg.speak(source, &chunk, outbox, now);
+            playing.timestamp = playing.timestamp.wrapping_add(pcm.len() as u32);
+            playing.next_at += FRAME_TIME;
+            leg.tone = Some(playing);
+        }
+    }
+
+    fn fill_silence(&mut self, a: usize, now: Instant) {
+        let MediaCall { legs, outbox, .. } = self;
+        let leg = &mut legs[a];
+        if leg.sending().is_none() {
+            return;
+        }
+        while let Some(mut at) = leg.fill_at.filter(|at| *at <= now) {
+            if now.saturating_duration_since(at) > FRAME_TIME * CATCH_UP {
+                at = now;
+            }
+            leg.fill(outbox, now);
+            leg.fill_at = Some(at + FRAME_TIME);
+        }
+    }
+}
+
+impl Leg {
+    /// Extended sequence number of an accepted packet.
+    fn place(&mut self, arrival: Arrival) -> Option<u64> {
+        match arrival {
+            Arrival::Begins(extended) => {
+                if let Some(ear) = &mut self.ear {
+                    ear.reset();
+                }
+                Some(extended)
+            }
+            Arrival::Newer(extended) | Arrival::Older(extended) => Some(extended),
+            Arrival::Rejected => {
+                self.counters.rejected += 1;
+                None
+            }
+        }
+    }
+}
+
+fn head(packet: &RtpPacket<'_>, extended: u64) -> Head {
+    Head { extended, timestamp: packet.timestamp, payload_type: packet.payload_type, marker: packet.marker }
+}

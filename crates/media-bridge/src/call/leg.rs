@@ -1,0 +1,370 @@
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use types::{Entropy, LegId};
+use webrtc_peer::{Peer, PeerOutput, RtpOut};
+
+use super::Output;
+use super::ear::{Ear, Tally};
+use super::mouth::Mouth;
+use super::negotiate::Negotiation;
+use super::outbox::Outbox;
+use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
+use crate::dtmf;
+use crate::rtp::{InStats, Latch, OutStream, SourceId, Stamp};
+use crate::sdp::{Agreed, EventFormat, Fingerprint, IceCredentials, clock_rate};
+use crate::tone::ToneGenerator;
+
+/// Frames per second that we send.
+const FRAMES: u32 = 50;
+/// Length of one frame that we send.
+pub(super) const FRAME_TIME: Duration = Duration::from_millis(20);
+/// How long after the last forwarded packet a trunk gets silence of ours (field problem 35).
+pub(super) const FORWARDING_PAUSED: Duration = Duration::from_millis(100);
+/// Silence of a peer that promised media before signalling is told (field problem 1).
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
+/// Between two reports, RTCP and statistics alike (RFC 3550 §6.2: five seconds).
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One leg: a peer, what it sends us, what it hears from us.
+pub(super) struct Leg {
+    pub id: LegId,
+    pub params: LegParams,
+    pub path: Path,
+    pub sdp: Negotiation,
+    /// What we send; none before the first agreement.
+    pub agreed: Option<Agreed>,
+    /// The description allows us to send.
+    pub sends: bool,
+    /// The description promises media from the peer, from there.
+    pub promised: Option<String>,
+    pub inbound: Inbound,
+    pub source: Source,
+    /// Number of the present source, unique in the call.
+    pub binding: u64,
+    pub out: OutStream,
+    pub mouth: Mouth,
+    pub tone: Option<Playing>,
+    /// When silence of ours goes out unless something else does first.
+    pub fill_at: Option<Instant>,
+    fill_timestamp: u32,
+    pub stats_in: InStats,
+    pub ear: Option<Box<Ear>>,
+    pub events_in: dtmf::Receiver,
+    pub events_out: dtmf::Sender,
+    pub counters: Counters,
+    pub connected: bool,
+    pub silent_at: Option<Instant>,
+    pub stats_at: Instant,
+}
+
+/// How media travels.
+pub(super) enum Path {
+    Rtp(RtpPath),
+    WebRtc(Box<WebRtcPath>),
+}
+
+pub(super) struct RtpPath {
+    pub local: SocketAddr,
+    /// None until a description names an address.
+    pub latch: Option<Latch>,
+    /// Where the description wants RTCP.
+    pub rtcp: Option<SocketAddr>,
+    pub report_at: Instant,
+}
+
+pub(super) struct WebRtcPath {
+    /// Ours.
+    pub ice: IceCredentials,
+    /// Theirs, as last negotiated.
+    pub remote_ice: Option<IceCredentials>,
+    pub fingerprint: Option<Fingerprint>,
+    /// None while our offer waits for its answer.
+    pub peer: Option<Peer>,
+    pub cname: String,
+    /// Subtracted from our sequence numbers: a new DTLS association counts rollovers from zero.
+    pub rebase: u64,
+    /// The newest sequence number sent.
+    pub newest: u64,
+    /// The peer may have outputs.
+    pub dirty: bool,
+}
+
+/// A sound of ours being played.
+pub(super) struct Playing {
+    pub generator: ToneGenerator,
+    pub timestamp: u32,
+    pub next_at: Instant,
+}
+
+/// What the numbers in received packets mean.
+#[derive(Default)]
+pub(super) struct Inbound {
+    pub formats: Vec<(u8, Codec)>,
+    pub events: Vec<EventFormat>,
+}
+
+/// Meaning of a payload type.
+#[derive(Clone, Copy)]
+pub(super) enum Meaning {
+    Audio(Codec),
+    Event { clock: u32 },
+    Unknown,
+}
+
+/// Counters that nothing else keeps.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub packets_out: u64,
+    pub rejected: u64,
+    pub late: u64,
+    pub tally: Tally,
+    pub remote_fraction_lost: u8,
+    pub rtt: Option<Duration>,
+}
+
+impl Inbound {
+    pub fn meaning(&self, pt: u8) -> Meaning {
+        if let Some((_, codec)) = self.formats.iter().find(|(p, _)| *p == pt) {
+            return Meaning::Audio(*codec);
+        }
+        self.events
+            .iter()
+            .find(|e| e.pt == pt)
+            .map_or(Meaning::Unknown, |e| Meaning::Event { clock: e.clock })
+    }
+
+    pub fn knows(&self, pt: u8) -> bool {
+        !matches!(self.meaning(pt), Meaning::Unknown)
+    }
+}
+
+impl Leg {
+    pub fn new(
+        id: LegId,
+        params: LegParams,
+        path: Path,
+        codec: Codec,
+        entropy: &mut dyn Entropy,
+        now: Instant,
+    ) -> Leg {
+        let clock = clock_rate(codec);
+        Leg {
+            id,
+            params,
+            path,
+            sdp: Negotiation::new(entropy),
+            agreed: None,
+            sends: false,
+            promised: None,
+            inbound: Inbound::default(),
+            source: Source::Nothing,
+            binding: 0,
+            out: OutStream::new(entropy, clock, clock / FRAMES),
+            mouth: Mouth::default(),
+            tone: None,
+            fill_at: None,
+            fill_timestamp: 0,
+            stats_in: InStats::new(clock),
+            ear: None,
+            events_in: dtmf::Receiver::new(8_000),
+            events_out: dtmf::Sender::new(8_000),
+            counters: Counters::default(),
+            connected: false,
+            silent_at: None,
+            stats_at: now + REPORT_INTERVAL,
+        }
+    }
+
+    pub fn kind(&self) -> LegKind {
+        match self.path {
+            Path::Rtp(_) => LegKind::Rtp,
+            Path::WebRtc(_) => LegKind::WebRtc,
+        }
+    }
+
+    /// What to send with, if anything can be sent now.
+    pub fn sending(&self) -> Option<Agreed> {
+        let ready = match &self.path {
+            Path::Rtp(rtp) => rtp.latch.is_some(),
+            Path::WebRtc(rtc) => rtc.peer.as_ref().is_some_and(Peer::is_connected),
+        };
+        self.agreed.filter(|_| ready && self.sends)
+    }
+
+    /// Agreement reached: formats of both directions.
+    pub fn agree(&mut self, agreed: Agreed, inbound: Inbound) {
+        let clock = clock_rate(agreed.codec);
+        self.out.set_format(clock, clock / FRAMES);
+        self.events_out.set_clock(agreed.events.map_or(clock, |e| e.clock));
+        self.agreed = Some(agreed);
+        self.inbound = inbound;
+    }
+
+    /// Sends one packet whose numbers are `stamp`.
+    pub fn send(&mut self, stamp: Stamp, pt: u8, payload: &[u8], outbox: &mut Outbox, now: Instant) {
+        let Leg { path, out, counters, id, .. } = self;
+        transmit(path, out, counters, *id, (stamp, pt), (payload, outbox, now));
+    }
+
+    /// Audio of the present source went out: silence of ours is due only if it pauses.
+    pub fn spoke(&mut self, now: Instant) {
+        self.fill_at = match self.path {
+            Path::Rtp(_) => Some(now + FORWARDING_PAUSED),
+            Path::WebRtc(_) => None,
+        };
+    }
+
+    /// Encodes and sends samples of the present source; counts frames that came too late on whoever spoke.
+    pub fn speak(
+        &mut self,
+        source: SourceId,
+        chunk: &super::ear::Chunk<'_>,
+        outbox: &mut Outbox,
+        now: Instant,
+    ) -> u64 {
+        let Some(agreed) = self.sending() else { return 0 };
+        if self.events_out.is_sounding() {
+            return 0;
+        }
+        let Leg { path, out, counters, id, mouth, .. } = self;
+        let stamps = std::cell::RefCell::new(out);
+        mouth.speak(
+            agreed.codec,
+            source,
+            chunk,
+            &mut |timestamp| stamps.borrow_mut().next(source, timestamp, chunk.clock, now),
+            &mut |stamp, payload| {
+                let mut out = stamps.borrow_mut();
+                transmit(path, &mut out, counters, *id, (stamp, agreed.pt), (payload, outbox, now));
+            },
+        )
+    }
+
+    /// One frame of silence, so that a trunk's stream never stops (field problem 35).
+    pub fn fill(&mut self, outbox: &mut Outbox, now: Instant) {
+        let chunk = super::ear::Chunk {
+            timestamp: self.fill_timestamp,
+            clock: crate::codec::PCM_RATE,
+            timeline: 0,
+            pcm: &[0; super::mouth::FRAME],
+        };
+        self.fill_timestamp = self.fill_timestamp.wrapping_add(super::mouth::FRAME as u32);
+        let source = self.source_id(Origin::Silence);
+        self.speak(source, &chunk, outbox, now);
+    }
+
+    /// Names a timeline that feeds this leg now.
+    pub fn source_id(&self, origin: Origin) -> SourceId {
+        let low = match origin {
+            Origin::Own => 0,
+            Origin::Silence => 1,
+            Origin::Forwarded(epoch) => (epoch & 0x3fff_ffff) << 2 | 2,
+            Origin::Decoded(timeline) => (timeline & 0x3fff_ffff) << 2 | 3,
+        };
+        SourceId(self.binding << 32 | low)
+    }
+
+    /// A packet of the peer was accepted.
+    pub fn heard(&mut self, outbox: &mut Outbox, now: Instant) {
+        if !self.connected {
+            self.connected = true;
+            outbox.tell(Event::Connected { leg: self.id });
+        }
+        self.silent_at = self.promised.as_ref().map(|_| now + SILENT_AFTER);
+    }
+
+    /// The next output of the peer connection.
+    pub fn poll_peer(&mut self, buf: &mut Vec<u8>) -> Option<PeerOutput> {
+        match &mut self.path {
+            Path::WebRtc(rtc) => rtc.peer.as_mut()?.poll_output(buf),
+            Path::Rtp(_) => None,
+        }
+    }
+
+    pub fn stats(&self) -> LegStats {
+        let c = &self.counters;
+        let dropped = match &self.path {
+            Path::WebRtc(rtc) => rtc.peer.as_ref().map_or(0, Peer::dropped),
+            Path::Rtp(_) => 0,
+        };
+        LegStats {
+            packets_in: self.stats_in.packets(),
+            packets_out: c.packets_out,
+            lost: self.stats_in.lost(),
+            jitter_us: u32::try_from(self.stats_in.jitter().as_micros()).unwrap_or(u32::MAX),
+            rtt_us: c.rtt.map(|d| u32::try_from(d.as_micros()).unwrap_or(u32::MAX)),
+            remote_fraction_lost: c.remote_fraction_lost,
+            fec_frames: c.tally.fec,
+            plc_frames: c.tally.concealed,
+            rejected: c.rejected + c.tally.damaged + dropped,
+            late: c.late + c.tally.late,
+        }
+    }
+
+    /// The earliest of the leg's timers. `now`: the newest time known.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let path = match &self.path {
+            Path::Rtp(rtp) => rtp.latch.as_ref().map(|_| rtp.report_at),
+            Path::WebRtc(rtc) => rtc.peer.as_ref().and_then(Peer::poll_timeout),
+        };
+        let sending = self.sending().is_some();
+        let of_sending =
+            [self.tone.as_ref().map(|t| t.next_at), self.fill_at, self.events_out.poll_timeout(now)];
+        let ear = self.ear.as_ref();
+        let others = [
+            path,
+            ear.and_then(|e| e.release_at()),
+            ear.and_then(|e| e.overdue_at()),
+            self.events_in.poll_timeout(),
+            self.silent_at,
+            Some(self.stats_at),
+        ];
+        others.into_iter().chain(of_sending.into_iter().filter(|_| sending)).flatten().min()
+    }
+}
+
+/// Where audio for a leg comes from, as its stream sees it.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// A tone of ours.
+    Own,
+    /// Filling of ours.
+    Silence,
+    /// Packets of a leg as they are; its reception epoch.
+    Forwarded(u64),
+    /// Samples of a leg; its decoding timeline.
+    Decoded(u64),
+}
+
+fn transmit(
+    path: &mut Path,
+    out: &mut OutStream,
+    counters: &mut Counters,
+    leg: LegId,
+    (stamp, pt): (Stamp, u8),
+    (payload, outbox, now): (&[u8], &mut Outbox, Instant),
+) {
+    match path {
+        Path::Rtp(rtp) => {
+            let Some(latch) = &rtp.latch else { return };
+            let mut buffer = outbox.buffer();
+            out.header(stamp, pt, payload.len()).write(&mut buffer);
+            buffer.extend_from_slice(payload);
+            outbox.datagram(Output::Rtp { leg, to: latch.destination() }, buffer);
+        }
+        Path::WebRtc(rtc) => {
+            let (Some(peer), Some(seq)) = (rtc.peer.as_mut(), stamp.extended.checked_sub(rtc.rebase)) else {
+                return;
+            };
+            let packet = RtpOut { pt, seq, timestamp: stamp.timestamp, marker: stamp.marker };
+            rtc.newest = rtc.newest.max(stamp.extended);
+            rtc.dirty = true;
+            if !peer.send_rtp(packet, payload, now) {
+                return;
+            }
+            out.count(payload.len());
+        }
+    }
+    counters.packets_out += 1;
+}

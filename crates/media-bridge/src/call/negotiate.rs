@@ -1,0 +1,456 @@
+//! Offer and answer (RFC 3264). Everything is worked out first and put into effect last, so that a refused
+//! description leaves the session as it was.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use types::limits::LEGS_PER_CALL;
+use types::{Entropy, LegId};
+use webrtc_peer::{AudioCodec, AudioFormat, Peer, PeerParams};
+
+use super::leg::{Inbound, Leg, Path, REPORT_INTERVAL, RtpPath, SILENT_AFTER, WebRtcPath};
+use super::{MediaCall, Output};
+use crate::control::{Codec, Event, LegKind, LegParams, Refusal};
+use crate::rtp::Latch;
+use crate::sdp::{
+    self, Agreed, Body, Direction, IceCredentials, LocalAudio, LocalTransport, MediaLine, Origin, Remote,
+    Setup, WebRtcLocal,
+};
+
+/// Our tag when we offer.
+const OUR_MID: &str = "0";
+/// Our id for the audio level extension when we offer.
+const OUR_LEVEL_ID: u8 = 1;
+
+/// What was said so far on one leg.
+pub(super) struct Negotiation {
+    id: u64,
+    version: u64,
+    /// Our newest description.
+    ours: Vec<u8>,
+    /// Their newest one.
+    theirs: Option<Remote>,
+    /// Codecs of our offer that waits for an answer, or had one that may still be replaced (early media, then 200).
+    offered: Option<Vec<Codec>>,
+}
+
+impl Negotiation {
+    pub fn new(entropy: &mut dyn Entropy) -> Negotiation {
+        // 62 bits: some read the session id into a signed number.
+        Negotiation { id: entropy.u64() >> 2, version: 1, ours: Vec::new(), theirs: None, offered: None }
+    }
+
+    /// Writes our description; its version grows only if something else changed (RFC 3264 §8).
+    fn publish(&mut self, address: IpAddr, body: Body<'_>, audio: &LocalAudio) -> Vec<u8> {
+        let mut origin = Origin { id: self.id, version: self.version, address };
+        let mut text = sdp::write(origin, body, audio);
+        if !self.ours.is_empty() && text != self.ours {
+            self.version += 1;
+            origin.version = self.version;
+            text = sdp::write(origin, body, audio);
+        }
+        self.ours.clone_from(&text);
+        text
+    }
+}
+
+impl MediaCall {
+    /// [`crate::control::Command::Answer`].
+    pub(super) fn answer(
+        &mut self,
+        id: LegId,
+        params: LegParams,
+        offer: &[u8],
+        rtp_local: Option<SocketAddr>,
+        now: Instant,
+    ) {
+        let known = self.find(id);
+        let done = match known {
+            Some(index) => self.answer_again(index, &params.codecs, offer, now),
+            None => self.answer_first(id, params, offer, rtp_local, now),
+        };
+        match done {
+            Ok((sdp, codec)) => self.outbox.tell(Event::LocalSdp { leg: id, sdp, codec: Some(codec) }),
+            Err(why) => self.refuse(id, why, known.is_none()),
+        }
+    }
+
+    /// [`crate::control::Command::Offer`].
+    pub(super) fn offer(
+        &mut self,
+        id: LegId,
+        params: LegParams,
+        rtp_local: Option<SocketAddr>,
+        now: Instant,
+    ) {
+        let known = self.find(id);
+        let codecs = params.codecs.clone();
+        let index = match known {
+            Some(index) => Ok(index),
+            None => self.add_leg(id, params, rtp_local, now),
+        };
+        match index {
+            Ok(index) => {
+                let sdp = self.write_offer(index, codecs);
+                self.outbox.tell(Event::LocalSdp { leg: id, sdp, codec: None });
+            }
+            Err(why) => self.refuse(id, why, known.is_none()),
+        }
+    }
+
+    /// [`crate::control::Command::SetAnswer`].
+    pub(super) fn set_answer(&mut self, id: LegId, answer: &[u8], now: Instant) {
+        let done = match self.find(id) {
+            Some(index) => self.take_answer(index, answer, now),
+            None => Err(Refusal::Unknown),
+        };
+        match done {
+            Ok(codec) => self.outbox.tell(Event::Negotiated { leg: id, codec }),
+            Err(why) => self.refuse(id, why, false),
+        }
+    }
+
+    fn refuse(&mut self, leg: LegId, why: Refusal, release: bool) {
+        self.outbox.tell(Event::Refused { leg, why });
+        if release {
+            self.outbox.push(Output::ReleaseLeg { leg });
+        }
+    }
+
+    fn answer_first(
+        &mut self,
+        id: LegId,
+        params: LegParams,
+        offer: &[u8],
+        rtp_local: Option<SocketAddr>,
+        now: Instant,
+    ) -> Result<(Vec<u8>, Codec), Refusal> {
+        let remote = Remote::parse(offer)?;
+        let audio = remote.usable_audio(params.kind)?;
+        let agreed = sdp::choose_for_answer(&remote.lines[audio], &params.codecs)?;
+        let index = self.add_leg(id, params, rtp_local, now)?;
+        let done = self.put_answer(index, remote, audio, agreed, now);
+        if done.is_err() {
+            self.legs.remove(index);
+        }
+        done
+    }
+
+    fn answer_again(
+        &mut self,
+        index: usize,
+        codecs: &[Codec],
+        offer: &[u8],
+        now: Instant,
+    ) -> Result<(Vec<u8>, Codec), Refusal> {
+        let leg = &self.legs[index];
+        let remote = Remote::parse(offer)?;
+        let audio = remote.usable_audio(leg.kind())?;
+        let line = &remote.lines[audio];
+        let mut agreed = sdp::choose_for_answer(line, codecs)?;
+        // What runs goes on if it still may: nothing to switch, nothing to hear.
+        if let Some(now_used) = leg.agreed.filter(|a| codecs.contains(&a.codec))
+            && let Ok(same) = sdp::choose_for_answer(line, &[now_used.codec])
+        {
+            agreed = same;
+        }
+        self.put_answer(index, remote, audio, agreed, now)
+    }
+
+    /// Makes a leg without any agreement.
+    fn add_leg(
+        &mut self,
+        id: LegId,
+        params: LegParams,
+        rtp_local: Option<SocketAddr>,
+        now: Instant,
+    ) -> Result<usize, Refusal> {
+        if self.legs.len() >= LEGS_PER_CALL {
+            return Err(Refusal::Unusable(format!("the call has {LEGS_PER_CALL} legs already")));
+        }
+        let Some(codec) = params.codecs.first().copied() else {
+            return Err(Refusal::NoCommonCodec { theirs: String::new(), ours: "none allowed".to_owned() });
+        };
+        let path = match params.kind {
+            LegKind::Rtp => {
+                let Some(local) = rtp_local else {
+                    return Err(Refusal::NoPort("no RTP port was leased".to_owned()));
+                };
+                Path::Rtp(RtpPath { local, latch: None, rtcp: None, report_at: now + REPORT_INTERVAL })
+            }
+            LegKind::WebRtc => Path::WebRtc(Box::new(WebRtcPath {
+                ice: credentials(&mut *self.entropy),
+                remote_ice: None,
+                fingerprint: None,
+                peer: None,
+                cname: self.entropy.token(16),
+                rebase: 0,
+                newest: 0,
+                dirty: false,
+            })),
+        };
+        self.legs.push(Leg::new(id, params, path, codec, &mut *self.entropy, now));
+        Ok(self.legs.len() - 1)
+    }
+
+    fn put_answer(
+        &mut self,
+        index: usize,
+        remote: Remote,
+        audio: usize,
+        agreed: Agreed,
+        now: Instant,
+    ) -> Result<(Vec<u8>, Codec), Refusal> {
+        let line = &remote.lines[audio];
+        let active = line.setup == Some(Setup::Passive);
+        self.connect(index, line, agreed, active, now)?;
+        let transport = self.local_transport(index, line.mid.as_deref(), |leg_mid| {
+            remote.bundle.iter().any(|tag| tag == leg_mid)
+        });
+        let transport = match transport {
+            LocalTransport::WebRtc(mut rtc) => {
+                rtc.setup = if active { Setup::Active } else { Setup::Passive };
+                rtc.extensions = extensions(line);
+                LocalTransport::WebRtc(rtc)
+            }
+            LocalTransport::Rtp { port } => LocalTransport::Rtp { port },
+        };
+        let address = self.own_address(index);
+        let leg = &mut self.legs[index];
+        let local = LocalAudio {
+            codecs: vec![(agreed.pt, agreed.codec)],
+            events: agreed.events.into_iter().collect(),
+            direction: line.direction.reversed(),
+            narrowband: leg.params.narrowband,
+            transport,
+        };
+        let text = leg.sdp.publish(address, Body::Answer { offer: &remote, audio }, &local);
+        let inbound = Inbound { formats: local.codecs, events: local.events };
+        leg.agree(agreed, inbound);
+        direct(leg, line, now);
+        leg.sdp.offered = None;
+        leg.sdp.theirs = Some(remote);
+        self.settle(index, now);
+        Ok((text, agreed.codec))
+    }
+
+    fn write_offer(&mut self, index: usize, codecs: Vec<Codec>) -> Vec<u8> {
+        let transport = self.local_transport(index, Some(OUR_MID), |_| true);
+        let address = self.own_address(index);
+        let leg = &mut self.legs[index];
+        let local = LocalAudio {
+            codecs: codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect(),
+            events: sdp::offer_events(&codecs),
+            direction: Direction::SendRecv,
+            narrowband: leg.params.narrowband,
+            transport,
+        };
+        if let (Path::WebRtc(rtc), None) = (&leg.path, &leg.sdp.offered) {
+            // Checks may come before the answer does.
+            self.outbox.push(accept(leg.id, &rtc.ice));
+        }
+        let text = leg.sdp.publish(address, Body::Offer, &local);
+        // What we offer may come at once (RFC 3264 §5.1), beside what is agreed already.
+        for format in local.codecs {
+            if !leg.inbound.knows(format.0) {
+                leg.inbound.formats.push(format);
+            }
+        }
+        for event in local.events {
+            if !leg.inbound.knows(event.pt) {
+                leg.inbound.events.push(event);
+            }
+        }
+        leg.sdp.offered = Some(codecs);
+        text
+    }
+
+    fn take_answer(&mut self, index: usize, answer: &[u8], now: Instant) -> Result<Codec, Refusal> {
+        let leg = &self.legs[index];
+        let Some(offered) = leg.sdp.offered.clone() else {
+            return Err(Refusal::Unusable("there is no offer of ours to answer".to_owned()));
+        };
+        let remote = Remote::parse(answer)?;
+        let audio = remote.usable_audio(leg.kind())?;
+        let line = &remote.lines[audio];
+        let agreed = sdp::agree(line, &offered)?;
+        if leg.agreed == Some(agreed) && leg.sdp.theirs.as_ref() == Some(&remote) {
+            return Ok(agreed.codec);
+        }
+        // We offered actpass: the answerer is active unless it says otherwise (RFC 8842 §5.3).
+        self.connect(index, line, agreed, line.setup == Some(Setup::Passive), now)?;
+        let leg = &mut self.legs[index];
+        let mut inbound = Inbound {
+            formats: offered.iter().map(|c| (sdp::offer_pt(*c), *c)).collect(),
+            events: sdp::offer_events(&offered),
+        };
+        // Some send under the payload types of their answer instead of ours (RFC 3264 §5.1 has them use ours).
+        if !inbound.knows(agreed.pt) {
+            inbound.formats.push((agreed.pt, agreed.codec));
+        }
+        if let Some(events) = agreed.events.filter(|e| !inbound.knows(e.pt)) {
+            inbound.events.push(events);
+        }
+        leg.agree(agreed, inbound);
+        direct(leg, line, now);
+        leg.sdp.theirs = Some(remote);
+        self.settle(index, now);
+        Ok(agreed.codec)
+    }
+
+    /// Points the leg's transport at what the description says. The only part that can fail, and it changes nothing then.
+    fn connect(
+        &mut self,
+        index: usize,
+        line: &MediaLine,
+        agreed: Agreed,
+        active: bool,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let leg = &mut self.legs[index];
+        let rtc = match &mut leg.path {
+            Path::Rtp(rtp) => {
+                aim(rtp, line);
+                return Ok(());
+            }
+            Path::WebRtc(rtc) => rtc,
+        };
+        let missing = || Refusal::Unusable("it has no ICE credentials or fingerprint".to_owned());
+        let remote_ice = line.ice.clone().ok_or_else(missing)?;
+        let print = line.fingerprints.iter().find(|f| f.algorithm == "sha-256").or(line.fingerprints.first());
+        let print = print.cloned().ok_or_else(missing)?;
+        if rtc.peer.is_some() && rtc.fingerprint.as_ref() == Some(&print) {
+            if leg.agreed != Some(agreed) {
+                return Err(Refusal::Unusable(
+                    "the codec can not change within a DTLS association".to_owned(),
+                ));
+            }
+            if rtc.remote_ice.as_ref() != Some(&remote_ice) {
+                rtc.ice = credentials(&mut *self.entropy);
+                let ours = (rtc.ice.ufrag.clone(), rtc.ice.pwd.clone());
+                let theirs = (remote_ice.ufrag.clone(), remote_ice.pwd.clone());
+                if let Some(peer) = rtc.peer.as_mut() {
+                    peer.restart_ice(ours, theirs);
+                }
+                self.outbox.push(accept(leg.id, &rtc.ice));
+            }
+        } else {
+            if rtc.peer.is_some() {
+                rtc.ice = credentials(&mut *self.entropy);
+            }
+            let params = PeerParams {
+                candidates: self.setup.candidates.clone(),
+                local_ufrag: rtc.ice.ufrag.clone(),
+                local_pwd: rtc.ice.pwd.clone(),
+                remote_ufrag: remote_ice.ufrag.clone(),
+                remote_pwd: remote_ice.pwd.clone(),
+                remote_fingerprint: (print.algorithm.clone(), print.bytes.clone()),
+                active,
+                mid: line.mid.clone().unwrap_or_else(|| OUR_MID.to_owned()),
+                mid_extension: extension(line, sdp::MID_URI),
+                level_extension: extension(line, sdp::LEVEL_URI),
+                audio: AudioFormat { pt: agreed.pt, codec: peer_codec(agreed.codec) },
+                events: agreed.events.map(|e| (e.pt, e.clock)),
+                local_ssrc: leg.out.ssrc(),
+                remote_ssrcs: line.ssrcs.clone(),
+            };
+            let peer =
+                Peer::new(&self.setup.peers, params, now).map_err(|e| Refusal::Unusable(e.to_string()))?;
+            rtc.peer = Some(peer);
+            rtc.rebase = rtc.newest & !0xffff;
+            leg.connected = false;
+            self.outbox.push(accept(leg.id, &rtc.ice));
+        }
+        rtc.dirty = true;
+        rtc.remote_ice = Some(remote_ice);
+        rtc.fingerprint = Some(print);
+        Ok(())
+    }
+
+    /// How our side of the leg is described; `bundled` says whether a tag is in the group.
+    fn local_transport(
+        &self,
+        index: usize,
+        mid: Option<&str>,
+        bundled: impl Fn(&str) -> bool,
+    ) -> LocalTransport {
+        let leg = &self.legs[index];
+        match &leg.path {
+            Path::Rtp(rtp) => LocalTransport::Rtp { port: rtp.local.port() },
+            Path::WebRtc(rtc) => LocalTransport::WebRtc(WebRtcLocal {
+                ice: rtc.ice.clone(),
+                fingerprint: self.setup.peers.fingerprint(),
+                setup: Setup::ActPass,
+                candidates: self.setup.candidates.clone(),
+                mid: mid.unwrap_or_default().to_owned(),
+                bundle: mid.is_some_and(bundled),
+                extensions: vec![(OUR_LEVEL_ID, sdp::LEVEL_URI)],
+                ssrc: leg.out.ssrc(),
+                cname: rtc.cname.clone(),
+            }),
+        }
+    }
+
+    /// The address in our `o=` and `c=`.
+    fn own_address(&self, index: usize) -> IpAddr {
+        let leg = &self.legs[index];
+        let bound = match &leg.path {
+            Path::Rtp(rtp) => Some(rtp.local.ip()),
+            Path::WebRtc(_) => self.setup.candidates.first().map(SocketAddr::ip),
+        };
+        let usable = |ip: &IpAddr| !ip.is_unspecified();
+        let advertised = leg.params.advertise.filter(|_| leg.kind() == LegKind::Rtp);
+        advertised
+            .or(bound.filter(usable))
+            .or(leg.params.local.filter(usable))
+            .unwrap_or(Ipv4Addr::LOCALHOST.into())
+    }
+}
+
+/// New ICE credentials: 40 and 120 random bits (RFC 8445 §5.3 asks for 24 and 128; 130 are given).
+fn credentials(entropy: &mut dyn Entropy) -> IceCredentials {
+    IceCredentials { ufrag: entropy.token(8), pwd: entropy.token(26) }
+}
+
+fn accept(leg: LegId, ice: &IceCredentials) -> Output {
+    Output::AcceptUfrag { leg, ufrag: ice.ufrag.clone(), password: ice.pwd.clone() }
+}
+
+/// Header extension of theirs that we take: one-byte ids only (RFC 8285 §4.2).
+fn extension(line: &MediaLine, uri: &str) -> Option<u8> {
+    line.extension_id(uri).filter(|id| (1..=14).contains(id))
+}
+
+fn extensions(line: &MediaLine) -> Vec<(u8, &'static str)> {
+    [sdp::LEVEL_URI, sdp::MID_URI].into_iter().filter_map(|uri| Some((extension(line, uri)?, uri))).collect()
+}
+
+fn peer_codec(codec: Codec) -> AudioCodec {
+    match codec {
+        Codec::Opus => AudioCodec::Opus,
+        Codec::Pcmu => AudioCodec::Pcmu,
+        Codec::Pcma => AudioCodec::Pcma,
+    }
+}
+
+fn aim(rtp: &mut RtpPath, line: &MediaLine) {
+    let Some(address) = line.rtp_address() else { return };
+    match &mut rtp.latch {
+        Some(latch) => latch.expect(address),
+        None => rtp.latch = Some(Latch::new(address, None)),
+    }
+    rtp.rtcp = line.rtcp_address();
+}
+
+/// Which way media may flow from now on.
+fn direct(leg: &mut Leg, line: &MediaLine, now: Instant) {
+    let held = leg.kind() == LegKind::Rtp && line.rtp_address().is_none();
+    leg.sends = line.direction.receives() && !held;
+    let promises = line.direction.sends() && !held;
+    leg.promised = promises.then(|| match leg.kind() {
+        LegKind::Rtp => line.rtp_address().map(|a| a.to_string()).unwrap_or_default(),
+        LegKind::WebRtc => "the browser, by ICE".to_owned(),
+    });
+    let waits = leg.promised.is_some() && (leg.kind() == LegKind::Rtp || leg.connected);
+    leg.silent_at = waits.then_some(now + SILENT_AFTER);
+}

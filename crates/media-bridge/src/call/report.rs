@@ -1,0 +1,102 @@
+//! RTCP of plain RTP legs, statistics, and the alarm of a silent peer.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use types::{Entropy, Wall};
+
+use super::leg::{Leg, Path, REPORT_INTERVAL};
+use super::outbox::Outbox;
+use super::{MediaCall, Output};
+use crate::control::Event;
+use crate::rtp::rtcp::{self, Blocks, RtcpPacket};
+
+impl MediaCall {
+    /// An RTCP datagram of a plain RTP leg. Only from where its RTP comes (field problem 36).
+    pub(super) fn on_rtcp(&mut self, a: usize, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
+        let leg = &mut self.legs[a];
+        let Path::Rtp(rtp) = &mut leg.path else { return };
+        if !rtp.latch.as_mut().is_some_and(|latch| latch.check_rtcp(source)) {
+            leg.counters.rejected += 1;
+            return;
+        }
+        for packet in rtcp::parse(data) {
+            match packet {
+                RtcpPacket::SenderReport { info, blocks, .. } => {
+                    leg.stats_in.sender_report(info.ntp, now);
+                    leg.reported(blocks, wall);
+                }
+                RtcpPacket::ReceiverReport { blocks, .. } => leg.reported(blocks, wall),
+                RtcpPacket::Cname { .. } | RtcpPacket::Bye { .. } => {}
+            }
+        }
+    }
+
+    /// Timers that tell rather than play.
+    pub(super) fn report_timeout(&mut self, a: usize, now: Instant, wall: Wall) {
+        let MediaCall { legs, outbox, entropy, .. } = self;
+        let leg = &mut legs[a];
+        if leg.stats_at <= now {
+            leg.stats_at = now + REPORT_INTERVAL;
+            outbox.tell(Event::Stats { leg: leg.id, stats: leg.stats() });
+        }
+        if leg.silent_at.is_some_and(|at| at <= now) {
+            leg.silent_at = None;
+            if let Some(expected) = leg.promised.clone() {
+                outbox.tell(Event::Silent { leg: leg.id, expected });
+            }
+        }
+        leg.report(&mut **entropy, outbox, now, wall);
+    }
+}
+
+impl Leg {
+    fn reported(&mut self, blocks: Blocks<'_>, wall: Wall) {
+        let ours = self.out.ssrc();
+        for block in blocks.filter(|b| b.ssrc == ours) {
+            self.feedback(Some(block.fraction_lost), block.round_trip(wall));
+        }
+    }
+
+    /// The peer tells how our stream arrives.
+    pub(super) fn feedback(&mut self, fraction_lost: Option<u8>, rtt: Option<Duration>) {
+        if let Some(fraction) = fraction_lost {
+            self.counters.remote_fraction_lost = fraction;
+            let percent = u16::from(fraction) * 100 / 256;
+            self.mouth.set_loss(u8::try_from(percent).unwrap_or(100));
+        }
+        self.counters.rtt = rtt.or(self.counters.rtt);
+    }
+
+    fn report(&mut self, entropy: &mut dyn Entropy, outbox: &mut Outbox, now: Instant, wall: Wall) {
+        let Path::Rtp(rtp) = &mut self.path else { return };
+        let Some(latch) = rtp.latch.as_ref().filter(|_| rtp.report_at <= now) else { return };
+        // A tenth of randomness keeps calls that began together from reporting together (RFC 3550 §6.3.1).
+        let tenth = REPORT_INTERVAL.as_micros() as u32 / 10;
+        rtp.report_at =
+            now + REPORT_INTERVAL * 19 / 20 + Duration::from_micros(u64::from(entropy.u32() % tenth));
+        let Some(described) = rtp.rtcp else { return };
+        let to = latch.rtcp_destination(described);
+        let sender = self.out.sender_info(now, wall);
+        let block = self.stats_in.report_block(now);
+        if sender.is_none() && block.is_none() {
+            return;
+        }
+        let mut buffer = outbox.buffer();
+        rtcp::write_report(&mut buffer, self.out.ssrc(), sender, block, "webtrunk");
+        outbox.datagram(Output::Rtcp { leg: self.id, to }, buffer);
+    }
+
+    /// The leg leaves: its stream ends (RFC 3550 §6.6).
+    pub(super) fn farewell(&mut self, outbox: &mut Outbox, now: Instant, wall: Wall) {
+        let Path::Rtp(rtp) = &self.path else { return };
+        let (Some(latch), Some(described)) = (&rtp.latch, rtp.rtcp) else { return };
+        let Some(sender) = self.out.sender_info(now, wall) else { return };
+        let to = latch.rtcp_destination(described);
+        let block = self.stats_in.report_block(now);
+        let mut buffer = outbox.buffer();
+        rtcp::write_report(&mut buffer, self.out.ssrc(), Some(sender), block, "webtrunk");
+        rtcp::write_bye(&mut buffer, self.out.ssrc());
+        outbox.datagram(Output::Rtcp { leg: self.id, to }, buffer);
+    }
+}
