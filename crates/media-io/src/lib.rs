@@ -1,1 +1,15 @@
-//! Media worker threads: sockets, batches, port leases.
+//! The media plane: worker threads with their sockets, timers and port leases. Each worker owns its calls outright; the
+//! only ways in are bounded command queues, the only way out is the event sender given at the start.
+
+mod addresses;
+mod browser;
+mod calls;
+mod counters;
+mod plane;
+mod ports;
+mod timers;
+mod worker;
+
+pub use addresses::host_addresses;
+pub use counters::Counters;
+pub use plane::{EntropyFactory, EventSender, Full, MediaConfig, MediaPlane, StartError};

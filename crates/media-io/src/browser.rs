@@ -1,0 +1,148 @@
+//! The socket that all browsers of one worker share: batched receive, and the address that a datagram was sent to, both
+//! ways (a browser ignores answers from an address that it did not ask).
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::UdpSocket;
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+
+use crate::ports;
+
+/// Room in the kernel: all browsers of a worker for some tens of milliseconds.
+const BROWSER_BUFFER: usize = 4 * 1024 * 1024;
+/// Largest datagram taken; what the kernel coalesces (GRO) is a multiple.
+const DATAGRAM: usize = 1500;
+
+/// The socket.
+#[derive(Debug)]
+pub(crate) struct BrowserSocket {
+    pub(crate) socket: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+}
+
+/// Buffers of one batched receive, reused.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    storage: Vec<u8>,
+    room: usize,
+    metas: Vec<RecvMeta>,
+    filled: usize,
+}
+
+/// One datagram of a batch.
+pub(crate) struct Arrival<'a> {
+    pub(crate) local: SocketAddr,
+    pub(crate) source: SocketAddr,
+    pub(crate) data: &'a [u8],
+}
+
+impl BrowserSocket {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<BrowserSocket> {
+        let socket = ports::open(address)?;
+        // The system's limit may be lower; that is its administrator's decision.
+        let _ = socket.set_recv_buffer_size(BROWSER_BUFFER);
+        let _ = socket.set_send_buffer_size(BROWSER_BUFFER);
+        let socket = UdpSocket::from_std(socket.into());
+        let state = UdpSocketState::new((&socket).into())?;
+        let local = socket.local_addr()?;
+        Ok(BrowserSocket { socket, state, local })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.local.port()
+    }
+
+    pub(crate) fn batch(&self) -> Batch {
+        let room = DATAGRAM * self.state.gro_segments();
+        Batch {
+            storage: vec![0; room * BATCH_SIZE],
+            room,
+            metas: vec![RecvMeta::default(); BATCH_SIZE],
+            filled: 0,
+        }
+    }
+
+    /// Fills the batch; `WouldBlock` when nothing is there.
+    pub(crate) fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+        let mut chunks = batch.storage.chunks_exact_mut(batch.room);
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+        batch.filled = 0;
+        batch.filled =
+            self.socket.try_io(|| self.state.recv((&self.socket).into(), &mut slices, &mut batch.metas))?;
+        Ok(())
+    }
+
+    /// Where the socket is bound.
+    pub(crate) fn bound(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sends one datagram from `local`'s address.
+    pub(crate) fn send(&self, local: SocketAddr, to: SocketAddr, data: &[u8]) -> io::Result<()> {
+        let like_socket = |ip: IpAddr| match (self.local.ip(), ip) {
+            (IpAddr::V6(_), IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
+            (IpAddr::V4(_) | IpAddr::V6(_), ip) => ip,
+        };
+        let transmit = Transmit {
+            destination: SocketAddr::new(like_socket(to.ip()), to.port()),
+            ecn: None,
+            contents: data,
+            segment_size: None,
+            src_ip: self.local.ip().is_unspecified().then(|| like_socket(local.ip())),
+        };
+        self.socket.try_io(|| self.state.try_send((&self.socket).into(), &transmit))
+    }
+}
+
+impl Batch {
+    /// Datagrams in order of arrival; `bound` is the socket's own address.
+    pub(crate) fn arrivals(&self, bound: SocketAddr) -> impl Iterator<Item = Arrival<'_>> {
+        let filled = self.metas[..self.filled].iter().zip(self.storage.chunks_exact(self.room));
+        filled.flat_map(move |(meta, room)| {
+            let ip = meta.dst_ip.map_or(bound.ip(), |ip| ip.to_canonical());
+            let local = SocketAddr::new(ip, bound.port());
+            let source = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            // The kernel may hand over several datagrams of one sender at once (GRO).
+            room[..meta.len].chunks(meta.stride.max(1)).map(move |data| Arrival { local, source, data })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn answer_comes_from_the_address_asked(bind: &str, ask: &str) {
+        let shared = BrowserSocket::bind(bind.parse().unwrap()).unwrap();
+        let client = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let ask = SocketAddr::new(ask.parse().unwrap(), shared.port());
+        client.send_to(b"question", ask).unwrap();
+        let mut poll = mio::Poll::new().unwrap();
+        let mut shared = shared;
+        poll.registry().register(&mut shared.socket, mio::Token(0), mio::Interest::READABLE).unwrap();
+        poll.poll(&mut mio::Events::with_capacity(1), Some(Duration::from_secs(5))).unwrap();
+        let mut batch = shared.batch();
+        shared.receive(&mut batch).unwrap();
+        let arrivals: Vec<_> = batch.arrivals(shared.bound()).collect();
+        assert_eq!(arrivals.len(), 1);
+        assert_eq!(arrivals[0].data, b"question");
+        assert_eq!(arrivals[0].local, ask);
+        assert_eq!(arrivals[0].source, client.local_addr().unwrap());
+        shared.send(arrivals[0].local, arrivals[0].source, b"answer").unwrap();
+        let mut buf = [0; 16];
+        let (n, from) = client.recv_from(&mut buf).unwrap();
+        assert_eq!((&buf[..n], from), (&b"answer"[..], ask));
+    }
+
+    #[test]
+    fn a_wildcard_socket_answers_from_the_address_it_was_reached_on() {
+        answer_comes_from_the_address_asked("0.0.0.0:0", "127.0.0.1");
+        answer_comes_from_the_address_asked("0.0.0.0:0", "127.0.0.77");
+        answer_comes_from_the_address_asked("127.0.0.1:0", "127.0.0.1");
+    }
+}

@@ -1,0 +1,399 @@
+//! The calls of one worker: their sockets, their place in the demultiplexer and the timers, and what becomes of outputs.
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use media_bridge::call::{MediaCall, MediaSetup, Output};
+use media_bridge::control::{CallCommand, CallEvent, Command, Event, LegParams, Refusal};
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+use types::{CallId, LegId, Wall, limits};
+use webrtc_peer::Demux;
+
+use crate::browser::{Arrival, BrowserSocket};
+use crate::counters::bump;
+use crate::ports::RtpSockets;
+use crate::timers::Timers;
+use crate::worker::Shared;
+
+/// A leg of a call of this worker.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct LegKey {
+    slot: usize,
+    leg: LegId,
+}
+
+struct RtpLeg {
+    key: LegKey,
+    sockets: RtpSockets,
+}
+
+struct Entry {
+    call: MediaCall,
+    id: CallId,
+    /// RTP legs and where their sockets are.
+    rtp: Vec<(LegId, usize)>,
+    /// Browser legs that the demultiplexer knows.
+    browsers: Vec<LegId>,
+}
+
+/// What a call is after it was let do something.
+enum Outcome {
+    Alive { wake_at: Option<Instant> },
+    Closed,
+}
+
+/// All calls of the worker, with everything that they act upon.
+pub(crate) struct Calls {
+    shared: Shared,
+    setup: Arc<MediaSetup>,
+    registry: Registry,
+    browser: BrowserSocket,
+    demux: Demux<LegKey>,
+    slots: Vec<Option<Box<Entry>>>,
+    free_slots: Vec<usize>,
+    by_id: HashMap<CallId, usize>,
+    sockets: Vec<Option<RtpLeg>>,
+    free_sockets: Vec<usize>,
+    timers: Timers,
+    unsent: VecDeque<CallEvent>,
+    buf: Vec<u8>,
+    now: Instant,
+    wall: Wall,
+}
+
+impl Calls {
+    pub(crate) fn new(browser: BrowserSocket, registry: Registry, shared: Shared) -> Calls {
+        let candidates =
+            shared.config.candidates.iter().map(|ip| SocketAddr::new(*ip, browser.port())).collect();
+        let setup = Arc::new(MediaSetup { candidates });
+        Calls {
+            shared,
+            setup,
+            registry,
+            browser,
+            demux: Demux::default(),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            by_id: HashMap::new(),
+            sockets: Vec::new(),
+            free_sockets: Vec::new(),
+            timers: Timers::default(),
+            unsent: VecDeque::new(),
+            buf: Vec::with_capacity(2048),
+            now: Instant::now(),
+            wall: Wall::default(),
+        }
+    }
+
+    pub(crate) fn set_time(&mut self, now: Instant, wall: Wall) {
+        (self.now, self.wall) = (now, wall);
+    }
+
+    pub(crate) fn browser(&self) -> &BrowserSocket {
+        &self.browser
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    pub(crate) fn command(&mut self, CallCommand { call, command }: CallCommand) {
+        let slot = match self.by_id.get(&call) {
+            Some(slot) => *slot,
+            None => match &command {
+                Command::Answer { .. } | Command::Offer { .. } => self.open_call(call),
+                Command::SetAnswer { leg, .. } => {
+                    let event = Event::Refused { leg: *leg, why: Refusal::Unknown };
+                    return self.emit(CallEvent { call, event });
+                }
+                Command::Close => return self.emit(CallEvent { call, event: Event::Closed }),
+                Command::SetSource { .. } | Command::SendDtmf { .. } | Command::Remove { .. } => return,
+            },
+        };
+        match self.lease_for(slot, command) {
+            Ok((command, rtp_local)) => {
+                self.with_call(slot, |call, now, wall| call.handle_command(command, rtp_local, now, wall));
+            }
+            Err(event) => self.emit(CallEvent { call, event }),
+        }
+    }
+
+    pub(crate) fn browser_arrival(&mut self, arrival: Arrival<'_>) {
+        let Arrival { local, source, data } = arrival;
+        let found = self.demux.lookup(source, data);
+        let Some(LegKey { slot, leg }) = found else {
+            return bump(&self.shared.tally.browser_unknown);
+        };
+        self.with_call(slot, |call, now, wall| call.handle_browser(leg, (local, source), data, now, wall));
+    }
+
+    /// Reads one datagram of an RTP or RTCP socket; none if the socket is gone.
+    pub(crate) fn receive_rtp(
+        &self,
+        socket: usize,
+        buf: &mut [u8],
+    ) -> Option<io::Result<(usize, SocketAddr)>> {
+        let sockets = &self.sockets.get(socket / 2)?.as_ref()?.sockets;
+        let socket = if is_rtcp(socket) { &sockets.rtcp } else { &sockets.rtp };
+        Some(socket.recv_from(buf))
+    }
+
+    pub(crate) fn rtp_arrival(&mut self, socket: usize, source: SocketAddr, data: &[u8]) {
+        let Some(Some(RtpLeg { key: LegKey { slot, leg }, .. })) = self.sockets.get(socket / 2) else {
+            return;
+        };
+        let (slot, leg) = (*slot, *leg);
+        self.with_call(slot, |call, now, wall| {
+            if is_rtcp(socket) {
+                call.handle_rtcp(leg, source, data, now, wall);
+            } else {
+                call.handle_rtp(leg, source, data, now, wall);
+            }
+        });
+    }
+
+    pub(crate) fn fire_timers(&mut self) {
+        while let Some(slot) = self.timers.take_due(self.now) {
+            self.with_call(slot, |call, now, wall| {
+                if call.poll_timeout().is_some_and(|at| at <= now) {
+                    call.handle_timeout(now, wall);
+                }
+            });
+        }
+    }
+
+    pub(crate) fn close_all(&mut self) {
+        for slot in 0..self.slots.len() {
+            self.with_call(slot, |call, now, wall| call.handle_command(Command::Close, None, now, wall));
+        }
+        self.retry_events();
+    }
+
+    pub(crate) fn has_unsent_events(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Hands over what found the event queue full, in order.
+    pub(crate) fn retry_events(&mut self) {
+        while let Some(event) = self.unsent.pop_front() {
+            if let Some(event) = (self.shared.events)(event) {
+                return self.unsent.push_front(event);
+            }
+        }
+    }
+
+    fn open_call(&mut self, id: CallId) -> usize {
+        let call = MediaCall::new(id, self.setup.clone(), (self.shared.entropy)());
+        let entry = Box::new(Entry { call, id, rtp: Vec::new(), browsers: Vec::new() });
+        let slot = self.free_slots.pop().unwrap_or(self.slots.len());
+        put(&mut self.slots, slot, entry);
+        self.by_id.insert(id, slot);
+        self.shared.tally.calls.fetch_add(1, Ordering::Relaxed);
+        slot
+    }
+
+    /// A new RTP leg needs its port before the call can write the description. The error is the event that refuses it.
+    fn lease_for(
+        &mut self,
+        slot: usize,
+        mut command: Command,
+    ) -> Result<(Command, Option<SocketAddr>), Event> {
+        let entry = self.slots.get(slot).and_then(Option::as_ref);
+        if !entry.is_some_and(|entry| entry.call.needs_port(&command)) {
+            return Ok((command, None));
+        }
+        let (Command::Answer { leg, params, .. } | Command::Offer { leg, params }) = &mut command else {
+            return Ok((command, None));
+        };
+        let leg = *leg;
+        let local = self.local_address(params);
+        if params.advertise.is_none() && !local.is_loopback() {
+            params.advertise = self.shared.config.advertise;
+        }
+        match self.open_rtp(LegKey { slot, leg }, local) {
+            Ok(address) => Ok((command, Some(address))),
+            Err(words) => {
+                bump(&self.shared.tally.no_port);
+                Err(Event::Refused { leg, why: Refusal::NoPort(words) })
+            }
+        }
+    }
+
+    /// The address that an RTP leg has: that on which signalling came, else the configured one, else the host's best.
+    fn local_address(&self, params: &LegParams) -> IpAddr {
+        let named = params.local.filter(|ip| !ip.is_unspecified());
+        let configured = Some(self.shared.config.rtp_bind).filter(|ip| !ip.is_unspecified());
+        let best = self.shared.config.candidates.first().copied();
+        named.or(configured).or(best).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    fn open_rtp(&mut self, key: LegKey, local: IpAddr) -> Result<SocketAddr, String> {
+        let mut sockets = self.shared.pool.lease(local)?;
+        let address = sockets.address;
+        let index = self.free_sockets.pop().unwrap_or(self.sockets.len());
+        let registry = &self.registry;
+        let listen =
+            |socket: &mut UdpSocket, token| registry.register(socket, Token(token), Interest::READABLE);
+        listen(&mut sockets.rtp, index * 2)
+            .and_then(|()| listen(&mut sockets.rtcp, index * 2 + 1))
+            .map_err(|e| format!("An RTP port could not be watched: {e}."))?;
+        put(&mut self.sockets, index, RtpLeg { key, sockets });
+        if let Some(Some(entry)) = self.slots.get_mut(key.slot) {
+            entry.rtp.push((key.leg, index));
+        }
+        Ok(address)
+    }
+
+    /// Lets a call do something and carries out what it wants. A panic in it ends that call alone.
+    fn with_call(&mut self, slot: usize, act: impl FnOnce(&mut MediaCall, Instant, Wall)) {
+        let Some(mut entry) = self.slots.get_mut(slot).and_then(Option::take) else { return };
+        let (now, wall) = (self.now, self.wall);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            act(&mut entry.call, now, wall);
+            self.carry_out(slot, &mut entry)
+        }));
+        match outcome {
+            Ok(Outcome::Alive { wake_at }) => {
+                self.timers.arm(slot, wake_at);
+                self.slots[slot] = Some(entry);
+            }
+            Ok(Outcome::Closed) => {
+                let call = entry.id;
+                self.forget(slot, entry);
+                self.emit(CallEvent { call, event: Event::Closed });
+            }
+            Err(panic) => {
+                let call = entry.id;
+                tracing::error!("{call}: its media ended by a defect: {}", panic_words(panic.as_ref()));
+                bump(&self.shared.tally.crashed);
+                self.forget(slot, entry);
+                self.emit(CallEvent { call, event: Event::Crashed });
+                self.emit(CallEvent { call, event: Event::Closed });
+            }
+        }
+    }
+
+    fn carry_out(&mut self, slot: usize, entry: &mut Entry) -> Outcome {
+        let mut buf = std::mem::take(&mut self.buf);
+        let mut closed = false;
+        while let Some(output) = entry.call.poll_output(&mut buf) {
+            match output {
+                Output::Rtp { leg, to } => self.send_rtp(entry, leg, (to, &buf), |s| &s.rtp),
+                Output::Rtcp { leg, to } => self.send_rtp(entry, leg, (to, &buf), |s| &s.rtcp),
+                Output::Browser { leg: _, local, to } => self.send_browser(local, to, &buf),
+                Output::AcceptUfrag { leg, ufrag, password } => {
+                    self.accept_ufrag(LegKey { slot, leg }, entry, (&ufrag, &password));
+                }
+                Output::ReleaseLeg { leg } => self.release_leg(slot, entry, leg),
+                Output::Event(Event::Closed) => closed = true,
+                Output::Event(event) => self.emit(CallEvent { call: entry.id, event }),
+            }
+        }
+        self.buf = buf;
+        if closed { Outcome::Closed } else { Outcome::Alive { wake_at: entry.call.poll_timeout() } }
+    }
+
+    fn send_rtp(
+        &self,
+        entry: &Entry,
+        leg: LegId,
+        (to, data): (SocketAddr, &[u8]),
+        which: fn(&RtpSockets) -> &UdpSocket,
+    ) {
+        let index = entry.rtp.iter().find(|(l, _)| *l == leg).map(|(_, index)| *index);
+        let Some(Some(rtp)) = index.and_then(|index| self.sockets.get(index)) else { return };
+        match which(&rtp.sockets).send_to(data, to) {
+            Ok(_) => bump(&self.shared.tally.rtp_out),
+            Err(_) => bump(&self.shared.tally.socket_errors),
+        }
+    }
+
+    fn send_browser(&self, local: SocketAddr, to: SocketAddr, data: &[u8]) {
+        match self.browser.send(local, to, data) {
+            Ok(()) => bump(&self.shared.tally.browser_out),
+            Err(_) => bump(&self.shared.tally.socket_errors),
+        }
+    }
+
+    fn accept_ufrag(&mut self, key: LegKey, entry: &mut Entry, (ufrag, password): (&str, &str)) {
+        if !self.demux.insert_ufrag(ufrag, password, key) {
+            tracing::error!("{} {}: no room for another browser session on this worker", entry.id, key.leg);
+            return self.emit(CallEvent { call: entry.id, event: Event::Lost { leg: key.leg } });
+        }
+        if !entry.browsers.contains(&key.leg) {
+            entry.browsers.push(key.leg);
+        }
+    }
+
+    fn release_leg(&mut self, slot: usize, entry: &mut Entry, leg: LegId) {
+        self.demux.remove(LegKey { slot, leg });
+        entry.browsers.retain(|l| *l != leg);
+        if let Some(at) = entry.rtp.iter().position(|(l, _)| *l == leg) {
+            let (_, index) = entry.rtp.swap_remove(at);
+            self.close_rtp(index);
+        }
+    }
+
+    fn close_rtp(&mut self, index: usize) {
+        let Some(mut leg) = self.sockets.get_mut(index).and_then(Option::take) else { return };
+        // Closing a socket takes it out of the poll as well; an error here changes nothing.
+        let _ = self.registry.deregister(&mut leg.sockets.rtp);
+        let _ = self.registry.deregister(&mut leg.sockets.rtcp);
+        self.free_sockets.push(index);
+    }
+
+    /// Returns everything that the call had.
+    fn forget(&mut self, slot: usize, mut entry: Box<Entry>) {
+        while let Some((_, index)) = entry.rtp.pop() {
+            self.close_rtp(index);
+        }
+        while let Some(leg) = entry.browsers.pop() {
+            self.demux.remove(LegKey { slot, leg });
+        }
+        self.timers.disarm(slot);
+        self.by_id.remove(&entry.id);
+        self.free_slots.push(slot);
+        self.shared.tally.calls.fetch_sub(1, Ordering::Relaxed);
+        // A call that panicked may panic again while it is dropped.
+        if catch_unwind(AssertUnwindSafe(|| drop(entry))).is_err() {
+            tracing::error!("a call's media could not be dropped cleanly");
+        }
+    }
+
+    /// Never waits: statistics are given up when the queue is full, other events wait here, up to the bound.
+    fn emit(&mut self, event: CallEvent) {
+        let refused = if self.unsent.is_empty() { (self.shared.events)(event) } else { Some(event) };
+        let Some(event) = refused else { return };
+        let is_statistics = matches!(event.event, Event::Stats { .. });
+        if is_statistics || self.unsent.len() >= limits::WORKER_EVENTS {
+            bump(&self.shared.tally.events_lost);
+            return;
+        }
+        self.unsent.push_back(event);
+    }
+}
+
+/// Puts `value` into a free place, or the next new one.
+fn put<T>(places: &mut Vec<Option<T>>, index: usize, value: T) {
+    if places.len() <= index {
+        places.resize_with(index + 1, || None);
+    }
+    places[index] = Some(value);
+}
+
+/// Sockets are numbered by leg: RTP even, its RTCP the next.
+fn is_rtcp(socket: usize) -> bool {
+    socket % 2 == 1
+}
+
+fn panic_words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown panic")
+}

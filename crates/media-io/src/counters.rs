@@ -1,0 +1,57 @@
+//! What a worker counts, readable by anyone at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        /// Counters since the start (`calls` is a level). Read them for `/metrics`.
+        #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+
+        /// The worker's side of [`Counters`].
+        #[derive(Default, Debug)]
+        pub(crate) struct Tally { $(pub(crate) $name: AtomicU64,)* }
+
+        impl Tally {
+            pub(crate) fn read(&self) -> Counters {
+                Counters { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+
+        impl std::ops::Add for Counters {
+            type Output = Counters;
+
+            fn add(self, other: Counters) -> Counters {
+                Counters { $($name: self.$name + other.$name,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Calls alive now.
+    calls;
+    /// Datagrams received on the browser socket.
+    browser_in;
+    /// Datagrams sent from the browser socket.
+    browser_out;
+    /// Datagrams on the browser socket that were nobody's: no known ufrag, no valid integrity, unknown address.
+    browser_unknown;
+    /// Datagrams received on RTP and RTCP ports.
+    rtp_in;
+    /// Datagrams sent from RTP and RTCP ports.
+    rtp_out;
+    /// Datagrams that the system refused to send, and received ones larger than our buffer.
+    socket_errors;
+    /// RTP legs refused because no port could be leased.
+    no_port;
+    /// Events that found the event queue full and were given up.
+    events_lost;
+    /// Calls ended by a defect of ours.
+    crashed;
+}
+
+/// One more.
+pub(crate) fn bump(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

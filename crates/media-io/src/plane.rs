@@ -1,0 +1,231 @@
+//! Starting, commanding and stopping the workers.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use media_bridge::control::{CallCommand, CallEvent};
+use types::{Entropy, WorkerId, limits};
+use webrtc_peer::PeerFactory;
+
+use crate::browser::BrowserSocket;
+use crate::counters::{Counters, Tally};
+use crate::ports::PortPool;
+use crate::worker::{Shared, Worker};
+
+/// How the workers are set up.
+#[derive(Clone, Debug)]
+pub struct MediaConfig {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// First of `workers` consecutive UDP ports for browsers; 0: any free ones (tests).
+    pub webrtc_port: u16,
+    /// Where browser sockets bind; the wildcard answers from the address it was reached on.
+    pub webrtc_bind: IpAddr,
+    /// Addresses offered to browsers, best first: this host's (loopback included), or the advertised ones.
+    pub candidates: Vec<IpAddr>,
+    /// Ports for RTP legs; each takes an even one and the next.
+    pub rtp_ports: RangeInclusive<u16>,
+    /// Where RTP legs bind whose command names no local address.
+    pub rtp_bind: IpAddr,
+    /// Written into `c=` of RTP legs that name none themselves and are not on a loopback address.
+    pub advertise: Option<IpAddr>,
+}
+
+impl Default for MediaConfig {
+    fn default() -> Self {
+        let wildcard = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        MediaConfig {
+            workers: 1,
+            webrtc_port: 0,
+            webrtc_bind: wildcard,
+            candidates: crate::host_addresses(),
+            rtp_ports: 20_000..=29_999,
+            rtp_bind: wildcard,
+            advertise: None,
+        }
+    }
+}
+
+/// Takes an event out of a worker, without waiting: gives it back when there is no room. Called on worker threads.
+pub type EventSender = Arc<dyn Fn(CallEvent) -> Option<CallEvent> + Send + Sync>;
+
+/// Makes the randomness of one call. Called on worker threads.
+pub type EntropyFactory = Arc<dyn Fn() -> Box<dyn Entropy> + Send + Sync>;
+
+/// Why the media plane does not start: one sentence for the person who started it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StartError(pub String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The worker's command queue is full (`limits::WORKER_COMMANDS`), or the worker is gone: the call that asked must end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the media worker's command queue is full")
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// All media workers. Dropping it stops them.
+pub struct MediaPlane {
+    handles: Vec<Handle>,
+    pool: PortPool,
+    stopping: Arc<AtomicBool>,
+}
+
+struct Handle {
+    commands: SyncSender<CallCommand>,
+    waker: Arc<mio::Waker>,
+    tally: Arc<Tally>,
+    port: u16,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for MediaPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MediaPlane").field("workers", &self.handles.len()).finish_non_exhaustive()
+    }
+}
+
+impl MediaPlane {
+    /// Binds the sockets and starts the threads.
+    pub fn start(
+        config: MediaConfig,
+        entropy: EntropyFactory,
+        events: EventSender,
+    ) -> Result<MediaPlane, StartError> {
+        let peers = PeerFactory::new().map_err(|e| StartError(format!("WebRTC can not start: {e}.")))?;
+        let pool = PortPool::new(&config.rtp_ports);
+        if pool.free() == 0 {
+            let range = &config.rtp_ports;
+            return Err(StartError(format!(
+                "The RTP port range {}-{} has no pair of an even port and the next.",
+                range.start(),
+                range.end()
+            )));
+        }
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut plane = MediaPlane { handles: Vec::new(), pool: pool.clone(), stopping: stopping.clone() };
+        for index in 0..config.workers.max(1) {
+            let browser = bind_browser(&config, index)?;
+            let shared = Shared {
+                peers: peers.clone(),
+                config: config.clone(),
+                pool: pool.clone(),
+                entropy: entropy.clone(),
+                events: events.clone(),
+                stopping: stopping.clone(),
+                tally: Arc::new(Tally::default()),
+            };
+            plane.handles.push(start_worker(index, browser, shared)?);
+        }
+        Ok(plane)
+    }
+
+    /// Number of workers: ids are `0..workers`.
+    pub fn workers(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// UDP ports of the browser sockets, by worker.
+    pub fn webrtc_ports(&self) -> Vec<u16> {
+        self.handles.iter().map(|h| h.port).collect()
+    }
+
+    /// Hands a command to the worker that has (or shall have) the call.
+    pub fn send(&self, worker: WorkerId, command: CallCommand) -> Result<(), Full> {
+        let handle = self.handles.get(usize::from(worker.0)).ok_or(Full)?;
+        handle.commands.try_send(command).map_err(|e| match e {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Full,
+        })?;
+        // Failing to wake means that the worker is gone or awake already; either way there is nothing to add.
+        let _ = handle.waker.wake();
+        Ok(())
+    }
+
+    /// Counters of one worker.
+    pub fn worker_counters(&self, worker: WorkerId) -> Counters {
+        self.handles.get(usize::from(worker.0)).map(|h| h.tally.read()).unwrap_or_default()
+    }
+
+    /// Counters of all workers together.
+    pub fn counters(&self) -> Counters {
+        self.handles.iter().map(|h| h.tally.read()).fold(Counters::default(), |a, b| a + b)
+    }
+
+    /// RTP port pairs that are free.
+    pub fn free_rtp_ports(&self) -> usize {
+        self.pool.free()
+    }
+
+    /// Ends every call (its peers are told by RTCP BYE and DTLS close), joins the threads, closes the sockets.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        for handle in &self.handles {
+            let _ = handle.waker.wake();
+        }
+        for thread in self.handles.iter_mut().filter_map(|h| h.thread.take()) {
+            if thread.join().is_err() {
+                tracing::error!("a media worker had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for MediaPlane {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+fn bind_browser(config: &MediaConfig, index: usize) -> Result<BrowserSocket, StartError> {
+    let wanted = match config.webrtc_port {
+        0 => Some(0),
+        first => u16::try_from(index).ok().and_then(|i| first.checked_add(i)),
+    };
+    let port = wanted.ok_or_else(|| {
+        let (first, workers) = (config.webrtc_port, config.workers);
+        StartError(format!("{workers} UDP ports for browsers do not fit above {first}."))
+    })?;
+    let address = SocketAddr::new(config.webrtc_bind, port);
+    BrowserSocket::bind(address).map_err(|e| {
+        let why = if e.kind() == io::ErrorKind::AddrInUse {
+            "is in use by another program".to_owned()
+        } else {
+            format!("can not be opened: {e}")
+        };
+        StartError(format!("UDP port {port} on {} for browser media {why}.", address.ip()))
+    })
+}
+
+fn start_worker(index: usize, browser: BrowserSocket, shared: Shared) -> Result<Handle, StartError> {
+    let failed = |e: io::Error| StartError(format!("Media worker {index} can not be started: {e}."));
+    let (commands, receiver) = sync_channel(limits::WORKER_COMMANDS);
+    let (tally, port) = (shared.tally.clone(), browser.port());
+    let (worker, waker) = Worker::new(browser, receiver, shared).map_err(failed)?;
+    let thread = std::thread::Builder::new()
+        .name(format!("media-{index}"))
+        .spawn(move || worker.run())
+        .map_err(failed)?;
+    Ok(Handle { commands, waker, tally, port, thread: Some(thread) })
+}

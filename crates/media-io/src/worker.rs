@@ -1,0 +1,176 @@
+//! One worker thread: waits for its sockets, its command queue and its timers, and hands each to the call concerned.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime};
+
+use media_bridge::control::CallCommand;
+use mio::{Events, Interest, Poll, Token, Waker};
+use types::Wall;
+use webrtc_peer::PeerFactory;
+
+use crate::browser::{Batch, BrowserSocket};
+use crate::calls::Calls;
+use crate::counters::{Tally, bump};
+use crate::plane::{EntropyFactory, EventSender, MediaConfig};
+use crate::ports::PortPool;
+
+const WAKER: Token = Token(usize::MAX);
+const BROWSER: Token = Token(usize::MAX - 1);
+
+/// Most batches of the browser socket, packets of one RTP socket, and commands taken before others get their turn.
+const BATCHES_AT_ONCE: usize = 8;
+const PACKETS_AT_ONCE: usize = 64;
+const COMMANDS_AT_ONCE: usize = 256;
+/// How soon a full event queue is tried again.
+const EVENT_RETRY: Duration = Duration::from_millis(5);
+
+/// What a worker gets at its start.
+pub(crate) struct Shared {
+    pub(crate) peers: PeerFactory,
+    pub(crate) config: MediaConfig,
+    pub(crate) pool: PortPool,
+    pub(crate) entropy: EntropyFactory,
+    pub(crate) events: EventSender,
+    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// The thread's state.
+pub(crate) struct Worker {
+    poll: Poll,
+    commands: Receiver<CallCommand>,
+    calls: Calls,
+    batch: Batch,
+    packet: Vec<u8>,
+    /// Sockets that were left before they were empty; edge-triggered polling will not name them again.
+    unread: Vec<Token>,
+    stopping: Arc<AtomicBool>,
+    tally: Arc<Tally>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        mut browser: BrowserSocket,
+        commands: Receiver<CallCommand>,
+        shared: Shared,
+    ) -> io::Result<(Worker, Arc<Waker>)> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        poll.registry().register(&mut browser.socket, BROWSER, Interest::READABLE)?;
+        let batch = browser.batch();
+        let (stopping, tally) = (shared.stopping.clone(), shared.tally.clone());
+        let calls = Calls::new(browser, poll.registry().try_clone()?, shared);
+        let packet = vec![0; 2048];
+        Ok((Worker { poll, commands, calls, batch, packet, unread: Vec::new(), stopping, tally }, waker))
+    }
+
+    /// Until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(256);
+        let mut ready: Vec<Token> = Vec::with_capacity(256);
+        let mut more_commands = false;
+        loop {
+            let wait = self.wait(more_commands);
+            if let Err(e) = self.poll.poll(&mut events, wait)
+                && e.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!("media worker can not wait for its sockets: {e}");
+                return;
+            }
+            self.calls.set_time(Instant::now(), wall_clock());
+            if self.stopping.load(Ordering::Acquire) {
+                self.calls.close_all();
+                return;
+            }
+            more_commands = self.take_commands();
+            ready.clear();
+            ready.append(&mut self.unread);
+            for event in &events {
+                if !ready.contains(&event.token()) {
+                    ready.push(event.token());
+                }
+            }
+            for token in &ready {
+                self.read(*token);
+            }
+            self.calls.fire_timers();
+            self.calls.retry_events();
+        }
+    }
+
+    fn wait(&self, more_commands: bool) -> Option<Duration> {
+        if more_commands || !self.unread.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.calls.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
+        let retry = self.calls.has_unsent_events().then_some(EVENT_RETRY);
+        [timer, retry].into_iter().flatten().min()
+    }
+
+    /// True if the queue may have more.
+    fn take_commands(&mut self) -> bool {
+        for _ in 0..COMMANDS_AT_ONCE {
+            match self.commands.try_recv() {
+                Ok(command) => self.calls.command(command),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn read(&mut self, token: Token) {
+        let more = match token {
+            WAKER => false,
+            BROWSER => self.read_browser(),
+            Token(socket) => self.read_rtp(socket),
+        };
+        if more {
+            self.unread.push(token);
+        }
+    }
+
+    fn read_browser(&mut self) -> bool {
+        for _ in 0..BATCHES_AT_ONCE {
+            if let Err(e) = self.calls.browser().receive(&mut self.batch) {
+                if e.kind() == io::ErrorKind::WouldBlock {
+                    return false;
+                }
+                bump(&self.tally.socket_errors);
+                continue;
+            }
+            let (bound, batch) = (self.calls.browser().bound(), &self.batch);
+            for arrival in batch.arrivals(bound) {
+                bump(&self.tally.browser_in);
+                self.calls.browser_arrival(arrival);
+            }
+        }
+        true
+    }
+
+    fn read_rtp(&mut self, socket: usize) -> bool {
+        for _ in 0..PACKETS_AT_ONCE {
+            // The call may have given the socket up after the packet before.
+            let Some(received) = self.calls.receive_rtp(socket, &mut self.packet) else { return false };
+            match received {
+                Ok((len, source)) if len < self.packet.len() => {
+                    bump(&self.tally.rtp_in);
+                    let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+                    self.calls.rtp_arrival(socket, source, &self.packet[..len]);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                // Longer than any RTP of ours, or an ICMP error of an earlier send.
+                Ok(_) | Err(_) => bump(&self.tally.socket_errors),
+            }
+        }
+        true
+    }
+}
+
+fn wall_clock() -> Wall {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
