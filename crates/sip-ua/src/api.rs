@@ -72,6 +72,10 @@ pub struct RequestToken(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RegistrationId(pub u32);
 
+/// One OPTIONS of ours; the application numbers them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PingId(pub u32);
+
 /// A message body with its type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Body {
@@ -228,6 +232,15 @@ pub enum Command {
     Register(RegistrationId, Box<Register>),
     /// Remove a registration (Expires: 0) and forget it.
     Unregister(RegistrationId),
+    /// Ask whether a peer is there, by OPTIONS (RFC 3261 §11).
+    Ping {
+        /// For the answer.
+        ping: PingId,
+        /// Where to.
+        target: Target,
+        /// The Request-URI, e.g. `sip:sip.example.net`.
+        uri: String,
+    },
 }
 
 /// Why a dialog or call attempt is over, from the peer or the transaction layer.
@@ -363,6 +376,13 @@ pub enum Event {
         id: RegistrationId,
         /// To what.
         state: RegistrationState,
+    },
+    /// The answer to `Ping`; any status says that the peer is there.
+    Pong {
+        /// Which.
+        ping: PingId,
+        /// The status, or none: no answer in 32 s or the transport failed.
+        status: Option<u16>,
     },
     /// A stream connection is gone: contacts bound to it are unreachable (RFC 5626).
     FlowClosed {

@@ -5,7 +5,10 @@ mod dialog;
 pub mod digest;
 mod endpoint;
 pub mod framer;
+#[cfg(feature = "io")]
+pub mod io;
 pub mod message;
+mod registration;
 pub mod transaction;
 
 pub use api::*;

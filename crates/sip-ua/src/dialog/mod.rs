@@ -83,7 +83,7 @@ impl Dialog {
 
     /// A request inside the dialog (RFC 3261 §12.2.1.1). ACK keeps the number given, others take the next.
     pub fn request(&mut self, method: Method, headers: Headers, body: Option<Body>) -> OutRequest {
-        self.local_seq += 1;
+        let cseq = self.next_seq();
         let contact = matches!(method, Method::Invite).then(|| self.contact.clone());
         let (uri, routes) = self.uri_and_routes();
         OutRequest {
@@ -94,7 +94,7 @@ impl Dialog {
             from: self.local.clone(),
             to: self.remote.clone(),
             call_id: self.call_id.clone(),
-            cseq: self.local_seq,
+            cseq,
             contact,
             headers,
             body,
@@ -109,9 +109,10 @@ impl Dialog {
         OutRequest { auth: auth.clone(), ..next.request(Method::Ack, Vec::new(), None) }
     }
 
-    /// The number of our latest request: a repeated one with credentials has moved it on.
-    pub fn sync_seq(&mut self, cseq: u32) {
-        self.local_seq = self.local_seq.max(cseq);
+    /// The number of our next request.
+    pub fn next_seq(&mut self) -> u32 {
+        self.local_seq += 1;
+        self.local_seq
     }
 
     /// Whether a request of the peer is in order; its number is remembered if so (RFC 3261 §12.2.2).

@@ -3,7 +3,7 @@ use std::time::Instant;
 use crate::endpoint::{Endpoint, Hop, OutRequest, Owner, Path, TxnId};
 use crate::message::{Message, Method};
 use crate::transaction::{InviteClient, OtherClient, Reaction, Wire};
-use crate::{Credentials, Flow, SipLeg, Transport};
+use crate::{Event, Flow, PingId, RegistrationId, SipLeg, Transport};
 
 /// A request of ours that waits for its answer, or for repeated answers to die out.
 #[derive(Debug)]
@@ -12,7 +12,8 @@ pub(super) struct ClientTxn {
     machine: Machine,
     pub request: OutRequest,
     pub purpose: Purpose,
-    pub auth: Auth,
+    /// Challenges answered on the way to this request.
+    pub challenges: u8,
     /// The ACKs to each 2xx of a forked INVITE, by To-tag.
     pub acks: Vec<(String, Wire, Path)>,
 }
@@ -30,15 +31,26 @@ pub(super) enum Purpose {
     Reinvite(SipLeg),
     Bye(SipLeg),
     Info(SipLeg),
-    /// CANCEL, and BYE to a fork that answered second: nobody waits.
+    /// BYE to a fork that answered second.
+    Fork(SipLeg),
+    Register(RegistrationId),
+    Ping(PingId),
+    /// CANCEL: nobody waits for its answer.
     Nobody,
 }
 
-/// Credentials of a request, and the realms that have already refused them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Auth {
-    pub credentials: Option<Credentials>,
-    pub tried: Vec<String>,
+impl Purpose {
+    /// The leg whose credentials answer challenges.
+    pub fn leg(self) -> Option<SipLeg> {
+        match self {
+            Purpose::Invite(leg)
+            | Purpose::Reinvite(leg)
+            | Purpose::Bye(leg)
+            | Purpose::Info(leg)
+            | Purpose::Fork(leg) => Some(leg),
+            Purpose::Register(_) | Purpose::Ping(_) | Purpose::Nobody => None,
+        }
+    }
 }
 
 impl Machine {
@@ -68,26 +80,21 @@ impl Endpoint {
     }
 
     /// Sends a request and starts its transaction.
-    pub(super) fn send_request(
-        &mut self,
-        request: OutRequest,
-        purpose: Purpose,
-        auth: Auth,
-        now: Instant,
-    ) -> TxnId {
+    pub(super) fn send_request(&mut self, request: OutRequest, purpose: Purpose, now: Instant) -> TxnId {
         let branch = self.new_branch();
-        self.send_with_branch(request, branch, purpose, auth, now)
+        self.send_with_branch(request, branch, purpose, 0, now)
     }
 
-    fn send_with_branch(
+    pub(super) fn send_with_branch(
         &mut self,
-        request: OutRequest,
+        mut request: OutRequest,
         branch: String,
         purpose: Purpose,
-        auth: Auth,
+        challenges: u8,
         now: Instant,
     ) -> TxnId {
         let id = self.next_txn();
+        self.authenticate(&mut request, purpose);
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(&request.path, wire.clone());
         let reliable = request.path.target.transport() == Transport::Tcp;
@@ -97,7 +104,8 @@ impl Endpoint {
         };
         self.client_index.insert(index_key(&branch, &request.method), id);
         self.client_hops.entry(Hop::of(&request.path.target)).or_default().insert(id);
-        self.clients.insert(id, ClientTxn { branch, machine, request, purpose, auth, acks: Vec::new() });
+        self.clients
+            .insert(id, ClientTxn { branch, machine, request, purpose, challenges, acks: Vec::new() });
         self.settle_client(id);
         id
     }
@@ -110,7 +118,7 @@ impl Endpoint {
             return false;
         }
         let (cancel, branch) = (txn.request.cancel(reason), txn.branch.clone());
-        self.send_with_branch(cancel, branch, Purpose::Nobody, Auth::default(), now);
+        self.send_with_branch(cancel, branch, Purpose::Nobody, 0, now);
         true
     }
 
@@ -160,12 +168,22 @@ impl Endpoint {
     fn client_answered(&mut self, id: TxnId, flow: &Flow, response: &Message, now: Instant) {
         let Some(purpose) = self.clients.get(&id).map(|t| t.purpose) else { return };
         let status = response.status().unwrap_or_default();
+        if matches!(status, 401 | 407) && self.answer_challenge(id, response, now) {
+            return;
+        }
         match purpose {
             Purpose::Invite(leg) => self.invite_answered(leg, id, flow, response, now),
             Purpose::Reinvite(leg) => self.reinvite_answered(leg, id, flow, response, now),
             Purpose::Bye(leg) if status >= 200 => self.bye_answered(leg),
             Purpose::Info(leg) if status >= 200 => self.info_answered(leg, status, now),
-            Purpose::Bye(_) | Purpose::Info(_) | Purpose::Nobody => {}
+            Purpose::Register(reg) if status >= 200 => self.register_answered(reg, id, Some(response), now),
+            Purpose::Ping(ping) if status >= 200 => self.tell(Event::Pong { ping, status: Some(status) }),
+            Purpose::Bye(_)
+            | Purpose::Info(_)
+            | Purpose::Fork(_)
+            | Purpose::Register(_)
+            | Purpose::Ping(_)
+            | Purpose::Nobody => {}
         }
     }
 
@@ -176,7 +194,9 @@ impl Endpoint {
             Purpose::Reinvite(leg) => self.reinvite_failed(leg, now),
             Purpose::Bye(leg) => self.bye_answered(leg),
             Purpose::Info(leg) => self.info_answered(leg, 408, now),
-            Purpose::Nobody => {}
+            Purpose::Register(reg) => self.register_answered(reg, id, None, now),
+            Purpose::Ping(ping) => self.tell(Event::Pong { ping, status: None }),
+            Purpose::Fork(_) | Purpose::Nobody => {}
         }
     }
 

@@ -1,16 +1,18 @@
 use std::time::Instant;
 
 use crate::dialog::Dialog;
+use crate::digest::DigestClient;
 use crate::endpoint::{Path, TxnId};
 use crate::transaction::{GIVE_UP, Repeat, Wire};
-use crate::{Credentials, Flow, LegEnd};
+use crate::{Flow, LegEnd};
 
 /// One INVITE session from our side. It ends in `Endpoint::end_leg` only.
 #[derive(Debug)]
 pub(super) struct Leg {
     pub call_id: String,
     pub local_tag: String,
-    pub credentials: Option<Credentials>,
+    /// What challenges to requests of this leg are answered with.
+    pub auth: Option<DigestClient>,
     pub state: LegState,
 }
 

@@ -1,9 +1,11 @@
 //! The endpoint: transactions, dialogs and registrations behind one door. No I/O, no clock: messages, commands and
 //! time go in, `poll_output` and `poll_timeout` say what to do next.
 
+mod auth;
 mod client;
 mod leg;
 mod path;
+mod registering;
 mod request;
 mod schedule;
 mod server;
@@ -18,8 +20,9 @@ use std::time::Instant;
 use types::{Entropy, Wall};
 
 use crate::message::{Message, ParseError, validate_response};
+use crate::registration::Registration;
 use crate::transaction::Wire;
-use crate::{Command, ConnectionId, Event, Flow, SipLeg, Target, Transport};
+use crate::{Command, ConnectionId, Event, Flow, RegistrationId, SipLeg, Target, Transport};
 use client::ClientTxn;
 use leg::Leg;
 pub use path::Listener;
@@ -68,6 +71,7 @@ enum Owner {
     Client(TxnId),
     Server(TxnId),
     Leg(SipLeg),
+    Registration(u32),
 }
 
 /// One hop's address, for finding what a transport error concerns.
@@ -105,6 +109,7 @@ pub struct Endpoint {
     legs: HashMap<SipLeg, Leg>,
     /// Our tags: unique by themselves.
     tags: HashMap<String, SipLeg>,
+    registrations: HashMap<RegistrationId, Registration>,
     schedule: Schedule<Owner>,
     outputs: VecDeque<Output>,
 }
@@ -130,6 +135,7 @@ impl Endpoint {
             merge_index: HashMap::new(),
             legs: HashMap::new(),
             tags: HashMap::new(),
+            registrations: HashMap::new(),
             schedule: Schedule::default(),
             outputs: VecDeque::new(),
         }
@@ -146,9 +152,9 @@ impl Endpoint {
     }
 
     /// One whole message: a datagram or what the framer cut out of a stream.
-    pub fn handle_message(&mut self, flow: Flow, bytes: Vec<u8>, now: Instant, wall: Wall) {
+    pub fn handle_message(&mut self, flow: Flow, bytes: Vec<u8>, now: Instant, _wall: Wall) {
         match Message::parse(bytes) {
-            Ok(message) if message.is_request() => self.on_request(flow, message, now, wall),
+            Ok(message) if message.is_request() => self.on_request(flow, message, now),
             // A response that cannot be read is dropped (RFC 3261 §18.1.2).
             Ok(message) => {
                 if validate_response(&message).is_ok() {
@@ -168,6 +174,7 @@ impl Endpoint {
     /// A stream connection is gone.
     pub fn handle_flow_closed(&mut self, flow: Flow, now: Instant) {
         self.fail_hop(Hop::of(&Target::Flow(flow)), now);
+        self.registrations_lost(&flow, now);
         self.tell(Event::FlowClosed { flow });
     }
 
@@ -197,7 +204,9 @@ impl Endpoint {
             Command::Respond { token, status, reason, headers } => {
                 self.respond_to(token, (status, &reason), headers, now, wall);
             }
-            Command::Register(..) | Command::Unregister(..) => {}
+            Command::Register(id, config) => self.start_registration(id, *config, now),
+            Command::Unregister(id) => self.unregister(id, now),
+            Command::Ping { ping, target, uri } => self.send_ping(ping, target, uri, now),
         }
     }
 
@@ -208,6 +217,7 @@ impl Endpoint {
                 Owner::Client(id) => self.client_timeout(id, now),
                 Owner::Server(id) => self.server_timeout(id, now),
                 Owner::Leg(leg) => self.leg_timeout(leg, now),
+                Owner::Registration(id) => self.registration_timeout(RegistrationId(id), now),
             }
         }
     }

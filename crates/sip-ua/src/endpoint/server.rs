@@ -131,8 +131,29 @@ fn stamped_vias(request: &Message, flow: &Flow) -> Vec<String> {
     vias
 }
 
+/// RFC 3261 §20.17: `Sat, 13 Nov 2010 23:29:00 GMT`.
+fn sip_date(wall: Wall) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = wall.rfc3339();
+    let day = DAYS[(wall.seconds() / 86_400 % 7) as usize];
+    let month = text[5..7].parse::<usize>().map_or("Jan", |m| MONTHS[(m - 1) % 12]);
+    format!("{day}, {} {month} {} {} GMT", &text[8..10], &text[..4], &text[11..19])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_is_that_of_rfc_3261_section_20_17() {
+        assert_eq!(sip_date(Wall(1_289_690_940_000_000)), "Sat, 13 Nov 2010 23:29:00 GMT");
+    }
+}
+
 impl Endpoint {
-    pub(super) fn on_request(&mut self, flow: Flow, request: Message, now: Instant, wall: Wall) {
+    pub(super) fn on_request(&mut self, flow: Flow, request: Message, now: Instant) {
         let Some(method) = request.method().cloned() else { return };
         if let Err(verdict) = validate_request(&request, SUPPORTED) {
             self.refuse(&flow, &request, &verdict);
@@ -171,7 +192,6 @@ impl Endpoint {
             Method::Bye | Method::Info => self.reply(id, Reply::new(481), now),
             _ => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
         }
-        let _ = wall;
     }
 
     fn repeated(&mut self, id: TxnId, method: &Method, request: &Message, flow: &Flow, now: Instant) {
@@ -279,9 +299,14 @@ impl Endpoint {
         (status, reason): (u16, &str),
         headers: crate::Headers,
         now: Instant,
-        _wall: Wall,
+        wall: Wall,
     ) {
-        let headers = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let date = sip_date(wall);
+        let mut headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        // A phone without a clock learns the time from its registrar (RFC 3261 §10.3 step 8).
+        if (200..300).contains(&status) {
+            headers.push(("Date", &date));
+        }
         self.reply(TxnId(token.0), Reply { status, reason, headers, body: None }, now);
     }
 

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::endpoint::client::{Auth, Purpose};
+use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Calling, Cancel, Incoming, LegState, Outgoing, Session};
 use crate::endpoint::server::Reply;
 use crate::endpoint::uas::foreign_body;
@@ -199,7 +199,6 @@ impl Endpoint {
         let outgoing = session.outgoing;
         let headers = reason.map(|r| ("Reason", r)).into_iter().collect();
         let bye = session.dialog.request(Method::Bye, headers, None);
-        let auth = Auth { credentials: found.credentials.clone(), tried: Vec::new() };
         found.state = LegState::Closing { dialog: Box::new(session.dialog.clone()), end };
         if let Some(incoming) = incoming {
             self.reply(incoming.txn, Reply::new(487), now);
@@ -207,7 +206,7 @@ impl Endpoint {
         if let Outgoing::Sent { txn, .. } = outgoing {
             self.abandon_invite(txn);
         }
-        self.send_request(bye, Purpose::Bye(leg), auth, now);
+        self.send_request(bye, Purpose::Bye(leg), now);
         self.settle_leg(leg);
     }
 
@@ -221,13 +220,7 @@ impl Endpoint {
     pub(super) fn send_info(&mut self, leg: SipLeg, body: Body, now: Instant) {
         let Some(session) = self.session(leg) else { return };
         let info = session.dialog.request(Method::Info, Vec::new(), Some(body));
-        let auth = self.leg_auth(leg);
-        self.send_request(info, Purpose::Info(leg), auth, now);
-    }
-
-    fn leg_auth(&self, leg: SipLeg) -> Auth {
-        let credentials = self.legs.get(&leg).and_then(|l| l.credentials.clone());
-        Auth { credentials, tried: Vec::new() }
+        self.send_request(info, Purpose::Info(leg), now);
     }
 
     /// 481 and 408 say that the dialog is dead (RFC 3261 §12.2.1.2); other answers do not matter.
@@ -249,7 +242,6 @@ impl Endpoint {
     }
 
     pub(super) fn send_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
-        let auth = self.leg_auth(leg);
         let Some(session) = self.session(leg) else { return };
         match session.outgoing {
             Outgoing::Sent { .. } | Outgoing::Glare { .. } => {
@@ -261,7 +253,7 @@ impl Endpoint {
             }
             Outgoing::Idle => {
                 let invite = session.dialog.request(Method::Invite, Vec::new(), Some(body));
-                let txn = self.send_request(invite, Purpose::Reinvite(leg), auth, now);
+                let txn = self.send_request(invite, Purpose::Reinvite(leg), now);
                 self.set_outgoing(leg, Outgoing::Sent { txn, deadline: now + GIVE_UP });
             }
         }

@@ -3,7 +3,8 @@ use std::time::Instant;
 use types::limits;
 
 use crate::dialog::Dialog;
-use crate::endpoint::client::{Auth, Purpose};
+use crate::digest::DigestClient;
+use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Calling, Cancel, Leg, LegState, Session};
 use crate::endpoint::{Endpoint, OutRequest, Owner, Path, TxnId};
 use crate::message::{Message, Method};
@@ -41,11 +42,11 @@ impl Endpoint {
             body: invite.body,
             auth: Vec::new(),
         };
-        let auth = Auth { credentials: invite.credentials.clone(), tried: Vec::new() };
-        let txn = self.send_request(request, Purpose::Invite(leg), auth, now);
+        let txn = self.send_request(request, Purpose::Invite(leg), now);
         let state = LegState::Calling(Calling { txn, cancel: Cancel::No, early: Vec::new() });
         self.tags.insert(local_tag.clone(), leg);
-        self.legs.insert(leg, Leg { call_id, local_tag, credentials: invite.credentials, state });
+        self.legs
+            .insert(leg, Leg { call_id, local_tag, auth: invite.credentials.map(DigestClient::new), state });
     }
 
     fn calling(&mut self, leg: SipLeg, txn: TxnId) -> Option<&mut Calling> {
@@ -112,7 +113,7 @@ impl Endpoint {
     fn invite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message, now: Instant) {
         let Some(dialog) = self.acknowledge(id, flow, response) else { return };
         let Some(calling) = self.calling(leg, id) else {
-            self.drop_fork(dialog, id, now);
+            self.drop_fork(leg, dialog, now);
             return;
         };
         let hung_up = match &mut calling.cancel {
@@ -121,6 +122,7 @@ impl Endpoint {
             Cancel::Sent(_) => Some(None),
         };
         if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.auth.iter_mut().for_each(DigestClient::accepted);
             leg.state = LegState::Established(Box::new(Session::new(dialog, None)));
         }
         match hung_up {
@@ -152,11 +154,9 @@ impl Endpoint {
         Some(dialog)
     }
 
-    fn drop_fork(&mut self, mut dialog: Dialog, id: TxnId, now: Instant) {
-        let auth = self.clients.get(&id).map(|t| t.auth.clone()).unwrap_or_default();
-        let auth = Auth { tried: Vec::new(), ..auth };
+    fn drop_fork(&mut self, leg: SipLeg, mut dialog: Dialog, now: Instant) {
         let bye = dialog.request(Method::Bye, Vec::new(), None);
-        self.send_request(bye, Purpose::Nobody, auth, now);
+        self.send_request(bye, Purpose::Fork(leg), now);
     }
 
     pub(super) fn invite_failed(&mut self, leg: SipLeg, txn: TxnId) {

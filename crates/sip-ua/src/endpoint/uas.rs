@@ -41,7 +41,7 @@ impl Endpoint {
         let ringing = Ringing { txn: id, dialog, late_offer: request.body().is_empty() };
         self.tags.insert(local_tag.clone(), leg);
         let state = LegState::Ringing(Box::new(ringing));
-        self.legs.insert(leg, Leg { call_id, local_tag, credentials: None, state });
+        self.legs.insert(leg, Leg { call_id, local_tag, auth: None, state });
         self.tell(Event::Invite { leg, request, flow });
     }
 

@@ -1,0 +1,100 @@
+use std::time::Instant;
+
+use crate::digest::DigestClient;
+use crate::endpoint::client::Purpose;
+use crate::endpoint::leg::{Calling, Cancel, LegState, Outgoing};
+use crate::endpoint::{Endpoint, OutRequest, TxnId};
+use crate::message::{Message, Method};
+
+/// Challenges that one request answers in a row: a proxy's, the callee's, each stale once. More is a refusal.
+const CHALLENGES: u8 = 4;
+
+impl Endpoint {
+    /// Adds credentials for the challenges known so far (RFC 3261 §22.2). ACK and CANCEL cannot be challenged (§22.1).
+    pub(super) fn authenticate(&mut self, request: &mut OutRequest, purpose: Purpose) {
+        if matches!(request.method, Method::Ack | Method::Cancel) {
+            return;
+        }
+        let body = request.body.as_ref().map_or(&[][..], |b| &b.bytes);
+        let client = match purpose {
+            Purpose::Register(id) => self.registrations.get_mut(&id).and_then(|r| r.auth.as_mut()),
+            _ => purpose.leg().and_then(|leg| self.legs.get_mut(&leg)?.auth.as_mut()),
+        };
+        if let Some(client) = client.filter(|c| c.is_challenged()) {
+            request.auth = client.answer(&request.method, &request.uri, body, self.entropy.as_mut());
+        }
+    }
+
+    /// 401 or 407: sends the request again with credentials where that makes sense, and says whether.
+    pub(super) fn answer_challenge(&mut self, id: TxnId, response: &Message, now: Instant) -> bool {
+        let Some((purpose, challenges)) = self.challenged_request(id) else { return false };
+        let client: Option<&mut DigestClient> = match purpose {
+            Purpose::Register(reg) => self.registrations.get_mut(&reg).and_then(|r| r.auth.as_mut()),
+            _ => purpose.leg().and_then(|leg| self.legs.get_mut(&leg)?.auth.as_mut()),
+        };
+        let Some(client) = client else { return false };
+        if challenges >= CHALLENGES || client.challenged(response).is_err() {
+            return false;
+        }
+        let Some(request) = self.clients.get(&id).map(|t| t.request.clone()) else { return false };
+        let cseq = self.next_seq(purpose, request.cseq);
+        let branch = self.new_branch();
+        let new = self.send_with_branch(OutRequest { cseq, ..request }, branch, purpose, challenges + 1, now);
+        self.replaced(purpose, id, new);
+        true
+    }
+
+    /// What was challenged, if somebody still wants it answered.
+    fn challenged_request(&self, id: TxnId) -> Option<(Purpose, u8)> {
+        let txn = self.clients.get(&id)?;
+        if let Purpose::Invite(leg) = txn.purpose {
+            match &self.legs.get(&leg)?.state {
+                LegState::Calling(Calling { txn, cancel: Cancel::No, .. }) if *txn == id => {}
+                LegState::Calling(_)
+                | LegState::Ringing(_)
+                | LegState::Established(_)
+                | LegState::Closing { .. } => return None,
+            }
+        }
+        Some((txn.purpose, txn.challenges))
+    }
+
+    /// The number of the request with credentials: the next of its dialog, where other requests may have gone ahead.
+    fn next_seq(&mut self, purpose: Purpose, cseq: u32) -> u32 {
+        if let Purpose::Register(id) = purpose {
+            return self.registrations.get_mut(&id).map_or(cseq + 1, |r| r.next_seq());
+        }
+        let in_dialog = matches!(purpose, Purpose::Reinvite(_) | Purpose::Bye(_) | Purpose::Info(_));
+        let leg = purpose.leg().filter(|_| in_dialog).and_then(|leg| self.legs.get_mut(&leg));
+        match leg.map(|l| &mut l.state) {
+            Some(LegState::Established(session)) => session.dialog.next_seq(),
+            Some(LegState::Closing { dialog, .. }) => dialog.next_seq(),
+            Some(LegState::Calling(_) | LegState::Ringing(_)) | None => cseq + 1,
+        }
+    }
+
+    /// Whoever waited for the old request waits for the new one.
+    fn replaced(&mut self, purpose: Purpose, old: TxnId, new: TxnId) {
+        if let Purpose::Register(id) = purpose {
+            if let Some(registration) = self.registrations.get_mut(&id) {
+                registration.resent(old, new);
+            }
+            return;
+        }
+        let Some(leg) = purpose.leg().and_then(|leg| self.legs.get_mut(&leg)) else { return };
+        match &mut leg.state {
+            LegState::Calling(calling) if calling.txn == old => {
+                calling.txn = new;
+                calling.early.clear();
+            }
+            LegState::Established(session) => {
+                if let Outgoing::Sent { txn, .. } = &mut session.outgoing {
+                    if *txn == old {
+                        *txn = new;
+                    }
+                }
+            }
+            LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,106 @@
+use std::time::Instant;
+
+use crate::endpoint::client::Purpose;
+use crate::endpoint::{Endpoint, Owner, Path, TxnId};
+use crate::message::{Message, Method};
+use crate::registration::{Next, Registration};
+use crate::{Event, Flow, PingId, Register, RegistrationId, RegistrationState, Target, Transport};
+
+impl Endpoint {
+    /// Registrations that are kept alive.
+    pub fn registrations(&self) -> usize {
+        self.registrations.len()
+    }
+
+    pub(super) fn start_registration(&mut self, id: RegistrationId, config: Register, now: Instant) {
+        let path = Path::to(config.target, &self.config.listeners);
+        let registration = Registration::new(config, path, self.entropy.as_mut());
+        self.registrations.insert(id, registration);
+        self.send_register(id, false, now);
+    }
+
+    pub(super) fn unregister(&mut self, id: RegistrationId, now: Instant) {
+        self.send_register(id, true, now);
+    }
+
+    fn send_register(&mut self, id: RegistrationId, removing: bool, now: Instant) {
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let expires = if removing { 0 } else { registration.wanted() };
+        let request = registration.request(expires);
+        let txn = self.send_request(request, Purpose::Register(id), now);
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let news = registration.sent(txn, removing);
+        self.tell_registration(id, news);
+        self.settle_registration(id);
+    }
+
+    pub(super) fn register_answered(
+        &mut self,
+        id: RegistrationId,
+        txn: TxnId,
+        response: Option<&Message>,
+        now: Instant,
+    ) {
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        match registration.answered(txn, response, self.entropy.as_mut(), now) {
+            Next::Tell(news) => self.tell_registration(id, news),
+            Next::Again => self.send_register(id, false, now),
+            Next::Forget => {
+                self.registrations.remove(&id);
+                self.tell_registration(id, Some(RegistrationState::Unregistered));
+            }
+        }
+        self.settle_registration(id);
+    }
+
+    pub(super) fn registration_timeout(&mut self, id: RegistrationId, now: Instant) {
+        self.send_register(id, false, now);
+    }
+
+    /// A closed connection takes the bindings made over it along.
+    pub(super) fn registrations_lost(&mut self, flow: &Flow, now: Instant) {
+        let over = |r: &Registration| {
+            let target = r.path.target;
+            target.transport() == Transport::Tcp && target.remote() == flow.remote
+        };
+        let lost: Vec<_> = self.registrations.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
+        for id in lost {
+            if let Some(registration) = self.registrations.get_mut(&id) {
+                registration.flow_lost(now);
+            }
+            self.settle_registration(id);
+        }
+    }
+
+    fn tell_registration(&mut self, id: RegistrationId, news: Option<RegistrationState>) {
+        if let Some(state) = news {
+            self.tell(Event::Registration { id, state });
+        }
+    }
+
+    fn settle_registration(&mut self, id: RegistrationId) {
+        let at = self.registrations.get(&id).and_then(Registration::next_timeout);
+        self.schedule.set(Owner::Registration(id.0), at);
+    }
+
+    /// OPTIONS outside dialogs: is the peer there (RFC 3261 §11).
+    pub(super) fn send_ping(&mut self, ping: PingId, target: Target, uri: String, now: Instant) {
+        let path = Path::to(target, &self.config.listeners);
+        let tag = self.entropy.token(12);
+        let request = crate::endpoint::OutRequest {
+            method: Method::Options,
+            from: format!("<sip:{}>;tag={tag}", path.sent_by),
+            to: format!("<{uri}>"),
+            uri,
+            contact: Some(path.contact("")),
+            path,
+            routes: Vec::new(),
+            call_id: self.entropy.token(24),
+            cseq: 1,
+            headers: vec![("Accept", "application/sdp".to_owned())],
+            body: None,
+            auth: Vec::new(),
+        };
+        self.send_request(request, Purpose::Ping(ping), now);
+    }
+}
