@@ -72,7 +72,7 @@ impl Calls {
     pub(crate) fn new(browser: BrowserSocket, registry: Registry, shared: Shared) -> Calls {
         let candidates =
             shared.config.candidates.iter().map(|ip| SocketAddr::new(*ip, browser.port())).collect();
-        let setup = Arc::new(MediaSetup { candidates });
+        let setup = Arc::new(MediaSetup { peers: shared.peers.clone(), candidates });
         Calls {
             shared,
             setup,
