@@ -1,0 +1,200 @@
+//! The sockets under an endpoint: UDP and TCP on tokio. Sending never waits; a peer that does not read hurts only itself.
+
+mod stream;
+mod udp;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use types::limits;
+
+use crate::{Flow, Target, Transport};
+use stream::Streams;
+use udp::UdpListener;
+
+/// What the sockets bring.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inbound {
+    /// The bytes of one message.
+    Message {
+        /// How they came, and the way back.
+        flow: Flow,
+        /// Not yet parsed.
+        bytes: Vec<u8>,
+    },
+    /// A stream connection is gone, with everything that waited to be written.
+    Closed {
+        /// Which.
+        flow: Flow,
+        /// In words, for the log.
+        why: String,
+    },
+    /// A connection that `send` asked for could not be opened; its messages are lost.
+    Unreachable {
+        /// Where to.
+        target: Target,
+        /// In words, for the log.
+        why: String,
+    },
+}
+
+/// Why a message was not sent. The transaction has failed (RFC 3261 §18.4).
+#[derive(Debug)]
+pub enum SendError {
+    /// No socket of ours has that transport and address family.
+    NoSocket,
+    /// The flow's connection is closed.
+    Gone,
+    /// The peer reads too slowly: `limits::SIP_WRITER_QUEUE` messages wait. Its connection is being closed.
+    TooSlow,
+    /// The system refused.
+    Io(io::Error),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::NoSocket => f.write_str("no socket of that transport and address family"),
+            SendError::Gone => f.write_str("the connection is closed"),
+            SendError::TooSlow => f.write_str("the peer reads too slowly"),
+            SendError::Io(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// All sockets of one endpoint. Dropping it closes them.
+#[derive(Debug)]
+pub struct Sockets {
+    udp: Vec<Arc<UdpListener>>,
+    tcp: Vec<SocketAddr>,
+    streams: Streams,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+impl Sockets {
+    /// Binds all addresses and starts reading. Port 0 takes a free one: see `local_addrs`. IPv6 sockets take IPv6 only.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, named in the error. Nothing stays bound.
+    pub fn bind(listen: &[(Transport, SocketAddr)]) -> io::Result<(Sockets, mpsc::Receiver<Inbound>)> {
+        let (inbound, receiver) = mpsc::channel(limits::SIP_INBOUND);
+        let mut sockets = Sockets {
+            udp: Vec::new(),
+            tcp: Vec::new(),
+            streams: Streams::new(inbound.clone()),
+            tasks: tokio::task::JoinSet::new(),
+        };
+        for (transport, address) in listen {
+            sockets.listen(*transport, *address, &inbound).map_err(|e| {
+                let name = transport_name(*transport);
+                io::Error::new(e.kind(), format!("{name} {address}: {e}"))
+            })?;
+        }
+        Ok((sockets, receiver))
+    }
+
+    fn listen(
+        &mut self,
+        transport: Transport,
+        address: SocketAddr,
+        inbound: &mpsc::Sender<Inbound>,
+    ) -> io::Result<()> {
+        match transport {
+            Transport::Udp => {
+                let listener = Arc::new(UdpListener::bind(address)?);
+                self.udp.push(listener.clone());
+                let inbound = inbound.clone();
+                self.tasks.spawn(async move { listener.read(inbound).await });
+            }
+            Transport::Tcp => {
+                let listener = stream::listen(address)?;
+                self.tcp.push(listener.local_addr()?);
+                self.tasks.spawn(stream::accept(listener, self.streams.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is bound, with the ports taken.
+    pub fn local_addrs(&self) -> impl Iterator<Item = (Transport, SocketAddr)> {
+        let udp = self.udp.iter().map(|u| (Transport::Udp, u.local()));
+        udp.chain(self.tcp.iter().map(|t| (Transport::Tcp, *t)))
+    }
+
+    /// Open stream connections, those being opened included.
+    pub fn connections(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Sends one message, or queues it for its connection; never waits. `local` is the source to send datagrams from: without
+    /// it, or with a wildcard, the system chooses. Streams are opened where none to that address is open.
+    ///
+    /// # Errors
+    /// What is known at once. `Inbound::Closed` and `Inbound::Unreachable` tell the rest.
+    pub fn send(&self, target: Target, local: Option<SocketAddr>, bytes: Arc<[u8]>) -> Result<(), SendError> {
+        match target {
+            Target::Flow(Flow { connection: Some(id), .. }) => self.streams.send(id, bytes),
+            Target::Flow(Flow { transport: Transport::Tcp, connection: None, remote, .. })
+            | Target::Address { transport: Transport::Tcp, remote, .. } => {
+                self.streams.send_to(target, remote, bytes)
+            }
+            Target::Flow(Flow { transport: Transport::Udp, remote, local: own, .. }) => {
+                self.send_datagram(remote, Some(local.unwrap_or(own)), &bytes)
+            }
+            Target::Address { transport: Transport::Udp, remote, .. } => {
+                self.send_datagram(remote, local, &bytes)
+            }
+        }
+    }
+
+    fn send_datagram(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> Result<(), SendError> {
+        let family = || self.udp.iter().filter(|u| u.local().is_ipv4() == remote.is_ipv4());
+        let exact = |l: SocketAddr| family().find(|u| u.local() == l);
+        let port = |l: SocketAddr| family().find(|u| u.local().port() == l.port() && u.is_wildcard());
+        let listener = local.and_then(|l| exact(l).or_else(|| port(l))).or_else(|| family().next());
+        let listener = listener.ok_or(SendError::NoSocket)?;
+        let source =
+            local.map(|l| l.ip()).filter(|_| listener.is_wildcard()).filter(|ip| !ip.is_unspecified());
+        listener.send(remote, source, bytes).map_err(SendError::Io)
+    }
+
+    /// The address of ours from which `remote` is reached, by the system's routing table; sends nothing.
+    ///
+    /// # Errors
+    /// There is no route.
+    pub fn source_towards(remote: SocketAddr) -> io::Result<IpAddr> {
+        let any: IpAddr = match remote {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let probe = std::net::UdpSocket::bind((any, 0))?;
+        probe.connect(remote)?;
+        Ok(probe.local_addr()?.ip())
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        self.streams.clear();
+    }
+}
+
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    }
+}

@@ -1,0 +1,391 @@
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, warn};
+use types::limits;
+
+use super::{Inbound, SendError};
+use crate::framer::{Frame, FrameError, Framer};
+use crate::message::{Message, MessageWriter, Method, ParseError};
+use crate::{ConnectionId, Flow, Target, Transport};
+
+/// Bytes asked for in one read.
+const READ: usize = 16 * 1024;
+/// Probes find peers that went away without a word.
+const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How long a refused peer may take to hear why.
+const LEAVING: std::time::Duration = std::time::Duration::from_secs(1);
+
+type Queue = mpsc::Sender<Arc<[u8]>>;
+
+/// All stream connections. Each has one task that reads, writes and closes it; the table knows how to reach it.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    table: Arc<Mutex<Table>>,
+    inbound: mpsc::Sender<Inbound>,
+}
+
+#[derive(Debug)]
+struct Table {
+    next_id: u64,
+    by_id: HashMap<ConnectionId, Entry>,
+    /// The newest connection to an address: later messages to it reuse it (RFC 3261 §18.1.1).
+    by_remote: HashMap<SocketAddr, ConnectionId>,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct Entry {
+    remote: SocketAddr,
+    queue: Queue,
+    /// Milliseconds after the table's start when the last whole message came; 0: none yet.
+    heard: Arc<AtomicU64>,
+    /// Dropping it closes the connection.
+    _alive: oneshot::Sender<()>,
+}
+
+/// What a connection's task holds of its entry.
+struct Ticket {
+    id: ConnectionId,
+    remote: SocketAddr,
+    /// For answers of the connection itself: pongs, refusals. Weak, so that dropping the entry ends the queue.
+    queue: mpsc::WeakSender<Arc<[u8]>>,
+    outbound: mpsc::Receiver<Arc<[u8]>>,
+    heard: Arc<AtomicU64>,
+    closed: oneshot::Receiver<()>,
+}
+
+impl Streams {
+    pub(super) fn new(inbound: mpsc::Sender<Inbound>) -> Streams {
+        let table =
+            Table { next_id: 1, by_id: HashMap::new(), by_remote: HashMap::new(), started: Instant::now() };
+        Streams { table: Arc::new(Mutex::new(table)), inbound }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table().by_id.len()
+    }
+
+    /// Queues for an open connection.
+    pub(super) fn send(&self, id: ConnectionId, bytes: Arc<[u8]>) -> Result<(), SendError> {
+        let mut table = self.table();
+        let entry = table.by_id.get(&id).ok_or(SendError::Gone)?;
+        match entry.queue.try_send(bytes) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(SendError::Gone),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                table.remove(id);
+                Err(SendError::TooSlow)
+            }
+        }
+    }
+
+    /// Queues for the connection to an address, opening it if need be.
+    pub(super) fn send_to(
+        &self,
+        target: Target,
+        remote: SocketAddr,
+        bytes: Arc<[u8]>,
+    ) -> Result<(), SendError> {
+        let known = self.table().by_remote.get(&remote).copied();
+        if let Some(id) = known {
+            match self.send(id, bytes.clone()) {
+                // Just closed, its task has not said so yet.
+                Err(SendError::Gone) => self.remove(id),
+                done => return done,
+            }
+        }
+        let ticket = self.enter(remote);
+        let sent = self.send(ticket.id, bytes);
+        tokio::spawn(connect(ticket, target, self.clone()));
+        sent
+    }
+
+    /// Closes all.
+    pub(super) fn clear(&self) {
+        let mut table = self.table();
+        table.by_remote.clear();
+        table.by_id.clear();
+    }
+
+    /// Makes an entry, closing another where there are too many.
+    fn enter(&self, remote: SocketAddr) -> Ticket {
+        let mut table = self.table();
+        if table.by_id.len() >= limits::SIP_CONNECTIONS {
+            table.remove_idlest();
+        }
+        let id = ConnectionId(table.next_id);
+        table.next_id += 1;
+        let (queue, outbound) = mpsc::channel(limits::SIP_WRITER_QUEUE);
+        let (alive, closed) = oneshot::channel();
+        let heard = Arc::new(AtomicU64::new(0));
+        let weak = queue.downgrade();
+        table.by_id.insert(id, Entry { remote, queue, heard: heard.clone(), _alive: alive });
+        table.by_remote.insert(remote, id);
+        Ticket { id, remote, queue: weak, outbound, heard, closed }
+    }
+
+    fn remove(&self, id: ConnectionId) {
+        self.table().remove(id);
+    }
+
+    fn millis(&self) -> u64 {
+        self.table().started.elapsed().as_millis() as u64
+    }
+}
+
+impl Table {
+    fn remove(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.by_id.remove(&id)
+            && self.by_remote.get(&entry.remote) == Some(&id)
+        {
+            self.by_remote.remove(&entry.remote);
+        }
+    }
+
+    /// Those that never brought a message go first, then the one silent longest.
+    fn remove_idlest(&mut self) {
+        let idlest = self.by_id.iter().min_by_key(|(id, e)| (e.heard.load(Ordering::Relaxed), id.0));
+        if let Some(id) = idlest.map(|(id, _)| *id) {
+            self.remove(id);
+        }
+    }
+}
+
+/// A listening socket; IPv6 takes IPv6 only.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier run in TIME_WAIT must not keep us from starting.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts for ever.
+pub(super) async fn accept(listener: TcpListener, streams: Streams) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                let ticket = streams.enter(remote);
+                tokio::spawn(run(stream, ticket, streams.clone()));
+            }
+            Err(e) => {
+                // Out of descriptors, usually: others must be able to close theirs.
+                warn!("accepting a SIP connection failed: {e}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connect(mut ticket: Ticket, target: Target, streams: Streams) {
+    let opening = timeout(limits::SIP_CONNECT_DEADLINE, TcpStream::connect(ticket.remote));
+    let opened = tokio::select! {
+        opened = opening => opened.map_err(|_| "no answer to the connection request".to_owned()),
+        _ = &mut ticket.closed => Err(CLOSED_BY_US.to_owned()),
+    };
+    let why = match opened {
+        Ok(Ok(stream)) => return run(stream, ticket, streams).await,
+        Ok(Err(e)) => e.to_string(),
+        Err(why) => why,
+    };
+    streams.remove(ticket.id);
+    let _ = streams.inbound.send(Inbound::Unreachable { target, why }).await;
+}
+
+const CLOSED_BY_US: &str = "closed by us: it read too slowly, or there were too many";
+
+/// The life of one connection.
+async fn run(stream: TcpStream, ticket: Ticket, streams: Streams) {
+    let Ticket { id, remote, queue, outbound, heard, closed } = ticket;
+    let local = match prepare(&stream) {
+        Ok(local) => local,
+        Err(e) => {
+            debug!("SIP connection {} failed: {e}", id.0);
+            return streams.remove(id);
+        }
+    };
+    let flow = Flow { transport: Transport::Tcp, local, remote, connection: Some(id) };
+    let (read, write) = stream.into_split();
+    let mut reader = Reader { read, flow, heard, queue, streams: streams.clone() };
+    let mut writer = Writer { write, outbound };
+    let end = tokio::select! {
+        end = reader.run() => end,
+        why = writer.run() => End::of(why),
+        _ = closed => End::of(CLOSED_BY_US),
+    };
+    streams.remove(id);
+    debug!("SIP connection {} closed: {}", id.0, end.why);
+    let _ = streams.inbound.send(Inbound::Closed { flow, why: end.why }).await;
+    if let Some(last) = end.last {
+        let leaving = async {
+            let _ = writer.write.write_all(&last).await;
+            let _ = writer.write.shutdown().await;
+            // Closing with unread bytes would be a reset, and the answer lost with it.
+            let _ = tokio::io::copy(&mut reader.read, &mut tokio::io::sink()).await;
+        };
+        let _ = timeout(LEAVING, leaving).await;
+    }
+}
+
+/// Why a connection ends, and what is still to be said.
+struct End {
+    why: String,
+    last: Option<Vec<u8>>,
+}
+
+impl End {
+    fn of(why: impl Into<String>) -> End {
+        End { why: why.into(), last: None }
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
+    stream.local_addr()
+}
+
+struct Writer {
+    write: OwnedWriteHalf,
+    outbound: mpsc::Receiver<Arc<[u8]>>,
+}
+
+impl Writer {
+    /// Writes what is queued, each message within the deadline.
+    async fn run(&mut self) -> String {
+        while let Some(bytes) = self.outbound.recv().await {
+            match timeout(limits::SIP_WRITE_DEADLINE, self.write.write_all(&bytes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => return format!("writing failed: {e}"),
+                Err(_) => return "the peer does not read".to_owned(),
+            }
+        }
+        CLOSED_BY_US.to_owned()
+    }
+}
+
+struct Reader {
+    read: OwnedReadHalf,
+    flow: Flow,
+    heard: Arc<AtomicU64>,
+    queue: mpsc::WeakSender<Arc<[u8]>>,
+    streams: Streams,
+}
+
+impl Reader {
+    /// Reads until the end, an error, or silence.
+    async fn run(&mut self) -> End {
+        let mut framer = Framer::new();
+        let mut buffer = vec![0; READ];
+        // The first message and the rest of a message are waited for shortly, the next message long.
+        let mut waiting = true;
+        let mut deadline = Instant::now() + limits::SIP_MESSAGE_DEADLINE;
+        loop {
+            let read = tokio::select! {
+                read = self.read.read(&mut buffer) => read,
+                () = sleep_until(deadline) => return End::of("silent too long"),
+            };
+            match read {
+                Ok(0) => return End::of("closed by the peer"),
+                Ok(n) => framer.push(&buffer[..n]),
+                Err(e) => return End::of(format!("reading failed: {e}")),
+            }
+            let frames = match self.deliver(&mut framer).await {
+                Ok(frames) => frames,
+                Err(error) => return refusal(error, framer),
+            };
+            let partial = framer.buffered() > 0;
+            if frames > 0 || (partial && !waiting) {
+                let patience = if partial { limits::SIP_MESSAGE_DEADLINE } else { limits::SIP_IDLE };
+                deadline = Instant::now() + patience;
+                waiting = partial;
+            }
+        }
+    }
+
+    /// Hands on all complete messages; says how many frames there were.
+    async fn deliver(&mut self, framer: &mut Framer) -> Result<usize, FrameError> {
+        let mut frames = 0;
+        while let Some(frame) = framer.next_frame()? {
+            frames += 1;
+            self.heard.store(self.streams.millis().max(1), Ordering::Relaxed);
+            match frame {
+                Frame::Message(bytes) => {
+                    let _ = self.streams.inbound.send(Inbound::Message { flow: self.flow, bytes }).await;
+                }
+                Frame::Ping => {
+                    // A full queue is the writer's business.
+                    if let Some(queue) = self.queue.upgrade() {
+                        let _ = queue.try_send(b"\r\n"[..].into());
+                    }
+                }
+            }
+        }
+        Ok(frames)
+    }
+}
+
+/// The answer to a request that cannot be framed, if its head can be read (RFC 3261 §18.3).
+fn refusal(error: FrameError, framer: Framer) -> End {
+    let mut head = framer.into_rest();
+    head.truncate(limits::SIP_MESSAGE_BYTES);
+    let request = match Message::parse(head) {
+        Ok(message) if message.is_request() => Some(message),
+        Err(ParseError::BadRequest { message, .. }) => Some(*message),
+        Ok(_) | Err(ParseError::NotSip(_) | ParseError::BadResponse(_)) => None,
+    };
+    let last = request
+        .filter(|r| r.top_via().is_some() && r.method() != Some(&Method::Ack))
+        .map(|r| MessageWriter::response(&r, error.status(), "", None).finish());
+    End { why: error.to_string(), last }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_there_are_too_many_connections_the_one_silent_longest_goes() {
+        let (inbound, _receiver) = mpsc::channel(1);
+        let streams = Streams::new(inbound);
+        let remote = |n: usize| SocketAddr::from(([10, (n >> 16) as u8, (n >> 8) as u8, n as u8], 5060));
+        let mut tickets: Vec<_> = (0..limits::SIP_CONNECTIONS).map(|n| streams.enter(remote(n))).collect();
+        for (n, ticket) in tickets.iter().enumerate() {
+            // The third has said nothing yet, the second was heard first of all.
+            ticket.heard.store(if n == 2 { 0 } else { (n + 10) as u64 }, Ordering::Relaxed);
+        }
+        tickets[1].heard.store(1, Ordering::Relaxed);
+        for (n, victim) in [(20_000, 2), (20_001, 1), (20_002, 0)] {
+            let newcomer = streams.enter(remote(n));
+            newcomer.heard.store(1_000_000, Ordering::Relaxed);
+            tickets.push(newcomer);
+            assert_eq!(streams.len(), limits::SIP_CONNECTIONS);
+            assert!(
+                tickets[victim].closed.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Closed)
+            );
+        }
+        streams.clear();
+        assert_eq!(streams.len(), 0);
+    }
+}
