@@ -37,6 +37,7 @@ export const page = {
   initials: element('initials', HTMLSpanElement),
   partyName: element('party-name', HTMLHeadingElement),
   partyNumber: element('party-number', HTMLParagraphElement),
+  lead: element('lead', HTMLHeadingElement),
   status: element('status', HTMLParagraphElement),
   timer: element('timer', HTMLSpanElement),
   signIn: element('sign-in', HTMLFormElement),
@@ -72,6 +73,7 @@ export function show(face) {
   if (document.body.dataset['face'] === face) return;
   document.body.dataset['face'] = face;
   page.signIn.hidden = face !== 'sign-in';
+  page.lead.hidden = face !== 'sign-in';
   page.dial.hidden = face !== 'dial';
   page.dialActions.hidden = face !== 'dial';
   page.keypad.hidden = face === 'sign-in' || face === 'incoming';
@@ -79,7 +81,7 @@ export function show(face) {
   page.incomingActions.hidden = face !== 'incoming';
   page.callActions.hidden = face !== 'call';
   page.audioPanel.hidden = face !== 'call';
-  page.digits.hidden = true;
+  page.digits.hidden = face !== 'call';
   page.digits.textContent = '';
   page.timer.hidden = true;
   moveFocus(face);
@@ -149,8 +151,16 @@ export function quality(quality) {
   if (lossPercent !== undefined) parts.push(`loss ${lossPercent.toFixed(1)} %`);
   if (jitterMs !== undefined) parts.push(`jitter ${jitterMs.toFixed(0)} ms`);
   if (roundTripMs !== undefined) parts.push(`round trip ${roundTripMs.toFixed(0)} ms`);
-  page.quality.textContent = parts.join(' · ') || 'Measuring…';
+  page.quality.replaceChildren(...(parts.length ? parts.flatMap(unbroken) : ['Measuring…']));
   page.quality.dataset['grade'] = grade(lossPercent, jitterMs, roundTripMs);
+}
+
+/** A part of the line that wraps only as a whole. @param {string} words @param {number} index */
+function unbroken(words, index) {
+  const part = document.createElement('span');
+  part.className = 'part';
+  part.textContent = words;
+  return index === 0 ? [part] : [' · ', part];
 }
 
 /**
@@ -180,7 +190,6 @@ export function digits(sent, received) {
   if (sent) parts.push(`Sent ${sent.slice(-16)}`);
   if (received) parts.push(`Received ${received.slice(-16)}`);
   page.digits.textContent = parts.join(' · ');
-  page.digits.hidden = parts.length === 0;
 }
 
 /** @param {boolean} muted */
