@@ -298,3 +298,32 @@ impl Net {
         }
     }
 }
+
+/// A request from `BOB` outside dialogs, or inside with a To-tag; extra lines and body follow.
+pub fn request(method: &str, cseq: u32, branch: &str, to_tag: &str, extra: &str) -> String {
+    let tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
+    let (lines, body) = extra.split_once("\n\n").unwrap_or((extra, ""));
+    let lines = if lines.is_empty() { String::new() } else { format!("\n{lines}") };
+    format!(
+        "{method} sip:alice@{ALICE} SIP/2.0\nVia: SIP/2.0/UDP {BOB};branch=z9hG4bK{branch};rport\n\
+         From: <sip:bob@example.com>;tag=bobtag\nTo: <sip:alice@example.com>{tag}\nCall-ID: call1\n\
+         CSeq: {cseq} {method}\nMax-Forwards: 70\nContact: <sip:bob@{BOB}>{lines}\n\n{body}"
+    )
+}
+
+/// The tag of our To in a response.
+pub fn to_tag(response: &str) -> String {
+    let to = field(response, "To");
+    to.rsplit_once(";tag=").unwrap_or_else(|| panic!("no tag in {to}")).1.to_owned()
+}
+
+/// The status of a response.
+pub fn status(response: &str) -> u16 {
+    response.strip_prefix("SIP/2.0 ").and_then(|r| r[..3].parse().ok()).unwrap_or(0)
+}
+
+/// The first messages' start lines, without the version.
+pub fn starts(messages: &[String]) -> Vec<&str> {
+    let start = |m: &'_ String| -> usize { m.find("\r\n").unwrap_or(m.len()) };
+    messages.iter().map(|m| m[..start(m)].trim_start_matches("SIP/2.0 ")).collect()
+}
