@@ -232,8 +232,9 @@ impl Uri {
 
 /// `user`, `ttl`, `method`, `maddr`, `transport` must be in both or neither; others only where both have them.
 fn params_match(a: &Uri, b: &Uri) -> bool {
-    a.params().iter().all(|(name, value)| {
-        let value = lex::percent_decode(value.unwrap_or_default());
+    a.params().iter().all(|(name, _)| {
+        // The first of that name, should it stand twice.
+        let value = lex::percent_decode(a.param(name).unwrap_or_default());
         let both =
             ["user", "ttl", "method", "maddr", "transport"].iter().any(|n| n.eq_ignore_ascii_case(name));
         match b.param(name) {
