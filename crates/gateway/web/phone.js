@@ -155,6 +155,7 @@ function ended(call, text) {
   current = null;
   ringtone.stop();
   view.title('');
+  view.notice('');
   const next = waiting.shift();
   view.waiting(waiting[0]);
   if (next) {
@@ -162,7 +163,7 @@ function ended(call, text) {
     return;
   }
   page.number.value = '';
-  if (phone.identity) showDialler();
+  showDialler();
   view.status(`Call ended: ${text}`, 'ended');
 }
 
