@@ -526,6 +526,35 @@ mod tests {
         }
     }
 
+    /// What a JSON block of `docs/SIGNALLING.md` is: read, and written again.
+    fn example(text: &str) -> serde_json::Value {
+        use serde_json::{from_str, to_value};
+        let from = parse(text).ok().map(|m| to_value(m).expect("json"));
+        let to = from_str::<ToBrowser>(text).ok().map(|m| to_value(m).expect("json"));
+        from.or(to).unwrap_or_else(|| panic!("not a message of this protocol: {text}"))
+    }
+
+    #[test]
+    fn the_description_has_one_true_example_of_every_message_and_every_reason() {
+        let doc = include_str!("../../../docs/SIGNALLING.md");
+        let mut kinds: Vec<String> = Vec::new();
+        for block in doc.split("```json\n").skip(1) {
+            let text = block.split("```").next().expect("closed");
+            let given: serde_json::Value = serde_json::from_str(text).expect("json");
+            assert_eq!(example(text), given, "the example has fields that mean nothing, or lacks some");
+            kinds.push(given["type"].as_str().expect("type").to_owned());
+        }
+        kinds.sort();
+        let mut expected: Vec<&str> = KNOWN_TYPES.to_vec();
+        expected.extend(["welcome", "sdp", "state", "incoming", "dtmf", "ended", "error", "pong"]);
+        expected.sort_unstable();
+        assert_eq!(kinds, expected);
+        for reason in types::EndReason::ALL {
+            let row = format!("| `{}` | {} |", reason.word(), reason.sentence());
+            assert!(doc.contains(&row), "docs/SIGNALLING.md lacks {row}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_panics_or_becomes_a_request_before_sign_in(text in ".{0,200}") {
