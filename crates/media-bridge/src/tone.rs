@@ -85,3 +85,64 @@ impl ToneGenerator {
         value
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(tone: Tone, n: u32, frame: usize) -> Vec<i16> {
+        let mut generator = ToneGenerator::new(tone);
+        let mut out = vec![0; (n * RATE) as usize];
+        out.chunks_mut(frame).for_each(|f| generator.fill(f));
+        out
+    }
+
+    /// Power share of one frequency (Goertzel's sum done plainly).
+    fn share(x: &[i16], frequency: f32) -> f64 {
+        let (mut re, mut im, mut all) = (0.0, 0.0, 0.0);
+        for (n, &s) in x.iter().enumerate() {
+            let turn = std::f64::consts::TAU * f64::from(frequency) * n as f64 / f64::from(RATE);
+            re += f64::from(s) * turn.cos();
+            im += f64::from(s) * turn.sin();
+            all += f64::from(s).powi(2);
+        }
+        2.0 * (re * re + im * im) / all / x.len() as f64
+    }
+
+    #[test]
+    fn ringback_is_425_hz_one_second_in_five() {
+        let audio = seconds(Tone::Ringback, 10, 160);
+        for start in [0, 5 * RATE as usize] {
+            let (on, off) = audio[start..start + 5 * RATE as usize].split_at(RATE as usize);
+            assert!(share(on, 425.0) > 0.99);
+            assert!(off.iter().all(|&s| s == 0));
+        }
+    }
+
+    #[test]
+    fn busy_is_425_hz_on_and_off_for_480_ms() {
+        let audio = seconds(Tone::Busy, 2, 160);
+        let part = 3840;
+        assert!(share(&audio[..part], 425.0) > 0.99);
+        assert!(audio[part..2 * part].iter().all(|&s| s == 0));
+        assert!(share(&audio[2 * part..3 * part], 425.0) > 0.99);
+    }
+
+    #[test]
+    fn frame_length_changes_nothing_and_nothing_clicks() {
+        for tone in [Tone::Ringback, Tone::Busy, Tone::Music] {
+            let audio = seconds(tone, 12, 160);
+            assert_eq!(audio, seconds(tone, 12, 37));
+            let steepest = audio.windows(2).map(|w| (i32::from(w[1]) - i32::from(w[0])).abs()).max().unwrap();
+            assert!(steepest < 1_600, "{tone:?}: {steepest}");
+        }
+    }
+
+    #[test]
+    fn music_is_quiet_and_never_silent_for_long() {
+        let audio = seconds(Tone::Music, 12, 160);
+        let loudest = audio.iter().map(|s| s.unsigned_abs()).max().unwrap();
+        assert!((500..4_000).contains(&loudest), "{loudest}");
+        assert!(audio.chunks(RATE as usize / 2).all(|half| half.iter().any(|s| s.unsigned_abs() > 500)));
+    }
+}

@@ -14,8 +14,11 @@ const LEAST_LOSS: u8 = 10;
 #[derive(Debug)]
 pub struct OpusDecoder {
     inner: ::opus::Decoder,
+    rate: u32,
     /// Samples of 2.5 ms.
     unit: usize,
+    /// The last packet decoded had no SILK layer: libopus then conceals, FEC or not.
+    celt: bool,
 }
 
 impl OpusDecoder {
@@ -25,7 +28,7 @@ impl OpusDecoder {
     /// `Internal` for another rate or without memory.
     pub fn new(rate: u32) -> Result<OpusDecoder, CodecError> {
         let inner = ::opus::Decoder::new(rate, Channels::Mono).map_err(internal)?;
-        Ok(OpusDecoder { inner, unit: (rate / 400) as usize })
+        Ok(OpusDecoder { inner, rate, unit: (rate / 400) as usize, celt: true })
     }
 
     /// Decodes a packet to the front of `out`; returns how many samples.
@@ -36,7 +39,11 @@ impl OpusDecoder {
         if packet.is_empty() {
             return Err(CodecError::BadPayload);
         }
-        self.inner.decode(packet, out, false).map_err(|e| match e.code() {
+        let decoded = self.inner.decode(packet, out, false);
+        if decoded.is_ok() {
+            self.celt = opus_packet::is_celt(packet);
+        }
+        decoded.map_err(|e| match e.code() {
             ErrorCode::InvalidPacket | ErrorCode::BufferTooSmall | ErrorCode::BadArg => {
                 CodecError::BadPayload
             }
@@ -49,8 +56,10 @@ impl OpusDecoder {
     }
 
     /// Fills `out` for the lost frame before `next`. Its length is the lost frame's, a multiple of 2.5 ms.
+    /// `Fec` only if libopus really had redundancy to decode.
     pub fn decode_fec(&mut self, next: &[u8], out: &mut [i16]) -> Filled {
-        if !opus_packet::has_fec(next) || !out.len().is_multiple_of(self.unit) {
+        let fits = opus_packet::frame_samples(next, self.rate).is_some_and(|frame| frame <= out.len());
+        if self.celt || !fits || !opus_packet::has_fec(next) || !out.len().is_multiple_of(self.unit) {
             self.conceal(out);
             return Filled::Concealed;
         }

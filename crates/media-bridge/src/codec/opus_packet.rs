@@ -44,6 +44,16 @@ pub fn samples(packet: &[u8], rate: u32) -> Option<usize> {
     (1..=48).contains(&units).then(|| (units * (rate / 400)) as usize)
 }
 
+/// Samples of one frame of the packet at `rate` Hz.
+pub fn frame_samples(packet: &[u8], rate: u32) -> Option<usize> {
+    Some(Toc::read(*packet.first()?).units as usize * (rate / 400) as usize)
+}
+
+/// Whether the packet has no SILK layer: a decoder in that mode uses no FEC.
+pub fn is_celt(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|&first| Toc::read(first).mode == Mode::Celt)
+}
+
 /// Whether the packet carries in-band FEC for the frame before it: the LBRR flag of its first SILK frame
 /// (RFC 6716 §4.2.3; the flags are the first bits of the range-coded data, each of probability one half).
 pub fn has_fec(packet: &[u8]) -> bool {

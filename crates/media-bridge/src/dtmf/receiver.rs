@@ -11,8 +11,8 @@ use super::digit;
 const SILENCE: Duration = Duration::from_millis(250);
 /// Finished events remembered against stragglers and the repeated ends.
 const REMEMBERED: usize = 8;
-/// A segment of a long event is full (RFC 4733 §2.5.1.3); senders stop up to a packet short of it.
-const FULL_SEGMENT: u16 = 0xf000;
+/// A segment of a long event is full (RFC 4733 §2.5.1.3); the last packet of it that arrived may say a little less.
+const NEARLY_FULL: u16 = 0xf000;
 
 /// One press of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +46,8 @@ pub struct Receiver {
     pressed: Option<Pressed>,
     finished: [Option<Key>; REMEMBERED],
     oldest: usize,
+    /// The last event that ended with a full segment: Chromium ends it and then sends the rest in another.
+    full: Option<Pressed>,
     /// At most two digits come of one packet: one that it cuts short, one that it ends.
     ready: [Option<Digit>; 2],
 }
@@ -53,7 +55,14 @@ pub struct Receiver {
 impl Receiver {
     /// `clock`: of the telephone-event rtpmap, Hz.
     pub fn new(clock: u32) -> Receiver {
-        Receiver { clock, pressed: None, finished: [None; REMEMBERED], oldest: 0, ready: [None; 2] }
+        Receiver {
+            clock,
+            pressed: None,
+            finished: [None; REMEMBERED],
+            oldest: 0,
+            full: None,
+            ready: [None; 2],
+        }
     }
 
     /// Another clock was negotiated.
@@ -90,6 +99,10 @@ impl Receiver {
             }
             None => 0,
         };
+        if self.full.is_some_and(|full| continues(&full, key, event)) {
+            self.forget(key);
+            return;
+        }
         let longest = self.pressed.filter(|p| p.key == key).map_or(0, |p| p.duration);
         self.pressed = Some(Pressed { key, event, before, duration: duration.max(longest), heard: now });
         if flags & 0x80 != 0 {
@@ -120,6 +133,7 @@ impl Receiver {
         if let Some(p) = self.pressed.take() {
             self.report(p.event, p.before + u32::from(p.duration));
             self.forget(p.key);
+            self.full = (p.duration == u16::MAX).then_some(p);
         }
     }
 
@@ -142,6 +156,6 @@ fn continues(p: &Pressed, key: Key, event: u8) -> bool {
     let step = key.timestamp.wrapping_sub(p.key.timestamp);
     p.key.ssrc == key.ssrc
         && p.event == event
-        && p.duration >= FULL_SEGMENT
-        && (u32::from(FULL_SEGMENT)..=0x1_0fff).contains(&step)
+        && p.duration >= NEARLY_FULL
+        && (u32::from(NEARLY_FULL)..=0x1_0fff).contains(&step)
 }

@@ -152,7 +152,7 @@ impl Sender {
     fn update(&mut self, tone: Waiting, start: Instant, segment: u32, now: Instant) -> EventPacket {
         let sounded = now.saturating_duration_since(start) + INTERVAL;
         let reached = sounded.min(tone.duration);
-        if self.samples(reached) - segment > u32::from(u16::MAX) {
+        if self.samples(reached).saturating_sub(segment) > u32::from(u16::MAX) {
             let last = self.packet(tone, segment, reached, false);
             // The next segment begins where this one is full, with its first packet due at once.
             self.state = State::Sounding { tone, start, next: now, segment: segment + u32::from(u16::MAX) };
@@ -168,7 +168,7 @@ impl Sender {
     }
 
     fn packet(&self, tone: Waiting, segment: u32, reached: Duration, end: bool) -> EventPacket {
-        let samples = (self.samples(reached) - segment).min(u32::from(u16::MAX)) as u16;
+        let samples = self.samples(reached).saturating_sub(segment).min(u32::from(u16::MAX)) as u16;
         let [high, low] = samples.to_be_bytes();
         let flags = VOLUME | if end { 0x80 } else { 0 };
         EventPacket { payload: [tone.event, flags, high, low], first: false, offset: segment, marker: false }

@@ -84,8 +84,12 @@ impl InStats {
         arrival
     }
 
-    /// Counts a telephone-event packet: all of one event share a timestamp, which would spoil the jitter.
+    /// Counts a telephone-event packet: all of one event share a timestamp, which would spoil the jitter. Some
+    /// senders give events an SSRC of their own; that is no change of stream: `Rejected`, to be heard all the same.
     pub fn received_event(&mut self, packet: &RtpPacket<'_>) -> Arrival {
+        if self.ssrc().is_some_and(|ssrc| ssrc != packet.ssrc) {
+            return Arrival::Rejected;
+        }
         self.sequence(packet)
     }
 
@@ -220,4 +224,161 @@ impl Jitter {
 /// A duration in RTCP's units of 1/65536 s.
 fn units_65536(d: Duration) -> u32 {
     u32::try_from((d.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn packet(sequence: u16, timestamp: u32) -> RtpPacket<'static> {
+        RtpPacket { payload_type: 0, marker: false, sequence, timestamp, ssrc: 1, payload: b"x" }
+    }
+
+    fn fed(sequences: &[u16]) -> (InStats, Instant) {
+        let (mut stats, t) = (InStats::new(8000), Instant::now());
+        for &s in sequences {
+            stats.received(&packet(s, u32::from(s) * 160), t);
+        }
+        (stats, t)
+    }
+
+    /// RFC 3550 A.1: the cycle count grows when the 16-bit number wraps.
+    #[test]
+    fn extended_numbers_grow_across_the_wrap() {
+        let (mut stats, t) = fed(&[65534, 65535]);
+        assert_eq!(stats.received(&packet(0, 0), t), Arrival::Newer(2 << 16));
+        assert_eq!(stats.received(&packet(65533, 0), t), Arrival::Older((1 << 16) + 65533));
+        assert_eq!(stats.report_block(t).unwrap().highest, 1 << 16);
+    }
+
+    #[test]
+    fn a_packet_from_before_the_first_has_a_number_too() {
+        let (mut stats, t) = fed(&[0]);
+        assert_eq!(stats.received(&packet(65535, 0), t), Arrival::Older(65535));
+    }
+
+    /// RFC 3550 A.1: a jump of MAX_DROPOUT or more is believed only when the next packet follows it.
+    #[test]
+    fn a_large_jump_is_rejected_once_and_then_begins_anew() {
+        let (mut stats, t) = fed(&[100, 101]);
+        let epoch = stats.epoch();
+        assert_eq!(stats.received(&packet(101 + 3000, 0), t), Arrival::Rejected);
+        assert_eq!(stats.received(&packet(102, 0), t), Arrival::Newer((1 << 16) + 102));
+        assert_eq!(stats.received(&packet(20_000, 0), t), Arrival::Rejected);
+        assert_eq!(stats.epoch(), epoch);
+        assert_eq!(stats.received(&packet(20_001, 0), t), Arrival::Begins((1 << 16) + 20_001));
+        assert_eq!(stats.epoch(), epoch + 1);
+        assert_eq!(stats.packets(), 4);
+        assert_eq!(stats.received(&packet(20_001 + 2999, 0), t), Arrival::Newer((1 << 16) + 23_000));
+        assert_eq!(stats.lost(), 2998);
+    }
+
+    #[test]
+    fn another_ssrc_begins_anew_and_old_counts_stay() {
+        let (mut stats, t) = fed(&[1, 2, 5]);
+        assert_eq!((stats.packets(), stats.lost()), (3, 2));
+        let other = RtpPacket { ssrc: 9, ..packet(40_000, 0) };
+        assert!(matches!(stats.received(&other, t), Arrival::Begins(_)));
+        assert_eq!((stats.packets(), stats.lost(), stats.ssrc()), (4, 2, Some(9)));
+    }
+
+    #[test]
+    fn events_with_their_own_ssrc_do_not_disturb_the_audio() {
+        let (mut stats, t) = fed(&[1, 2]);
+        let event = RtpPacket { ssrc: 9, ..packet(7000, 0) };
+        assert_eq!(stats.received_event(&event), Arrival::Rejected);
+        assert_eq!(stats.received(&packet(3, 480), t), Arrival::Newer((1 << 16) + 3));
+        assert_eq!(stats.received_event(&packet(4, 480)), Arrival::Newer((1 << 16) + 4));
+        assert_eq!((stats.epoch(), stats.lost()), (1, 0));
+    }
+
+    /// RFC 3550 A.3: fraction of the interval in 1/256, rounded down, zero when duplicates outnumber losses.
+    #[test]
+    fn fraction_lost_counts_since_the_last_report() {
+        let (mut stats, t) = fed(&[0, 1, 2, 4, 5, 6, 8, 9]);
+        let block = stats.report_block(t).unwrap();
+        assert_eq!((block.fraction_lost, block.cumulative_lost), (51, 2), "2 of 10");
+        assert_eq!(stats.report_block(t).unwrap().fraction_lost, 0, "nothing expected since");
+        stats.received(&packet(10, 0), t);
+        stats.received(&packet(10, 0), t);
+        stats.received(&packet(10, 0), t);
+        let block = stats.report_block(t).unwrap();
+        assert_eq!((block.fraction_lost, block.cumulative_lost), (0, 0));
+        stats.received(&packet(10, 0), t);
+        assert_eq!(stats.report_block(t).unwrap().cumulative_lost, -1);
+    }
+
+    /// RFC 3550 §6.4.1: cumulative loss is a signed 24-bit number and sticks at its ends.
+    #[test]
+    fn cumulative_loss_stops_at_24_bits() {
+        let (mut stats, t) = fed(&[0]);
+        for n in 1..=3000u32 {
+            stats.received(&packet((n * 2999) as u16, 0), t);
+        }
+        assert_eq!(stats.lost(), 3000 * 2998);
+        assert_eq!(stats.report_block(t).unwrap().cumulative_lost, 0x7f_ffff);
+    }
+
+    /// RFC 3550 A.8 worked by hand: J += (|D| - J) / 16.
+    #[test]
+    fn jitter_follows_the_formula() {
+        let (mut stats, t) = (InStats::new(8000), Instant::now());
+        stats.received(&packet(0, 0), t);
+        stats.received(&packet(1, 160), t + 20 * MS);
+        assert_eq!(stats.jitter(), Duration::ZERO, "exactly in time");
+        stats.received(&packet(2, 320), t + 60 * MS);
+        assert_eq!(stats.report_block(t).unwrap().jitter, 160 / 16, "20 ms late");
+        stats.received(&packet(3, 480), t + 60 * MS);
+        let expected = 10.0 + (160.0 - 10.0) / 16.0;
+        let jitter = f64::from(stats.report_block(t).unwrap().jitter);
+        assert!((jitter - expected).abs() <= 1.0, "{jitter}");
+    }
+
+    #[test]
+    fn steady_jitter_converges_to_its_size_and_ignores_timestamp_wrap() {
+        let (mut stats, t) = (InStats::new(8000), Instant::now());
+        for n in 0..1000u32 {
+            let late = if n % 2 == 0 { 5 } else { 0 };
+            stats.received(&packet(n as u16, (n * 160).wrapping_sub(80_000)), t + MS * (20 * n + late));
+        }
+        let micros = stats.jitter().as_micros();
+        assert!((4_700..=5_300).contains(&micros), "{micros}");
+    }
+
+    /// RFC 3550 §6.4.1: LSR is the middle of the NTP time, DLSR in 1/65536 s.
+    #[test]
+    fn report_echoes_the_last_sender_report() {
+        let (mut stats, t) = fed(&[1]);
+        let block = stats.report_block(t).unwrap();
+        assert_eq!((block.lsr, block.dlsr), (0, 0));
+        stats.sender_report(0x1122_3344_5566_7788, t);
+        let block = stats.report_block(t + 2500 * MS).unwrap();
+        assert_eq!((block.lsr, block.dlsr), (0x3344_5566, 5 << 15));
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_numbers_is_counted_without_panic(sequences in prop::collection::vec(any::<u16>(), 1..300)) {
+            let (mut stats, t) = fed(&sequences);
+            prop_assert!(stats.packets() <= sequences.len() as u64);
+            prop_assert!(stats.report_block(t).is_some());
+        }
+
+        #[test]
+        fn loss_is_exactly_what_was_dropped(dropped in prop::collection::vec(any::<bool>(), 1..2000), first in any::<u16>()) {
+            let (mut stats, t) = (InStats::new(8000), Instant::now());
+            let last = dropped.len();
+            let mut lost = 0;
+            for (n, &drop) in dropped.iter().enumerate() {
+                // First and last arrive, so that the ends are known.
+                if drop && n > 0 && n + 1 < last { lost += 1; continue; }
+                stats.received(&packet(first.wrapping_add(n as u16), 0), t);
+            }
+            prop_assert_eq!(stats.lost(), lost);
+        }
+    }
 }

@@ -191,3 +191,221 @@ fn behind_nat(ip: IpAddr) -> bool {
 fn canonical(a: SocketAddr) -> SocketAddr {
     SocketAddr::new(a.ip().to_canonical(), a.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LatchVerdict::{Accepted, Probing, Refused};
+    use super::*;
+
+    const PUBLIC: &str = "203.0.113.5:4000";
+    const PRIVATE: &str = "192.168.1.7:4000";
+    const OUTSIDER: &str = "198.51.100.66:4000";
+
+    fn at(s: &str) -> SocketAddr {
+        s.parse().unwrap()
+    }
+
+    fn latch(expected: &str) -> Latch {
+        Latch::new(at(expected), None)
+    }
+
+    fn send(latch: &mut Latch, from: &str, sequence: u16) -> LatchVerdict {
+        let packet =
+            RtpPacket { payload_type: 0, marker: false, sequence, timestamp: 0, ssrc: 1, payload: b"x" };
+        latch.check(at(from), &packet, true)
+    }
+
+    #[test]
+    fn the_described_address_is_heard_from_its_first_packet() {
+        let mut l = latch(PUBLIC);
+        assert_eq!(l.destination(), at(PUBLIC));
+        assert!(!l.is_latched());
+        assert_eq!(send(&mut l, PUBLIC, 1), Accepted);
+        assert!(l.is_latched());
+    }
+
+    /// Field problem 36: SSRC, sequence and payload type can be guessed, the address can not be had.
+    #[test]
+    fn outsider_before_latching_gets_no_audio_in_and_no_rtp_out() {
+        let mut l = latch(PUBLIC);
+        for n in 0..100 {
+            assert_eq!(send(&mut l, OUTSIDER, n), Refused);
+        }
+        assert_eq!(l.destination(), at(PUBLIC));
+        assert_eq!(send(&mut l, PUBLIC, 100), Accepted);
+    }
+
+    #[test]
+    fn outsider_during_probation_of_the_peer_gets_nothing_and_stops_nothing() {
+        let mut l = latch(PUBLIC);
+        let peer = "203.0.113.5:61000";
+        for n in 0..2 {
+            assert_eq!(send(&mut l, peer, n), Probing);
+            assert_eq!(send(&mut l, OUTSIDER, n + 1), Refused);
+        }
+        assert_eq!(send(&mut l, peer, 2), Accepted);
+        assert_eq!(l.destination(), at(peer));
+    }
+
+    #[test]
+    fn outsider_after_latching_gets_nothing() {
+        for first in [PUBLIC, "203.0.113.5:61000"] {
+            let mut l = latch(PUBLIC);
+            for n in 0..3 {
+                send(&mut l, first, n);
+            }
+            for n in 3..100 {
+                assert_eq!(send(&mut l, OUTSIDER, n), Refused);
+                assert!(!l.check_rtcp(at(OUTSIDER)));
+            }
+            assert_eq!(l.destination(), at(first));
+            assert_eq!(send(&mut l, first, 3), Accepted);
+        }
+    }
+
+    #[test]
+    fn another_process_on_the_peers_host_never_takes_over_from_the_peer() {
+        let mut l = latch("127.0.0.1:6000");
+        assert_eq!(send(&mut l, "127.0.0.1:6000", 1), Accepted);
+        for n in 2..100 {
+            assert_eq!(send(&mut l, "127.0.0.1:7777", n), Refused);
+            assert_eq!(send(&mut l, "127.0.0.2:6000", n), Refused);
+        }
+        assert_eq!(l.destination(), at("127.0.0.1:6000"));
+    }
+
+    #[test]
+    fn loopback_is_no_private_address_that_nat_would_change() {
+        let mut l = latch("127.0.0.1:6000");
+        for n in 0..100 {
+            assert_eq!(send(&mut l, "127.0.0.2:6000", n), Refused);
+        }
+    }
+
+    #[test]
+    fn a_better_source_takes_over_even_late_and_a_worse_one_never() {
+        let mut l = latch(PRIVATE);
+        for n in 0..3 {
+            send(&mut l, "203.0.113.5:61000", n);
+        }
+        assert_eq!(l.destination(), at("203.0.113.5:61000"));
+        for n in 0..2 {
+            assert_eq!(send(&mut l, "192.168.1.7:9", n), Probing);
+        }
+        assert_eq!(send(&mut l, "192.168.1.7:9", 2), Accepted);
+        assert_eq!(send(&mut l, "203.0.113.5:61000", 3), Refused);
+        assert_eq!(send(&mut l, PRIVATE, 7), Accepted);
+        assert_eq!(send(&mut l, "192.168.1.7:9", 3), Refused);
+    }
+
+    #[test]
+    fn a_peer_behind_nat_is_found_by_its_packets_when_it_names_a_private_address() {
+        for private in [PRIVATE, "10.0.0.1:2", "172.16.9.9:2", "100.64.0.1:2", "169.254.0.1:2", "[fd00::1]:2"]
+        {
+            let mut l = latch(private);
+            let verdicts = [1, 2, 3].map(|n| send(&mut l, "203.0.113.5:61000", n));
+            assert_eq!(verdicts, [Probing, Probing, Accepted], "{private}");
+            assert_eq!(l.destination(), at("203.0.113.5:61000"));
+        }
+    }
+
+    #[test]
+    fn with_known_signalling_only_its_ip_may_stand_in_for_the_described_one() {
+        let mut l = Latch::new(at(PRIVATE), Some(at("203.0.113.5:5060").ip()));
+        for n in 0..50 {
+            assert_eq!(send(&mut l, OUTSIDER, n), Refused);
+        }
+        let verdicts = [1, 2, 3].map(|n| send(&mut l, "203.0.113.5:61000", n));
+        assert_eq!(verdicts, [Probing, Probing, Accepted]);
+    }
+
+    /// Continuity: packets of one SSRC that follow each other, some loss allowed, duplicates proving nothing.
+    #[test]
+    fn probation_wants_packets_that_follow_each_other() {
+        let other = "203.0.113.5:61000";
+        let mut l = latch(PUBLIC);
+        for n in [5, 5, 5, 900, 40_000, 12, 65_000, 65_001, 65_001] {
+            assert_eq!(send(&mut l, other, n), Probing, "{n}");
+        }
+        assert_eq!(send(&mut l, other, 65_004), Accepted);
+        let mut l = latch(PUBLIC);
+        for ssrc in 0..10 {
+            let packet = RtpPacket {
+                payload_type: 0,
+                marker: false,
+                sequence: ssrc as u16,
+                timestamp: 0,
+                ssrc,
+                payload: b"x",
+            };
+            assert_eq!(l.check(at(other), &packet, true), Probing);
+        }
+    }
+
+    #[test]
+    fn probation_goes_on_over_the_wrap_of_the_sequence() {
+        let mut l = latch(PUBLIC);
+        let verdicts = [65_534, 65_535, 0].map(|n| send(&mut l, "203.0.113.5:61000", n));
+        assert_eq!(verdicts, [Probing, Probing, Accepted]);
+    }
+
+    #[test]
+    fn an_unknown_payload_type_latches_nothing() {
+        let mut l = latch(PUBLIC);
+        let packet =
+            RtpPacket { payload_type: 99, marker: false, sequence: 1, timestamp: 0, ssrc: 1, payload: b"x" };
+        assert_eq!(l.check(at(PUBLIC), &packet, false), Refused);
+        assert!(!l.is_latched());
+    }
+
+    #[test]
+    fn a_new_description_moves_the_leg_and_shuts_the_old_address_out() {
+        let mut l = latch(PUBLIC);
+        send(&mut l, PUBLIC, 1);
+        l.expect(at(PUBLIC));
+        assert!(l.is_latched(), "the same description again");
+        l.expect(at("0.0.0.0:4000"));
+        assert_eq!(l.destination(), at(PUBLIC), "old-style hold");
+        l.expect(at(OUTSIDER));
+        assert!(!l.is_latched());
+        assert_eq!(l.destination(), at(OUTSIDER));
+        assert_eq!(send(&mut l, PUBLIC, 2), Refused);
+        assert_eq!(send(&mut l, OUTSIDER, 2), Accepted);
+    }
+
+    #[test]
+    fn a_description_that_catches_up_with_the_latched_address_keeps_it() {
+        let mut l = latch(PRIVATE);
+        for n in 0..3 {
+            send(&mut l, PUBLIC, n);
+        }
+        l.expect(at(PUBLIC));
+        assert!(l.is_latched());
+        assert_eq!(send(&mut l, PUBLIC, 3), Accepted);
+    }
+
+    #[test]
+    fn rtcp_follows_the_rtp_address() {
+        let described = at("192.168.1.7:4001");
+        let mut l = latch(PRIVATE);
+        assert_eq!(l.rtcp_destination(described), described);
+        assert!(!l.check_rtcp(at("203.0.113.5:61009")), "not heard there yet");
+        for n in 0..3 {
+            send(&mut l, "203.0.113.5:61000", n);
+        }
+        assert_eq!(l.rtcp_destination(described), at("203.0.113.5:61001"));
+        assert!(l.check_rtcp(at("203.0.113.5:61009")));
+        assert_eq!(l.rtcp_destination(described), at("203.0.113.5:61009"));
+        let mut exact = latch(PUBLIC);
+        send(&mut exact, PUBLIC, 1);
+        assert!(exact.check_rtcp(at("203.0.113.5:7")));
+        assert_eq!(exact.rtcp_destination(at("203.0.113.5:4001")), at("203.0.113.5:4001"));
+    }
+
+    #[test]
+    fn ipv4_seen_through_an_ipv6_socket_is_the_same_address() {
+        let mut l = latch(PUBLIC);
+        assert_eq!(send(&mut l, "[::ffff:203.0.113.5]:4000", 1), Accepted);
+        assert_eq!(send(&mut l, PUBLIC, 2), Accepted);
+    }
+}

@@ -13,8 +13,6 @@ use super::rtcp::SenderInfo;
 
 /// A source whose timestamp leaves real time by more than this has restarted without saying so.
 const RESYNC: Duration = Duration::from_secs(2);
-/// A jump in a source's sequence numbers that is no loss any more (RFC 3550 A.1, MAX_DROPOUT).
-const MAX_DROPOUT: u64 = 3000;
 /// How many sequence numbers back a late packet can still take the place left open for it.
 const WINDOW: u64 = 64;
 
@@ -160,30 +158,24 @@ impl OutStream {
     /// Numbers for another leg's packet forwarded as it is. Gaps and reordering of the source stay visible,
     /// so that the receiver's loss count and FEC work. None: too late or a duplicate; drop it.
     pub fn forward(&mut self, source: SourceId, packet: Incoming, now: Instant) -> Option<Stamp> {
+        let known = self.mapping.filter(|m| m.source == source).and_then(|m| m.sequence);
+        let late = known.is_some_and(|map| packet.extended <= map.highest);
         let continued = self.advance(source, packet.timestamp, packet.clock, now);
-        let known = self.mapping.and_then(|m| m.sequence);
         let (Some((ours, newer)), Some(map)) = (continued, known) else {
-            return Some(self.begin_forward(source, packet, now));
+            return (!late).then(|| self.begin_forward(source, packet, now));
         };
-        if packet.extended <= map.highest {
+        let marker = packet.marker;
+        if late {
             let slot = packet.extended.wrapping_add(map.offset);
-            return self.take_open(slot).then_some(Stamp {
-                extended: slot,
-                timestamp: ours,
-                marker: packet.marker,
-            });
+            return self.take_open(slot).then_some(Stamp { extended: slot, timestamp: ours, marker });
         }
-        let step = packet.extended - map.highest;
-        if step > MAX_DROPOUT {
-            return Some(self.begin_forward(source, packet, now));
-        }
-        let extended = self.append(step);
+        let extended = self.append(packet.extended - map.highest);
         if newer {
             self.moved(packet.timestamp);
             self.last = Some((ours, now));
         }
         self.map_sequence(packet.extended, extended);
-        Some(Stamp { extended, timestamp: ours, marker: packet.marker })
+        Some(Stamp { extended, timestamp: ours, marker })
     }
 
     /// A packet of the source was left out on purpose (an event we regenerate, audio under our own digit):
@@ -332,4 +324,211 @@ fn samples(d: Duration, clock: u32) -> u64 {
 /// Whether timestamp `a` lies after `b`, across wraps.
 fn after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Fixed(u32);
+
+    impl Entropy for Fixed {
+        fn fill(&mut self, out: &mut [u8]) {
+            for b in out.chunks_mut(4) {
+                b.copy_from_slice(&self.0.to_le_bytes()[..b.len()]);
+            }
+        }
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+    const A: SourceId = SourceId(1);
+    const B: SourceId = SourceId(2);
+
+    fn stream(clock: u32, frame: u32) -> (OutStream, Instant) {
+        // Starts close below every wrap.
+        (OutStream::new(&mut Fixed(u32::MAX - 100), clock, frame), Instant::now())
+    }
+
+    fn packet(extended: u64, timestamp: u32) -> Incoming {
+        Incoming { extended, timestamp, clock: 48_000, marker: false }
+    }
+
+    /// Field problem 2: a forwarded sequence number after a hold looks like an SRTP replay.
+    #[test]
+    fn sequence_goes_on_by_one_over_a_long_hold() {
+        let (mut out, t) = stream(8000, 160);
+        let before = out.next(A, 5000, 8000, t).unwrap();
+        let after = out.next(A, 5000 + 3600 * 8000, 8000, t + Duration::from_secs(3600)).unwrap();
+        assert_eq!(after.extended, before.extended + 1);
+        assert_eq!(after.timestamp.wrapping_sub(before.timestamp), 3600 * 8000);
+    }
+
+    /// Field problem 3, design §3: at a change of source the elapsed time in whole frames, and the marker.
+    #[test]
+    fn a_new_source_continues_by_elapsed_time_in_whole_frames_with_marker() {
+        let (mut out, t) = stream(8000, 160);
+        let first = out.next(A, 77, 8000, t).unwrap();
+        assert!(first.marker, "the first packet begins a talkspurt");
+        let second = out.next(A, 77 + 160, 8000, t + 20 * MS).unwrap();
+        assert!(!second.marker);
+        let changed = out.next(B, 3_000_000_000, 48_000, t + (20 + 137) * MS).unwrap();
+        assert!(changed.marker);
+        assert_eq!(changed.extended, second.extended + 1);
+        assert_eq!(changed.timestamp.wrapping_sub(second.timestamp), 7 * 160, "137 ms are 6.85 frames");
+        let next = out.next(B, 3_000_000_960, 48_000, t + 177 * MS).unwrap();
+        assert_eq!((next.timestamp.wrapping_sub(changed.timestamp), next.marker), (160, false));
+    }
+
+    #[test]
+    fn a_source_that_begins_at_once_still_advances_a_frame() {
+        let (mut out, t) = stream(8000, 160);
+        let first = out.next(A, 0, 8000, t).unwrap();
+        let second = out.next(B, 0, 8000, t).unwrap();
+        assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 160);
+    }
+
+    /// Field problem 34: exact 960/160 steps whatever the network's timing was.
+    #[test]
+    fn within_a_source_only_its_own_delta_counts() {
+        let (mut out, t) = stream(8000, 160);
+        let first = out.next(A, u32::MAX - 959, 48_000, t).unwrap();
+        for (n, late) in [(1u32, 55), (2, 55), (3, 61), (10, 190)] {
+            let s = out.next(A, (n - 1) * 960, 48_000, t + late * MS).unwrap();
+            assert_eq!(s.timestamp.wrapping_sub(first.timestamp), n * 160);
+        }
+    }
+
+    /// Design §3: a slot that was concealed is not filled a second time.
+    #[test]
+    fn a_frame_for_a_slot_already_sent_gets_no_numbers() {
+        let (mut out, t) = stream(8000, 160);
+        out.next(A, 0, 8000, t);
+        let concealed = out.next(A, 160, 8000, t + 30 * MS).unwrap();
+        assert_eq!(out.next(A, 160, 8000, t + 31 * MS), None);
+        let next = out.next(A, 320, 8000, t + 40 * MS).unwrap();
+        assert_eq!(next.extended, concealed.extended + 1);
+    }
+
+    #[test]
+    fn a_source_that_jumps_in_time_is_taken_as_a_new_one() {
+        let (mut out, t) = stream(8000, 160);
+        let first = out.next(A, 0, 8000, t).unwrap();
+        let jumped = out.next(A, 1_000_000_000, 8000, t + 20 * MS).unwrap();
+        assert_eq!((jumped.timestamp.wrapping_sub(first.timestamp), jumped.marker), (160, true));
+        let paused = out.next(A, 1_000_000_160, 8000, t + Duration::from_secs(60)).unwrap();
+        assert_eq!(paused.timestamp.wrapping_sub(jumped.timestamp), (60_000 - 20) * 8);
+    }
+
+    #[test]
+    fn forwarding_keeps_gaps_and_lets_a_straggler_fill_its_own() {
+        let (mut out, t) = stream(48_000, 960);
+        let first = out.forward(A, packet(1000, 0), t).unwrap();
+        let third = out.forward(A, packet(1002, 1920), t + 40 * MS).unwrap();
+        assert_eq!(third.extended, first.extended + 2);
+        let second = out.forward(A, packet(1001, 960), t + 41 * MS).unwrap();
+        assert_eq!(second.extended, first.extended + 1);
+        assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 960);
+        assert_eq!(out.forward(A, packet(1001, 960), t + 42 * MS), None, "duplicate");
+        assert_eq!(
+            out.forward(A, packet(999, u32::MAX - 959), t + 42 * MS),
+            None,
+            "before this source began"
+        );
+        let fourth = out.forward(A, packet(1003, 2880), t + 60 * MS).unwrap();
+        assert_eq!(fourth.extended, first.extended + 3);
+    }
+
+    #[test]
+    fn a_forwarded_source_that_changes_leaves_no_gap_in_the_sequence() {
+        let (mut out, t) = stream(48_000, 960);
+        let first = out.forward(A, packet(1000, 0), t).unwrap();
+        let other = out.forward(B, packet(90_000, 123), t + 20 * MS).unwrap();
+        assert_eq!((other.extended, other.marker), (first.extended + 1, true));
+        assert_eq!(other.timestamp.wrapping_sub(first.timestamp), 960);
+        let tone = out.next(SourceId(3), 0, 48_000, t + 40 * MS).unwrap();
+        assert_eq!(tone.extended, other.extended + 1);
+        assert_eq!(
+            out.forward(SourceId(3), packet(5, 960), t + 60 * MS).unwrap().extended,
+            tone.extended + 1
+        );
+    }
+
+    /// RFC 4733 §2.5.1: the packets of an event share its start as timestamp; sequence goes on.
+    #[test]
+    fn an_event_between_forwarded_audio_leaves_no_gap() {
+        let (mut out, t) = stream(48_000, 960);
+        let first = out.forward(A, packet(10, 0), t).unwrap();
+        let e1 = out.event(true, 0, true, t + 25 * MS);
+        out.skip(A, 11);
+        let e2 = out.event(false, 0, false, t + 45 * MS);
+        out.skip(A, 12);
+        let resumed = out.forward(A, packet(13, 2880), t + 60 * MS).unwrap();
+        assert_eq!([e1.extended, e2.extended, resumed.extended], [1, 2, 3].map(|n| first.extended + n));
+        assert_eq!(e1.timestamp.wrapping_sub(first.timestamp), 960);
+        assert_eq!((e1.marker, e2.marker, e2.timestamp), (true, false, e1.timestamp));
+        assert_eq!(resumed.timestamp.wrapping_sub(first.timestamp), 2880);
+        assert_eq!(out.event(false, 65_535, false, t).timestamp, e1.timestamp.wrapping_add(65_535));
+    }
+
+    /// RFC 3711 §3.3.1: a first sequence number below 2^15 keeps the receiver's roll-over guess right.
+    #[test]
+    fn first_sequence_is_in_the_lower_half() {
+        let (mut out, t) = stream(8000, 160);
+        assert!(out.next(A, 0, 8000, t).unwrap().extended < 1 << 15);
+    }
+
+    /// RFC 3550 §6.4.1: the RTP timestamp of a report is that of the moment of its NTP time.
+    #[test]
+    fn sender_info_extrapolates_the_timestamp_and_counts_payload() {
+        let (mut out, t) = stream(8000, 160);
+        assert_eq!(out.sender_info(t, Wall(0)), None);
+        let s = out.next(A, 0, 8000, t).unwrap();
+        let header = out.header(s, 0, 160);
+        assert_eq!(
+            (header.timestamp, header.sequence, header.ssrc),
+            (s.timestamp, s.extended as u16, out.ssrc())
+        );
+        let info = out.sender_info(t + 1010 * MS, Wall(5_000_000)).unwrap();
+        assert_eq!(info.timestamp.wrapping_sub(s.timestamp), 8080);
+        assert_eq!((info.packets, info.octets, info.ntp), (1, 160, Wall(5_000_000).ntp()));
+    }
+
+    #[test]
+    fn a_new_clock_continues_the_sequence_and_begins_a_new_timeline() {
+        let (mut out, t) = stream(48_000, 960);
+        let opus = out.next(A, 0, 48_000, t).unwrap();
+        out.set_format(8000, 160);
+        let g711 = out.next(A, 960, 48_000, t + 20 * MS).unwrap();
+        assert_eq!((g711.extended, g711.marker), (opus.extended + 1, true));
+        assert_eq!(g711.timestamp.wrapping_sub(opus.timestamp), 160);
+    }
+
+    proptest! {
+        /// Whatever comes, no sequence number is ever used twice and timestamps of made frames only grow.
+        #[test]
+        fn no_number_is_used_twice(steps in prop::collection::vec((0u64..3, 0u64..40, 0u8..4, 0u64..300), 1..200)) {
+            let (mut out, t) = stream(48_000, 960);
+            let (mut now, mut used, mut made) = (t, std::collections::HashSet::new(), None);
+            for (source, sequence, kind, wait) in steps {
+                now += MS * wait as u32;
+                let timestamp = (sequence as u32).wrapping_mul(960).wrapping_sub(9600);
+                let stamp = match kind {
+                    0 => out.next(SourceId(source), timestamp, 48_000, now),
+                    1 => Some(out.event(wait % 2 == 0, 0, false, now)),
+                    2 => { out.skip(SourceId(source), 100 + sequence); None }
+                    _ => out.forward(SourceId(source), packet(100 + sequence, timestamp), now),
+                };
+                let Some(stamp) = stamp else { continue };
+                prop_assert!(used.insert(stamp.extended), "{} again", stamp.extended);
+                if kind == 0 {
+                    if let Some(before) = made {
+                        prop_assert!(after(stamp.timestamp, before));
+                    }
+                    made = Some(stamp.timestamp);
+                }
+            }
+        }
+    }
 }

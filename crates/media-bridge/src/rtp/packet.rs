@@ -125,3 +125,88 @@ pub(super) fn be16(b: &[u8]) -> u16 {
 pub(super) fn be32(b: &[u8]) -> u32 {
     u32::from_be_bytes([b[0], b[1], b[2], b[3]])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// 12 bytes of header with the given first byte, then what follows.
+    fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
+        let mut p = vec![first, 0x80 | 96, 0x12, 0x34, 0, 0, 0, 9, 0xaa, 0xbb, 0xcc, 0xdd];
+        p.extend_from_slice(rest);
+        p
+    }
+
+    #[test]
+    fn header_written_is_header_read() {
+        let mut bytes = Vec::new();
+        RtpHeader { payload_type: 111, marker: true, sequence: 65535, timestamp: u32::MAX, ssrc: 7 }
+            .write(&mut bytes);
+        bytes.extend_from_slice(b"audio");
+        let p = RtpPacket::parse(&bytes).unwrap();
+        assert_eq!(
+            (p.payload_type, p.marker, p.sequence, p.timestamp, p.ssrc),
+            (111, true, 65535, u32::MAX, 7)
+        );
+        assert_eq!(p.payload, b"audio");
+    }
+
+    /// RFC 3550 §5.1: CSRC list; §5.3.1: extension of a counted number of words; padding counted by its last byte.
+    #[test]
+    fn csrc_list_extension_and_padding_are_taken_off() {
+        let mut rest = vec![1; 8];
+        rest.extend_from_slice(&[0xbe, 0xde, 0, 1, 0x10, 0xff, 0, 0]);
+        rest.extend_from_slice(b"hello");
+        rest.extend_from_slice(&[0, 0, 3]);
+        let bytes = packet(0x80 | 0x20 | 0x10 | 2, &rest);
+        let p = RtpPacket::parse(&bytes).unwrap();
+        assert_eq!(p.payload, b"hello");
+        assert_eq!((p.sequence, p.timestamp, p.ssrc, p.payload_type), (0x1234, 9, 0xaabb_ccdd, 96));
+    }
+
+    #[test]
+    fn a_packet_of_padding_only_has_an_empty_payload() {
+        assert_eq!(RtpPacket::parse(&packet(0xa0, &[0, 2])).unwrap().payload, b"");
+    }
+
+    /// RFC 3550 A.1: version, and lengths consistent with what the header announces.
+    #[test]
+    fn impossible_headers_are_refused_with_their_reason() {
+        let refused = |bytes: &[u8]| RtpPacket::parse(bytes).unwrap_err();
+        assert_eq!(refused(&[]), RtpError::Truncated);
+        assert_eq!(refused(&packet(0x80, &[])[..11]), RtpError::Truncated);
+        assert_eq!(refused(&packet(0x40, b"x")), RtpError::Version);
+        assert_eq!(refused(&packet(0x83, &[0; 11])), RtpError::Truncated);
+        assert_eq!(refused(&packet(0x90, &[0, 0, 0])), RtpError::Truncated);
+        assert_eq!(refused(&packet(0x90, &[0, 0, 0, 2, 1, 2, 3, 4])), RtpError::Truncated);
+        assert_eq!(refused(&packet(0xa0, &[])), RtpError::Padding);
+        assert_eq!(refused(&packet(0xa0, &[1, 0])), RtpError::Padding);
+        assert_eq!(refused(&packet(0xa0, &[1, 3])), RtpError::Padding);
+    }
+
+    /// RFC 5761 §4: packet types 192-223 are RTCP; with the marker bit these are RTP payload types 64-95, not used for RTP.
+    #[test]
+    fn rtcp_on_a_shared_port_is_told_from_rtp() {
+        for kind in 0..=255 {
+            let bytes = [0x80, kind, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0];
+            assert_eq!(is_rtcp(&bytes), (192..=223).contains(&kind));
+            assert_eq!(RtpPacket::parse(&bytes) == Err(RtpError::Rtcp), is_rtcp(&bytes));
+        }
+        assert!(!is_rtcp(&[0x16, 200]), "DTLS");
+        assert!(!is_rtcp(&[0x80]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_makes_the_parser_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..80), version in any::<bool>()) {
+            if let (true, Some(first)) = (version, bytes.first_mut()) {
+                *first = *first & 0x3f | 0x80;
+            }
+            if let Ok(p) = RtpPacket::parse(&bytes) {
+                prop_assert!(p.payload.len() + HEADER <= bytes.len());
+            }
+        }
+    }
+}

@@ -156,3 +156,163 @@ impl Reorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn head(extended: u64) -> Head {
+        Head { extended, timestamp: extended as u32 * 160, payload_type: 0, marker: false }
+    }
+
+    fn push(r: &mut Reorder, extended: u64, now: Instant) -> Admit {
+        r.push(head(extended), &extended.to_be_bytes(), now)
+    }
+
+    /// What comes out now: (lost before it, number); payloads are checked on the way.
+    fn drain(r: &mut Reorder, now: Instant) -> Vec<(u64, u64)> {
+        let mut out = Vec::new();
+        while let Some(next) = r.poll(now) {
+            assert_eq!(next.payload, next.head.extended.to_be_bytes());
+            out.push((next.lost, next.head.extended));
+        }
+        out
+    }
+
+    /// Design §3: nothing is buffered for its own sake.
+    #[test]
+    fn packets_in_order_pass_at_once() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        for n in 70_000..70_100 {
+            assert_eq!(push(&mut r, n, t), Admit::Deliver);
+            assert_eq!(r.poll(t), None);
+            assert_eq!(r.poll_timeout(), None);
+        }
+    }
+
+    #[test]
+    fn two_swapped_packets_come_out_in_order_without_loss() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        push(&mut r, 1, t);
+        assert_eq!(push(&mut r, 3, t), Admit::Held);
+        assert_eq!(drain(&mut r, t), []);
+        assert_eq!(push(&mut r, 2, t + MS), Admit::Deliver);
+        assert_eq!(drain(&mut r, t + MS), [(0, 3)]);
+        assert_eq!(r.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_lost_packet_is_given_up_after_the_hold_with_the_next_at_hand() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        push(&mut r, 1, t);
+        push(&mut r, 4, t + 60 * MS);
+        let deadline = r.poll_timeout().unwrap();
+        assert!(deadline > t + 60 * MS && deadline <= t + 60 * MS + HOLD_AT_FIRST);
+        assert_eq!(drain(&mut r, deadline - MS), []);
+        assert_eq!(drain(&mut r, deadline), [(2, 4)]);
+        assert_eq!(push(&mut r, 2, deadline), Admit::Late);
+        assert_eq!(push(&mut r, 5, deadline), Admit::Deliver);
+    }
+
+    #[test]
+    fn duplicates_are_late_held_or_not() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        push(&mut r, 1, t);
+        assert_eq!(push(&mut r, 1, t), Admit::Late);
+        push(&mut r, 3, t);
+        assert_eq!(push(&mut r, 3, t), Admit::Late);
+        assert_eq!(push(&mut r, 2, t), Admit::Deliver);
+        assert_eq!(drain(&mut r, t), [(0, 3)]);
+    }
+
+    /// `limits::REORDER_PACKETS`: full, the oldest is released.
+    #[test]
+    fn a_full_buffer_gives_up_the_gap_at_once() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        push(&mut r, 1, t);
+        let last = 2 + REORDER_PACKETS as u64;
+        for n in 3..last {
+            assert_eq!(push(&mut r, n, t), Admit::Held);
+            assert_eq!(drain(&mut r, t), []);
+        }
+        assert_eq!(push(&mut r, last, t), Admit::Held);
+        let out = drain(&mut r, t);
+        assert_eq!(out[0], (1, 3));
+        assert_eq!(out.len(), REORDER_PACKETS);
+    }
+
+    #[test]
+    fn a_gap_longer_than_the_buffer_is_not_waited_for() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        push(&mut r, 1, t);
+        push(&mut r, 60, t);
+        assert_eq!(drain(&mut r, t), [(58, 60)]);
+    }
+
+    #[test]
+    fn a_network_that_shows_late_stragglers_is_waited_for_longer_but_not_for_ever() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        push(&mut r, 1, t);
+        push(&mut r, 3, t);
+        drain(&mut r, t + 10 * MS);
+        assert_eq!(push(&mut r, 2, t + 16 * MS), Admit::Late);
+        push(&mut r, 5, t + 40 * MS);
+        assert_eq!(r.poll_timeout(), Some(t + 60 * MS), "16 ms and a quarter");
+        assert_eq!(push(&mut r, 4, t + 56 * MS), Admit::Deliver);
+        assert_eq!(drain(&mut r, t + 56 * MS), [(0, 5)]);
+        for n in 6..20_000 {
+            push(&mut r, n, t + 60 * MS);
+        }
+        push(&mut r, 20_001, t + 60 * MS);
+        assert!(r.poll_timeout().unwrap() < t + 61 * MS, "forgotten in a quiet network");
+    }
+
+    #[test]
+    fn a_place_the_caller_filled_is_neither_lost_nor_welcome() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        push(&mut r, 1, t);
+        r.give_up_next();
+        assert_eq!(push(&mut r, 2, t), Admit::Late);
+        assert_eq!(push(&mut r, 3, t), Admit::Deliver);
+        push(&mut r, 5, t);
+        r.give_up_next();
+        assert_eq!(drain(&mut r, t), [(0, 5)]);
+    }
+
+    #[test]
+    fn a_reset_forgets_what_is_held() {
+        let (mut r, t) = (Reorder::new(), Instant::now());
+        push(&mut r, 1, t);
+        push(&mut r, 3, t);
+        r.reset();
+        assert_eq!(r.poll(t + MS * 100), None);
+        assert_eq!(r.poll_timeout(), None);
+        assert_eq!(push(&mut r, 900, t), Admit::Deliver);
+    }
+
+    proptest! {
+        /// Every number comes out at most once, in order, and loss plus delivery accounts for all of them.
+        #[test]
+        fn whatever_arrives_comes_out_once_and_in_order(arrivals in prop::collection::vec((1u64..60, 0u32..15), 1..150)) {
+            let (mut r, mut now) = (Reorder::new(), Instant::now());
+            let mut out = Vec::new();
+            for (n, wait) in arrivals {
+                now += MS * wait;
+                out.extend(drain(&mut r, now));
+                if push(&mut r, 100 + n, now) == Admit::Deliver {
+                    out.push((0, 100 + n));
+                }
+                out.extend(drain(&mut r, now));
+            }
+            out.extend(drain(&mut r, now + HOLD_AT_MOST));
+            prop_assert_eq!(r.poll_timeout(), None);
+            for pair in out.windows(2) {
+                prop_assert_eq!(pair[1].1, pair[0].1 + pair[1].0 + 1);
+            }
+        }
+    }
+}

@@ -254,3 +254,126 @@ fn header(out: &mut Vec<u8>, count: u8, kind: u8, words: u16) {
     out.extend_from_slice(&[0x80 | count, kind]);
     out.extend_from_slice(&words.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BLOCK: ReportBlock = ReportBlock {
+        ssrc: 0xdead_beef,
+        fraction_lost: 51,
+        cumulative_lost: -3,
+        highest: 0x0001_0005,
+        jitter: 17,
+        lsr: 0x3344_5566,
+        dlsr: 65_536,
+    };
+
+    const INFO: SenderInfo =
+        SenderInfo { ntp: 0x1122_3344_5566_7788, timestamp: 99, packets: 7, octets: 1120 };
+
+    #[test]
+    fn report_with_bye_written_is_read_back() {
+        let mut bytes = Vec::new();
+        write_report(&mut bytes, 5, Some(INFO), Some(BLOCK), "a@b");
+        write_bye(&mut bytes, 5);
+        let mut read = parse(&bytes);
+        let Some(RtcpPacket::SenderReport { ssrc: 5, info, mut blocks }) = read.next() else { panic!() };
+        assert_eq!((info, blocks.next(), blocks.next()), (INFO, Some(BLOCK), None));
+        assert_eq!(read.next(), Some(RtcpPacket::Cname { ssrc: 5, name: b"a@b" }));
+        assert_eq!(read.next(), Some(RtcpPacket::Bye { ssrc: 5 }));
+        assert_eq!(read.next(), None);
+    }
+
+    /// RFC 3550 §6.4.2: with nothing to report on, an empty receiver report stands at the head of the compound.
+    #[test]
+    fn an_empty_receiver_report_is_eight_bytes() {
+        let mut bytes = Vec::new();
+        write_report(&mut bytes, 5, None, None, "x");
+        assert_eq!(&bytes[..8], &[0x80, 201, 0, 1, 0, 0, 0, 5]);
+    }
+
+    /// RFC 3550 §6.5: items end with at least one zero byte, and the chunk at a 32-bit boundary.
+    #[test]
+    fn every_cname_length_ends_at_a_word_with_a_zero() {
+        for length in 0..=300 {
+            let name = "n".repeat(length);
+            let mut bytes = Vec::new();
+            write_report(&mut bytes, 5, None, None, &name);
+            assert_eq!(bytes.len() % 4, 0);
+            assert_eq!(bytes.last(), Some(&0));
+            assert_eq!(usize::from(be16(&bytes[10..12])) * 4 + 4, bytes.len() - 8);
+            let kept = name.as_bytes()[..length.min(255)].to_vec();
+            assert_eq!(parse(&bytes).nth(1), Some(RtcpPacket::Cname { ssrc: 5, name: &kept }));
+        }
+    }
+
+    #[test]
+    fn unknown_packets_are_skipped_and_what_follows_is_read() {
+        // Feedback (RFC 4585, type 205) before a BYE, and a padded BYE.
+        let mut bytes = vec![0x81, 205, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
+        bytes.extend_from_slice(&[0xa1, 203, 0, 2, 0, 0, 0, 9, 0, 0, 0, 4]);
+        assert_eq!(parse(&bytes).collect::<Vec<_>>(), [RtcpPacket::Bye { ssrc: 9 }]);
+    }
+
+    /// RFC 3550 A.2: version and length of every packet must fit.
+    #[test]
+    fn reading_ends_at_the_first_malformed_packet() {
+        let mut bytes = Vec::new();
+        write_bye(&mut bytes, 1);
+        bytes.extend_from_slice(&[0x41, 203, 0, 1, 0, 0, 0, 2]);
+        write_bye(&mut bytes, 3);
+        assert_eq!(parse(&bytes).count(), 1);
+        assert_eq!(parse(&[0x81, 203, 0, 2, 0, 0, 0, 1]).count(), 0, "longer than the datagram");
+        assert_eq!(parse(&[0x82, 201, 0, 1, 0, 0, 0, 1]).count(), 0, "two blocks announced, none there");
+    }
+
+    /// RFC 3550 §6.4.1, figure 2: A = 0xb710:8000, LSR = 0xb705:2000, DLSR = 0x0005:4000, delay 6.125 s.
+    #[test]
+    fn round_trip_of_the_standards_own_example() {
+        let block = ReportBlock { lsr: 0xb705_2000, dlsr: 0x0005_4000, ..BLOCK };
+        // A wall time whose NTP middle bits are those of the figure; NTP seconds 0xb44db710, fraction 0x8000....
+        let wall = Wall((0xb44d_b710u64 - 2_208_988_800) * 1_000_000 + 500_000);
+        assert_eq!((wall.ntp() >> 16) as u32, 0xb710_8000);
+        assert_eq!(block.round_trip(wall), Some(Duration::from_millis(6125)));
+    }
+
+    #[test]
+    fn impossible_round_trips_are_none() {
+        let wall = Wall(1_700_000_000_000_000);
+        let now = (wall.ntp() >> 16) as u32;
+        let at = |lsr: u32, dlsr| ReportBlock { lsr, dlsr, ..BLOCK }.round_trip(wall);
+        assert_eq!(at(0, 0), None, "they have no report of ours");
+        assert_eq!(at(now, 65_536), None, "answered before it was sent");
+        assert_eq!(at(now.wrapping_sub(100 << 16), 0), None, "100 s");
+        assert_eq!(at(now.wrapping_sub(10), 12), Some(Duration::ZERO), "rounding");
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_makes_the_parser_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..120), kind in 200u8..205) {
+            if bytes.len() > 4 {
+                bytes[0] = bytes[0] & 0x3f | 0x80;
+                bytes[1] = kind;
+                bytes[2] = 0;
+                bytes[3] %= 30;
+            }
+            for packet in parse(&bytes) {
+                if let RtcpPacket::SenderReport { blocks, .. } | RtcpPacket::ReceiverReport { blocks, .. } = packet {
+                    prop_assert!(blocks.count() <= 31);
+                }
+            }
+        }
+
+        #[test]
+        fn every_block_survives_the_wire(ssrc: u32, fraction_lost: u8, lost in -0x80_0000i32..=0x7f_ffff, highest: u32, jitter: u32, lsr: u32) {
+            let block = ReportBlock { ssrc, fraction_lost, cumulative_lost: lost, highest, jitter, lsr, dlsr: !lsr };
+            let mut bytes = Vec::new();
+            write_report(&mut bytes, 1, None, Some(block), "c");
+            let Some(RtcpPacket::ReceiverReport { mut blocks, .. }) = parse(&bytes).next() else { panic!() };
+            prop_assert_eq!(blocks.next(), Some(block));
+        }
+    }
+}
