@@ -343,11 +343,12 @@ mod tests {
     }
 
     fn code(received: &Received) -> &str {
-        match received {
-            Received::Reply(ToBrowser::Error { code, .. })
-            | Received::ReplyThenClose(ToBrowser::Error { code, .. }, _) => code,
-            other => panic!("not an error: {other:?}"),
-        }
+        let (Received::Reply(ToBrowser::Error { code, .. })
+        | Received::ReplyThenClose(ToBrowser::Error { code, .. }, _)) = received
+        else {
+            panic!("not an error: {received:?}")
+        };
+        code
     }
 
     #[test]
