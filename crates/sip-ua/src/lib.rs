@@ -9,6 +9,7 @@ pub mod framer;
 pub mod io;
 pub mod message;
 mod registration;
+pub mod trace;
 pub mod transaction;
 
 pub use api::*;
