@@ -62,8 +62,10 @@ fn responses_go_to_the_source_port_with_rport_and_to_the_via_port_without() {
     for (via, port) in [(";rport", 40_000), ("", 5070)] {
         let mut script = Script::new();
         script.peer.remote.set_port(40_000);
-        let options = request("OPTIONS", 1, "o1", "", "")
-            .replace("192.0.2.2:5060;branch=z9hG4bKo1;rport", &format!("192.0.2.2:5070;branch=z9hG4bKo1{via}"));
+        let options = request("OPTIONS", 1, "o1", "", "").replace(
+            "192.0.2.2:5060;branch=z9hG4bKo1;rport",
+            &format!("192.0.2.2:5070;branch=z9hG4bKo1{via}"),
+        );
         script.party.endpoint.handle_message(script.peer, kit::wire(&options), script.now, types::Wall(0));
         let (target, bytes) = script.party.drain().remove(0);
         assert!(bytes.starts_with(b"SIP/2.0 200"));
@@ -120,7 +122,13 @@ fn the_answer_to_a_late_offer_comes_in_the_ack() {
     script.receive(&request("INVITE", 1, "i1", "", ""));
     let leg = script.party.incoming();
     let sent = script.command(Command::Answer { leg, body: sdp("our offer") });
-    script.receive(&request("ACK", 1, "a1", &to_tag(&sent[0]), "Content-Type: application/sdp\n\ntheir answer"));
+    script.receive(&request(
+        "ACK",
+        1,
+        "a1",
+        &to_tag(&sent[0]),
+        "Content-Type: application/sdp\n\ntheir answer",
+    ));
     let events = script.events();
     assert!(matches!(&events[1], Event::Acked { body, .. } if text(body) == "their answer"));
 }

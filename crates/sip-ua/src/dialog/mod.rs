@@ -61,6 +61,7 @@ impl Dialog {
     /// The dialog that an INVITE makes at the callee (RFC 3261 §12.1.1).
     pub fn by_request(request: &Message, flow: &Flow, local_tag: &str, path: Path) -> Dialog {
         let routes: Vec<String> = request.list("Record-Route").map(str::to_owned).collect();
+        let target = request.contact_uri().or_else(|| request.from()?.uri().ok());
         let user = request.request_uri().and_then(|u| u.user().map(str::to_owned)).unwrap_or_default();
         let mut dialog = Dialog {
             call_id: request.call_id().unwrap_or_default().to_owned(),
@@ -68,7 +69,7 @@ impl Dialog {
             remote_tag: request.from().and_then(|f| f.tag()).unwrap_or_default().to_owned(),
             local: format!("{};tag={local_tag}", request.header("To").unwrap_or_default()),
             remote: request.header("From").unwrap_or_default().to_owned(),
-            remote_target: request.contact_uri().map(|c| c.as_str().to_owned()).unwrap_or_default(),
+            remote_target: target.map(|uri| uri.as_str().to_owned()).unwrap_or_default(),
             nat: routes.is_empty() && behind_nat(request, flow),
             caller: false,
             routes,

@@ -18,14 +18,28 @@ pub(super) fn foreign_body(request: &Message) -> bool {
     !request.body().is_empty() && !optional && (!sdp || coded)
 }
 
+/// Whether the caller takes session descriptions; without Accept it does (RFC 3261 §20.1).
+fn takes_sdp(request: &Message) -> bool {
+    let mut types = request.list("Accept").map(|t| t.split(';').next().unwrap_or_default().trim());
+    let fits = |t: &str| ["application/sdp", "application/*", "*/*"].iter().any(|s| t.eq_ignore_ascii_case(s));
+    request.header("Accept").is_none() || types.any(fits)
+}
+
 impl Endpoint {
     pub(super) fn on_invite(&mut self, id: TxnId, request: Arc<Message>, flow: Flow, now: Instant) {
-        if request.contact_uri().is_none() {
+        // RFC 2543 knew INVITE without Contact: the From URI stands for it (RFC 4475 §3.4.1).
+        let old = request.top_via().is_some_and(|v| !v.has_rfc3261_branch());
+        if request.contact_uri().is_none() && !old {
             self.reply(id, Reply { reason: "Missing Contact", ..Reply::new(400) }, now);
             return;
         }
         if foreign_body(&request) {
             self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
+            return;
+        }
+        if !takes_sdp(&request) {
+            // RFC 4475 §3.3.15.
+            self.reply(id, Reply::new(406), now);
             return;
         }
         if self.legs.len() >= limits::SIP_DIALOGS {
