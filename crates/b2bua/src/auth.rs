@@ -117,7 +117,7 @@ impl Switch {
         match self.later.put(at, Item::Say(Box::new(output))) {
             Ok(()) => true,
             Err(item) => {
-                if let Item::Say(output) = item {
+                if let Item::Say(output) = *item {
                     self.shared.out.push_back(*output);
                 }
                 false

@@ -28,10 +28,10 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    /// Puts something off; false when the table is full: then it is to be refused at once.
-    pub fn put(&mut self, at: Instant, item: Item) -> Result<(), Item> {
+    /// Puts something off; gives it back when the table is full: then it is to be refused at once.
+    pub fn put(&mut self, at: Instant, item: Item) -> Result<(), Box<Item>> {
         if self.items.len() >= limits::FAILURE_TABLE {
-            return Err(item);
+            return Err(Box::new(item));
         }
         self.items.insert((at, self.next), item);
         self.next += 1;

@@ -24,7 +24,14 @@ pub(crate) struct Hop {
 #[derive(Clone, Debug)]
 pub(crate) enum Ring {
     Browser(SessionId),
-    Contact { uri: Uri, flow: Flow },
+    Contact(Box<Contact>),
+}
+
+/// A registered SIP device.
+#[derive(Clone, Debug)]
+pub(crate) struct Contact {
+    pub uri: Uri,
+    pub flow: Flow,
 }
 
 /// What a call will try.
@@ -124,7 +131,9 @@ pub(crate) fn plan(sh: &Shared, destination: Destination, from: From<'_>) -> Res
             let contacts = sh.registrar.bindings(&user).iter().filter(|b| from.flow != Some(&b.flow));
             let devices: Vec<Ring> = browsers
                 .map(Ring::Browser)
-                .chain(contacts.map(|b| Ring::Contact { uri: b.uri.clone(), flow: b.flow }))
+                .chain(
+                    contacts.map(|b| Ring::Contact(Box::new(Contact { uri: b.uri.clone(), flow: b.flow }))),
+                )
                 .take(types::limits::LEGS_PER_CALL - usize::from(LegId::CALLER.0) - 1)
                 .collect();
             if devices.is_empty() { Err(EndReason::NotRegistered) } else { Ok(Plan::Ring { user, devices }) }

@@ -28,7 +28,7 @@ impl Call {
             for device in devices {
                 match device {
                     Ring::Browser(session) => self.ring_browser(&user, session, sh),
-                    Ring::Contact { uri, flow } => self.ring_contact(&user, &uri, flow, sh),
+                    Ring::Contact(contact) => self.ring_contact(&user, &contact.uri, contact.flow, sh),
                 }
             }
         }

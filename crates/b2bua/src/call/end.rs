@@ -41,16 +41,10 @@ impl Failure {
 
     /// What a final response of a callee means (a device of ours is no carrier).
     pub fn of_status(status: u16, q850: Option<u8>, party: &Party) -> Self {
-        let carrier = EndReason::from_sip_status(status);
-        let reason = match party {
-            Party::Trunk(_) => carrier,
-            Party::User(_) => match carrier {
-                EndReason::TrunkUnreachable | EndReason::NumberNotInService => EndReason::NotRegistered,
-                EndReason::TrunkForbade | EndReason::TrunkRefusedCredentials | EndReason::TrunkFailed => {
-                    EndReason::RemoteFailure
-                }
-                other => other,
-            },
+        let reason = match (party, status) {
+            (Party::User(_), 404 | 408 | 410 | 430 | 604) => EndReason::NotRegistered,
+            (Party::User(_), 401 | 403 | 407 | 500..=599) => EndReason::RemoteFailure,
+            (Party::User(_) | Party::Trunk(_), status) => EndReason::from_sip_status(status),
         };
         Failure { status: Some(status), q850, ..Failure::of(reason) }
     }
@@ -133,10 +127,10 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// A Reason value (RFC 3326, RFC 8606).
 pub(crate) fn reason_value(failure: &Failure) -> String {
-    match failure.reason {
-        EndReason::AnsweredElsewhere => "SIP;cause=200;text=\"Call completed elsewhere\"".into(),
-        reason => format!("Q.850;cause={};text=\"{}\"", failure.q850(), quoted(reason.sentence())),
+    if failure.reason == EndReason::AnsweredElsewhere {
+        return "SIP;cause=200;text=\"Call completed elsewhere\"".into();
     }
+    format!("Q.850;cause={};text=\"{}\"", failure.q850(), quoted(failure.reason.sentence()))
 }
 
 impl Call {
