@@ -119,23 +119,23 @@ impl Framer {
         }
     }
 
-    /// Skips line ends in front of a message (RFC 3261 §7.5); two in a row are a ping, even in two reads.
+    /// Skips line ends in front of a message (RFC 3261 §7.5); two in a row are a ping, even in two reads. Many at once
+    /// are one ping: answering each would cost more than sending it.
     fn skip_line_ends(&mut self) -> bool {
+        let (mut at, mut pairs) = (0, u32::from(self.half_ping));
         loop {
-            match self.buffer.as_slice() {
+            match &self.buffer[at..] {
                 [b'\r', b'\n', ..] => {
-                    self.buffer.drain(..2);
-                    self.half_ping = !self.half_ping;
-                    if !self.half_ping {
-                        return true;
-                    }
+                    at += 2;
+                    pairs = pairs.saturating_add(1);
                 }
-                [b'\n', ..] => {
-                    self.buffer.drain(..1);
-                }
-                _ => return false,
+                [b'\n', ..] => at += 1,
+                _ => break,
             }
         }
+        self.buffer.drain(..at);
+        self.half_ping = pairs % 2 == 1;
+        pairs >= 2
     }
 
     fn find_message_end(&mut self) -> Result<(), FrameError> {

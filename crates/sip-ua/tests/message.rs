@@ -99,6 +99,7 @@ fn uris_compare_as_the_rfc_lists_them() {
             "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
         ),
         ("sip:a@[2001:db8::1]", "sip:a@[2001:DB8:0::1]"),
+        ("sip:a@b;x=1;x=2", "sip:a@b;x=1;x=2"),
     ] {
         assert!(uri(a).equivalent(&uri(b)) && uri(b).equivalent(&uri(a)), "{a} = {b}");
     }
@@ -153,6 +154,9 @@ fn requests_are_refused_for_what_the_message_layer_can_know() {
         ("Max-Forwards: 70", "Max-Forwards: 0", 483),
         ("Max-Forwards: 70", "Max-Forwards: -1", 400),
         ("Max-Forwards: 70", "X: y", 200),
+        ("m: <", "m: <sip:nowhere@>, <", 400),
+        ("f: \"A. \\\"B\\\"\" <", "f: alice@example.com <", 200),
+        ("f: \"A. \\\"B\\\"\" <", "f: A, B <", 400),
         ("k: timer, 100rel", "Require: Timer", 200),
         ("k: timer, 100rel", "Require: timer, path", 420),
         ("k: timer, 100rel", "Proxy-Require: path", 200),
@@ -171,6 +175,8 @@ fn an_ack_is_not_asked_for_extensions_and_an_options_may_have_no_hops_left() {
     // RFC 3261 §8.2.2.3, §11.
     let ack = REQUEST.replace("INVITE", "ACK").replace("k: timer", "Require: path");
     assert_eq!(verdict(&ack), 200);
+    let bye = REQUEST.replace("INVITE", "BYE").replace("m: <", "m: <sip:nowhere@>, <");
+    assert_eq!(verdict(&bye), 200, "nobody needs the Contact of a BYE");
     assert_eq!(
         verdict(&REQUEST.replace("INVITE", "OPTIONS").replace("Max-Forwards: 70", "Max-Forwards: 0")),
         200
@@ -280,7 +286,7 @@ fn two_line_ends_are_a_ping_and_one_is_nothing() {
         (b"\n", vec![Frame::Ping]),
         (b"\r\n", vec![]),
         (message, vec![Frame::Message(message.to_vec())]),
-        (b"\r\n\r\n\r\n\r\n", vec![Frame::Ping, Frame::Ping]),
+        (b"\r\n\r\n\r\n\r\n", vec![Frame::Ping]),
     ] {
         framer.push(bytes);
         let mut got = Vec::new();

@@ -117,7 +117,7 @@ impl<'a> NameAddr<'a> {
             },
         };
         // Strictly only tokens; accept what cannot be confused, such as umlauts.
-        if !display.starts_with('"') && display.contains([',', ';', '"', '>', '@']) {
+        if !display.starts_with('"') && display.contains([',', ';', '"', '>']) {
             return Err(FieldError("the display name needs quotes"));
         }
         let close = rest.find('>').ok_or(FieldError("an angle bracket is not closed"))?;

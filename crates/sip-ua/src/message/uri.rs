@@ -230,8 +230,14 @@ impl Uri {
     }
 }
 
+/// More parameters than this are compared as text: the rule's own way takes quadratic time.
+const COMPARED_PARAMS: usize = 32;
+
 /// `user`, `ttl`, `method`, `maddr`, `transport` must be in both or neither; others only where both have them.
 fn params_match(a: &Uri, b: &Uri) -> bool {
+    if a.params().iter().nth(COMPARED_PARAMS).or(b.params().iter().nth(COMPARED_PARAMS)).is_some() {
+        return a.params() == b.params();
+    }
     a.params().iter().all(|(name, _)| {
         // The first of that name, should it stand twice.
         let value = lex::percent_decode(a.param(name).unwrap_or_default());

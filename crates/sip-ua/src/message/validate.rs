@@ -113,6 +113,9 @@ fn check_addresses(message: &Message) -> Result<(), Verdict> {
     if registers && to.is_some_and(|uri| uri.scheme() == Scheme::Other) {
         return Err(bad("Unknown Scheme In To"));
     }
+    if !uses_contact(message.method()) {
+        return Ok(());
+    }
     for contact in message.contacts() {
         let contact = contact.map_err(|_| bad("Bad Contact"))?;
         if let Some(address) = contact.address() {
@@ -120,6 +123,12 @@ fn check_addresses(message: &Message) -> Result<(), Verdict> {
         }
     }
     Ok(())
+}
+
+/// Whether the request's Contact matters; elsewhere a bad one harms nobody (RFC 3261 §20, table 2).
+fn uses_contact(method: Option<&Method>) -> bool {
+    use Method::{Invite, Refer, Register, Subscribe, Update};
+    matches!(method, Some(Invite | Refer | Register | Subscribe | Update))
 }
 
 /// Zero stops what we would pass on (RFC 3261 §16.3); what ends here is answered: carriers ping with OPTIONS and 0.
