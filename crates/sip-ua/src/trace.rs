@@ -8,7 +8,7 @@ const SECRET_PARAMS: [&str; 6] = ["response", "nonce", "cnonce", "nextnonce", "r
 
 /// A message as text for `--sip-trace`: digest answers and nonces, other credentials, passwords in URIs, and keys in a
 /// session description (`a=crypto`, `a=ice-pwd`) are masked; a binary body is named by its length. Takes any bytes.
-pub fn masked(bytes: &[u8]) -> String {
+pub fn mask(bytes: &[u8]) -> String {
     let head_end = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |i| i + 4);
     let (head, body) = bytes.split_at(head_end);
     let head = String::from_utf8_lossy(head);
@@ -127,7 +127,7 @@ fn mask_sdp_line(line: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use super::mask;
 
     #[test]
     fn digest_answers_and_challenges_lose_what_is_secret_and_keep_the_rest() {
@@ -135,10 +135,10 @@ mod tests {
             response=\"0123\", cnonce=\"c\", opaque=o, qop=auth, nc=00000001\r\n";
         let expected = "Authorization: Digest username=\"alice\", realm=\"r, x\", nonce=***, uri=\"sip:a@b\",\r\n \
             response=***, cnonce=***, opaque=***, qop=auth, nc=00000001\r\n";
-        assert_eq!(masked(line.as_bytes()), expected);
+        assert_eq!(mask(line.as_bytes()), expected);
         let challenge = "WWW-Authenticate: Digest realm=\"r\",nonce=abc,algorithm=MD5\r\n";
         assert_eq!(
-            masked(challenge.as_bytes()),
+            mask(challenge.as_bytes()),
             "WWW-Authenticate: Digest realm=\"r\",nonce=***,algorithm=MD5\r\n"
         );
     }
@@ -147,7 +147,7 @@ mod tests {
     fn other_credentials_are_masked_whole() {
         for scheme in ["Basic", "Bearer"] {
             let line = format!("proxy-authorization :{scheme} c2VjcmV0Cg==\r\n");
-            assert_eq!(masked(line.as_bytes()), format!("proxy-authorization :{scheme} ***\r\n"));
+            assert_eq!(mask(line.as_bytes()), format!("proxy-authorization :{scheme} ***\r\n"));
         }
     }
 
@@ -155,7 +155,7 @@ mod tests {
     fn passwords_in_uris_are_masked_and_ports_are_not() {
         let text = "INVITE sip:a:secret@b:5060 SIP/2.0\r\nFrom: \"x: @\" <sips:u;x:s3@c>;tag=1\r\nTo: <sip:d@e:5061>\r\n";
         let expected = "INVITE sip:a:***@b:5060 SIP/2.0\r\nFrom: \"x: @\" <sips:u;x:***@c>;tag=1\r\nTo: <sip:d@e:5061>\r\n";
-        assert_eq!(masked(text.as_bytes()), expected);
+        assert_eq!(mask(text.as_bytes()), expected);
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         let sdp = "X: y\r\n\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:KEYKEY|2^20\r\na=ice-pwd:pw\r\na=ice-ufrag:u\r\n";
         let expected =
             "X: y\r\n\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:***\r\na=ice-pwd:***\r\na=ice-ufrag:u\r\n";
-        assert_eq!(masked(sdp.as_bytes()), expected);
-        assert_eq!(masked(b"X: y\r\n\r\n\xff\xfe"), "X: y\r\n\r\n(2 bytes, binary)");
+        assert_eq!(mask(sdp.as_bytes()), expected);
+        assert_eq!(mask(b"X: y\r\n\r\n\xff\xfe"), "X: y\r\n\r\n(2 bytes, binary)");
     }
 }

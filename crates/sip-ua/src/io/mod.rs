@@ -70,6 +70,29 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
+/// An address that cannot be bound.
+#[derive(Debug)]
+pub struct BindError {
+    /// How it was to be used.
+    pub transport: Transport,
+    /// Which.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        write!(f, "{name} {}: {}", self.address, self.error)
+    }
+}
+
+impl std::error::Error for BindError {}
+
 /// All sockets of one endpoint. Dropping it closes them.
 #[derive(Debug)]
 pub struct Sockets {
@@ -83,8 +106,8 @@ impl Sockets {
     /// Binds all addresses and starts reading. Port 0 takes a free one: see `local_addrs`. IPv6 sockets take IPv6 only.
     ///
     /// # Errors
-    /// The first address that cannot be bound, named in the error. Nothing stays bound.
-    pub fn bind(listen: &[(Transport, SocketAddr)]) -> io::Result<(Sockets, mpsc::Receiver<Inbound>)> {
+    /// The first address that cannot be bound.
+    pub fn bind(listen: &[(Transport, SocketAddr)]) -> Result<(Sockets, mpsc::Receiver<Inbound>), BindError> {
         let (inbound, receiver) = mpsc::channel(limits::SIP_INBOUND);
         let mut sockets = Sockets {
             udp: Vec::new(),
@@ -92,10 +115,11 @@ impl Sockets {
             streams: Streams::new(inbound.clone()),
             tasks: tokio::task::JoinSet::new(),
         };
-        for (transport, address) in listen {
-            sockets.listen(*transport, *address, &inbound).map_err(|e| {
-                let name = transport_name(*transport);
-                io::Error::new(e.kind(), format!("{name} {address}: {e}"))
+        for &(transport, address) in listen {
+            sockets.listen(transport, address, &inbound).map_err(|error| BindError {
+                transport,
+                address,
+                error,
             })?;
         }
         Ok((sockets, receiver))
@@ -189,12 +213,5 @@ impl Sockets {
 impl Drop for Sockets {
     fn drop(&mut self) {
         self.streams.clear();
-    }
-}
-
-fn transport_name(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
     }
 }

@@ -238,7 +238,8 @@ async fn a_port_in_use_is_said_with_transport_and_address() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let (_sockets, _inbound, local) = bind(transport, "127.0.0.1:0");
         let error = Sockets::bind(&[(transport, local)]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert_eq!((error.transport, error.address), (transport, local));
+        assert_eq!(error.error.kind(), ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&local.to_string()), "{error}");
     }
 }
