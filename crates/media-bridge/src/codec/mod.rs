@@ -158,3 +158,39 @@ impl Encoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_codec_carries_a_tone_through() {
+        for codec in [Codec::Opus, Codec::Pcmu, Codec::Pcma] {
+            let (mut encoder, mut decoder) = (Encoder::new(codec).unwrap(), Decoder::new(codec).unwrap());
+            encoder.set_loss(20);
+            let mut out = [0; MAX_SAMPLES];
+            let mut loudest = 0;
+            for frame in 0..10 {
+                let tone = |n: i32| ((f64::from(frame * 160 + n) * 0.3).sin() * 8000.0) as i16;
+                let pcm: Vec<i16> = (0..160).map(tone).collect();
+                let mut payload = Vec::new();
+                encoder.encode(&pcm, &mut payload).unwrap();
+                assert_eq!(decoder.samples(&payload), Some(160));
+                assert_eq!(decoder.decode(&payload, &mut out), Ok(160));
+                loudest = out.iter().map(|s| s.unsigned_abs()).max().unwrap();
+            }
+            assert!((7_000..9_500).contains(&loudest), "{codec:?} {loudest}");
+            decoder.conceal(&mut out[..160]);
+            assert!(out[..80].iter().any(|s| s.unsigned_abs() > 3_000), "{codec:?} concealment");
+        }
+    }
+
+    #[test]
+    fn g711_has_no_fec_and_refuses_what_is_too_long() {
+        let mut decoder = Decoder::new(Codec::Pcmu).unwrap();
+        let mut out = [1; MAX_SAMPLES];
+        assert_eq!(decoder.recover(&[0xff; 160], &mut out[..160]), Filled::Concealed);
+        assert_eq!(out[..160], [0; 160]);
+        assert_eq!(decoder.decode(&[0; MAX_SAMPLES + 1], &mut out), Err(CodecError::BadPayload));
+    }
+}

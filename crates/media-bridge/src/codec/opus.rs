@@ -137,3 +137,191 @@ impl OpusEncoder {
 fn internal(e: ::opus::Error) -> CodecError {
     CodecError::Internal(e.code().description())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::TAU;
+
+    use super::*;
+
+    const FRAME: usize = 160;
+
+    /// Something like speech at 8 kHz: syllables of gliding pitch with formants, pauses between, a little noise.
+    fn speech(frames: usize) -> Vec<i16> {
+        let mut noise = 1u32;
+        let mut phase = 0.0;
+        (0..frames * FRAME)
+            .map(|n| {
+                let t = n as f64 / 8000.0;
+                let syllable = (TAU * 3.3 * t).sin().max(0.0).sqrt();
+                phase += (130.0 + 30.0 * (TAU * 0.7 * t).sin()) / 8000.0;
+                let formant = |k: f64| 1.0 / (1.0 + ((k * 130.0 - 600.0) / 300.0).powi(2)) + 0.3 / k;
+                let voice: f64 = (1..=20).map(|k| (TAU * phase * f64::from(k)).sin() * formant(f64::from(k))).sum();
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let hiss = f64::from(noise >> 16) / 65_536.0 - 0.5;
+                (voice * syllable * 3_000.0 + hiss * 60.0) as i16
+            })
+            .collect()
+    }
+
+    fn encoded(pcm: &[i16], encoder: &mut OpusEncoder, frame: usize) -> Vec<Vec<u8>> {
+        let encode = |frame: &[i16]| {
+            let mut packet = Vec::new();
+            encoder.encode(frame, &mut packet).unwrap();
+            packet
+        };
+        pcm.chunks_exact(frame).map(encode).collect()
+    }
+
+    fn power(x: impl Iterator<Item = f64>) -> f64 {
+        x.map(|s| s * s).sum()
+    }
+
+    /// What the far end would have heard, minus what it hears.
+    fn error(clean: &[i16], filled: &[i16]) -> f64 {
+        power(clean.iter().zip(filled).map(|(a, b)| f64::from(*a) - f64::from(*b)))
+    }
+
+    #[test]
+    fn nearly_every_packet_carries_fec_from_the_start() {
+        let packets = encoded(&speech(200), &mut OpusEncoder::new(8000).unwrap(), FRAME);
+        let with = packets.iter().filter(|p| opus_packet::has_fec(p)).count();
+        // Pauses need none.
+        assert!(with > 80, "{with} of 200");
+        let bits: usize = packets.iter().map(|p| p.len() * 8).sum();
+        assert!(bits < 4 * 26_000, "{bits} bits in 4 s");
+    }
+
+    /// Design §1: below 20 kb/s libopus silently sends no FEC at 8 kHz. If this fails, the floor has moved: lower ours.
+    #[test]
+    fn a_low_bitrate_would_silently_drop_fec() {
+        let mut encoder = OpusEncoder::new(8000).unwrap();
+        encoder.inner.set_bitrate(Bitrate::Bits(12_000)).unwrap();
+        let packets = encoded(&speech(200), &mut encoder, FRAME);
+        assert!(!packets.iter().any(|p| opus_packet::has_fec(p)));
+    }
+
+    #[test]
+    fn fec_brings_back_a_lost_frame_better_than_concealment() {
+        let pcm = speech(300);
+        let packets = encoded(&pcm, &mut OpusEncoder::new(8000).unwrap(), FRAME);
+        let (mut clean, mut fec, mut plc) = (decoder(), decoder(), decoder());
+        let (mut signal, mut fec_error, mut plc_error, mut recovered) = (0.0, 0.0, 0.0, 0);
+        let (mut said, mut heard) = ([0; FRAME], [0; FRAME]);
+        for (n, packet) in packets.iter().enumerate() {
+            assert_eq!(clean.decode(packet, &mut said), Ok(FRAME));
+            if n % 10 != 5 {
+                fec.decode(packet, &mut heard).unwrap();
+                plc.decode(packet, &mut heard).unwrap();
+                continue;
+            }
+            let next = &packets[n + 1];
+            let filled = fec.decode_fec(next, &mut heard);
+            assert_eq!(filled == Filled::Fec, opus_packet::has_fec(next));
+            let by_fec = error(&said, &heard);
+            plc.conceal(&mut heard);
+            if filled == Filled::Fec {
+                recovered += 1;
+                signal += power(said.iter().map(|&s| f64::from(s)));
+                fec_error += by_fec;
+                plc_error += error(&said, &heard);
+            }
+        }
+        let db = |e: f64| 10.0 * (signal / e).log10();
+        assert!(recovered >= 10, "{recovered}");
+        assert!(db(fec_error) > db(plc_error) + 3.0, "FEC {:.1} dB, PLC {:.1} dB", db(fec_error), db(plc_error));
+    }
+
+    fn decoder() -> OpusDecoder {
+        OpusDecoder::new(8000).unwrap()
+    }
+
+    #[test]
+    fn frames_of_10_20_40_and_60_ms_come_back_at_their_length() {
+        for ms in [10, 20, 40, 60] {
+            let frame = ms * 8;
+            let packets = encoded(&speech(30), &mut OpusEncoder::new(8000).unwrap(), frame);
+            let mut opus = decoder();
+            let mut out = [0; 960];
+            for packet in &packets {
+                assert_eq!(opus_packet::samples(packet, 8000), Some(frame));
+                assert_eq!(opus.decode(packet, &mut out), Ok(frame), "{ms} ms");
+            }
+        }
+        let odd = OpusEncoder::new(8000).unwrap().encode(&[0; 100], &mut Vec::new());
+        assert!(matches!(odd, Err(CodecError::Internal(_))));
+    }
+
+    #[test]
+    fn the_same_packet_decodes_to_48_khz() {
+        let packets = encoded(&speech(5), &mut OpusEncoder::new(8000).unwrap(), FRAME);
+        let mut out = [0; 5760];
+        assert_eq!(OpusDecoder::new(48_000).unwrap().decode(&packets[4], &mut out), Ok(960));
+    }
+
+    #[test]
+    fn no_redundancy_is_counted_where_libopus_would_conceal() {
+        let packets = encoded(&speech(100), &mut OpusEncoder::new(8000).unwrap(), FRAME);
+        let rich = packets.iter().position(|p| opus_packet::has_fec(p)).unwrap();
+        let mut opus = decoder();
+        opus.decode(&packets[rich - 1], &mut [0; FRAME]).unwrap();
+        assert_eq!(opus.decode_fec(&packets[rich], &mut [0; 80]), Filled::Concealed, "shorter than its frame");
+        assert_eq!(opus.decode_fec(&packets[rich], &mut [0; 161]), Filled::Concealed, "no whole 2.5 ms");
+        assert_eq!(opus.decode_fec(&[], &mut [0; FRAME]), Filled::Concealed);
+        assert_eq!(opus.decode_fec(&packets[rich], &mut [0; FRAME]), Filled::Fec);
+    }
+
+    #[test]
+    fn damaged_packets_are_bad_payload_and_the_decoder_lives_on() {
+        let packets = encoded(&speech(20), &mut OpusEncoder::new(8000).unwrap(), FRAME);
+        let mut opus = decoder();
+        let mut out = [0; 960];
+        assert_eq!(opus.decode(&[], &mut out), Err(CodecError::BadPayload));
+        assert_eq!(opus.decode(&[0xff, 0xff, 1], &mut out), Err(CodecError::BadPayload));
+        assert_eq!(opus.decode(&packets[3], &mut out[..80]), Err(CodecError::BadPayload), "longer than the room");
+        assert_eq!(opus.decode(&packets[3], &mut out), Ok(FRAME));
+    }
+
+    #[test]
+    fn concealment_fills_any_length_and_fades_to_silence() {
+        let packets = encoded(&speech(20), &mut OpusEncoder::new(8000).unwrap(), FRAME);
+        let mut opus = decoder();
+        let mut out = [0; FRAME];
+        for packet in &packets {
+            opus.decode(packet, &mut out).unwrap();
+        }
+        let mut long = vec![7; 16_007];
+        opus.conceal(&mut long);
+        assert!(long[12_000..].iter().all(|s| s.abs() < 50), "nobody hums for two seconds");
+        assert_eq!(long[16_000..], [0; 7]);
+    }
+
+    /// Latency: nothing beyond libopus's own look-ahead of 6.5 ms.
+    #[test]
+    fn coding_delays_by_six_and_a_half_milliseconds_only() {
+        let mut encoder = OpusEncoder::new(8000).unwrap();
+        assert_eq!(encoder.look_ahead(), 52);
+        // A click comes out where look-ahead and the resampling in the decoder put it, within a frame.
+        let mut pcm = vec![0; 10 * FRAME];
+        pcm[5 * FRAME..5 * FRAME + 8].fill(20_000);
+        let mut opus = decoder();
+        let mut heard = Vec::new();
+        for packet in encoded(&pcm, &mut encoder, FRAME) {
+            let mut out = [0; FRAME];
+            opus.decode(&packet, &mut out).unwrap();
+            heard.extend(out);
+        }
+        let loudest = (0..heard.len()).max_by_key(|&n| heard[n].unsigned_abs()).unwrap();
+        let delay = loudest - 5 * FRAME;
+        assert!((44..90).contains(&delay), "{delay} samples");
+    }
+
+    #[test]
+    fn reported_loss_never_goes_below_ten_percent() {
+        let mut encoder = OpusEncoder::new(8000).unwrap();
+        for (reported, kept) in [(0, 10), (35, 35), (255, 100), (3, 10)] {
+            encoder.set_loss(reported);
+            assert_eq!(encoder.inner.get_packet_loss_perc().unwrap(), kept);
+        }
+    }
+}

@@ -117,3 +117,95 @@ fn skip_padding(mut rest: &[u8]) -> Option<&[u8]> {
     }
     rest.get(..rest.len().checked_sub(padding)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn toc(config: u8, stereo: bool, code: u8) -> u8 {
+        config << 3 | (stereo as u8) << 2 | code
+    }
+
+    /// RFC 6716 §3.1, table 2: frame lengths of all 32 configurations, in units of 2.5 ms.
+    #[test]
+    fn every_configuration_has_its_length() {
+        let silk = [4, 8, 16, 24].repeat(3);
+        let hybrid = [4, 8].repeat(2);
+        let celt = [1, 2, 4, 8].repeat(4);
+        let lengths: Vec<usize> = silk.into_iter().chain(hybrid).chain(celt).collect();
+        for (config, units) in (0..32).zip(lengths) {
+            let packet = [toc(config, false, 0), 0];
+            assert_eq!(samples(&packet, 8000), Some(units * 20), "config {config}");
+            assert_eq!(frame_samples(&packet, 48_000), Some(units * 120));
+            assert_eq!(is_celt(&packet), config >= 16);
+        }
+    }
+
+    /// RFC 6716 §3.2: code 0 one frame, 1 and 2 two, 3 a count; §3.2.5 R5: 120 ms at most.
+    #[test]
+    fn frame_count_multiplies_the_length() {
+        assert_eq!(samples(&[toc(1, false, 1), 0, 0], 8000), Some(320));
+        assert_eq!(samples(&[toc(1, false, 2), 1, 0, 0], 8000), Some(320));
+        assert_eq!(samples(&[toc(1, false, 3), 6, 0], 8000), Some(960));
+        assert_eq!(samples(&[toc(1, false, 3), 7, 0], 8000), None, "140 ms");
+        assert_eq!(samples(&[toc(1, false, 3), 0], 8000), None, "no frame");
+        assert_eq!(samples(&[toc(1, false, 3)], 8000), None);
+        assert_eq!(samples(&[], 8000), None);
+    }
+
+    /// RFC 6716 §4.2.3: VAD flags come first, one per 20 ms, then the LBRR flag; the side channel's follow the mid's.
+    #[test]
+    fn the_flag_is_found_behind_the_vad_flags_of_each_length() {
+        for (config, bit) in [(0, 6), (1, 6), (2, 5), (3, 4), (12, 6), (15, 6)] {
+            assert!(has_fec(&[toc(config, false, 0), 1 << bit]), "config {config}");
+            assert!(!has_fec(&[toc(config, false, 0), !(1 << bit)]), "config {config}");
+        }
+        for (config, mid, side) in [(1, 6, 4), (2, 5, 2), (3, 4, 0)] {
+            assert!(has_fec(&[toc(config, true, 0), 1 << mid]));
+            assert!(has_fec(&[toc(config, true, 0), 1 << side]));
+            assert!(!has_fec(&[toc(config, true, 0), !(1 << mid | 1 << side)]));
+            assert!(!has_fec(&[toc(config, false, 0), 1 << side]));
+        }
+        assert!(!has_fec(&[toc(16, false, 0), 0xff]), "no SILK layer, no LBRR");
+        assert!(!has_fec(&[toc(1, false, 0)]), "an empty frame is DTX");
+    }
+
+    /// RFC 6716 §3.2.4 and §3.2.5: lengths and padding in front of the first frame.
+    #[test]
+    fn the_first_frame_is_found_behind_lengths_and_padding() {
+        let fec = 0x40;
+        assert!(has_fec(&[toc(1, false, 1), fec, 0]));
+        assert!(has_fec(&[toc(1, false, 2), 1, fec, 0]));
+        assert!(!has_fec(&[toc(1, false, 2), 0, fec]), "the first of the two is empty");
+        assert!(has_fec(&[&[toc(1, false, 2), 252, 1, fec][..], &[0; 300]].concat()), "two bytes of length");
+        assert!(has_fec(&[toc(1, false, 3), 2, fec, 0]), "CBR");
+        assert!(has_fec(&[toc(1, false, 3), 0x80 | 3, 1, 1, fec, 0, 0]), "VBR");
+        assert!(!has_fec(&[toc(1, false, 3), 0x80 | 3, 0, 1, fec, 0]), "VBR, first empty");
+        assert!(has_fec(&[toc(1, false, 3), 0x40 | 1, 2, fec, 0, 0]), "padded");
+        assert!(!has_fec(&[toc(1, false, 3), 0x40 | 1, 2, 0, fec]), "padding is no frame");
+        assert!(has_fec(&[&[toc(1, false, 3), 0x41, 255, 1, fec][..], &[0; 255]].concat()), "254 + 1 bytes of padding");
+        assert!(!has_fec(&[toc(1, false, 3), 0x41, 9, fec]), "more padding than packet");
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_makes_the_reader_panic(packet in prop::collection::vec(any::<u8>(), 0..60)) {
+            has_fec(&packet);
+            if let Some(n) = samples(&packet, 48_000) {
+                prop_assert!((120..=5760).contains(&n));
+            }
+        }
+
+        /// libopus agrees about lengths wherever it decodes.
+        #[test]
+        fn libopus_decodes_as_many_samples_as_announced(packet in prop::collection::vec(any::<u8>(), 1..60)) {
+            let mut decoder = ::opus::Decoder::new(8000, ::opus::Channels::Mono).unwrap();
+            let mut out = [0; 960];
+            if let Ok(n) = decoder.decode(&packet, &mut out, false) {
+                prop_assert_eq!(samples(&packet, 8000), Some(n));
+            }
+        }
+    }
+}
