@@ -1,3 +1,14 @@
-//! The `webtrunk` binary.
+//! The `webtrunk` binary: a gateway between SIP trunks, softphones and browsers.
 
-fn main() {}
+mod carrier;
+mod cli;
+mod config;
+mod demo;
+mod http;
+mod shell;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,154 @@
+//! The command line. Exit codes: 0 good, 1 the thing asked about is bad, 2 usage.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Config, values};
+use crate::demo;
+use crate::shell::{self, Options};
+
+/// Gateway between SIP trunks, softphones and browsers.
+#[derive(Parser)]
+#[command(name = "webtrunk", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try it: users alice and bob, and a built-in carrier to call. Needs no file and no network.
+    Demo(Demo),
+    /// Run with a configuration file.
+    Run {
+        /// The file, e.g. webtrunk.toml.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Check a configuration file; prints every problem with its place.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// Serve the page over TLS with a certificate made at start.
+    #[arg(long, value_enum, value_name = "KIND")]
+    tls: Option<TlsKind>,
+    /// Print every SIP message of both legs, secrets masked.
+    #[arg(long)]
+    sip_trace: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TlsKind {
+    SelfSigned,
+}
+
+#[derive(Args)]
+struct Demo {
+    /// Address and port of the page.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    http: SocketAddr,
+    /// Address and port for SIP, UDP and TCP.
+    #[arg(long, default_value = "127.0.0.1:5060", value_name = "ADDR:PORT")]
+    sip: SocketAddr,
+    /// Address and port of the built-in carrier.
+    #[arg(long, default_value = "127.0.0.1:5080", value_name = "ADDR:PORT")]
+    carrier: SocketAddr,
+    /// First of the UDP ports for browser media, one for each worker.
+    #[arg(long, default_value_t = 8443, value_name = "PORT")]
+    webrtc_port: u16,
+    /// UDP ports for RTP; the gateway takes the first half, the carrier the second.
+    #[arg(long, default_value = "20000-20999", value_name = "A-B", value_parser = values::port_range)]
+    rtp_ports: (u16, u16),
+    /// Password of alice and bob instead of random ones. Needed when --http or --sip is not loopback.
+    #[arg(long)]
+    password: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::CheckConfig { file } => match read_config(&file) {
+            Ok(_) => {
+                out(&format!("{}: good", file.display()));
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        },
+        Command::Run { config, common } => match read_config(&config) {
+            Ok(config) => run(config, &common, None),
+            Err(code) => code,
+        },
+        Command::Demo(args) => demo_command(args),
+    }
+}
+
+fn demo_command(args: Demo) -> ExitCode {
+    let plan = demo::Plan {
+        http: args.http,
+        sip: args.sip,
+        carrier: args.carrier,
+        webrtc_port: args.webrtc_port,
+        rtp_ports: args.rtp_ports,
+        password: args.password,
+    };
+    match plan.build() {
+        Ok((config, carrier)) => run(config, &args.common, Some(carrier)),
+        Err(sentence) => {
+            err(&sentence);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(mut config: Config, common: &Common, carrier: Option<demo::CarrierPlan>) -> ExitCode {
+    if matches!(common.tls, Some(TlsKind::SelfSigned)) {
+        config.http.tls = config::Tls::SelfSigned;
+    }
+    let options = Options { sip_trace: common.sip_trace, carrier };
+    match shell::run(config, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            err(&sentence);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads a file or says everything that is wrong with it.
+fn read_config(file: &Path) -> Result<Config, ExitCode> {
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        err(&format!("{}: cannot be read: {e}", file.display()));
+        ExitCode::FAILURE
+    })?;
+    config::load(&text, |name| std::env::var(name).ok()).map_err(|problems| {
+        for problem in &problems {
+            err(&format!("{}: {problem}", file.display()));
+        }
+        let plural = if problems.len() == 1 { "problem" } else { "problems" };
+        err(&format!("{} {plural}; nothing was started", problems.len()));
+        ExitCode::FAILURE
+    })
+}
+
+/// A line for the person at the terminal.
+#[expect(clippy::print_stdout, reason = "this is the command line's own output")]
+pub fn out(line: &str) {
+    println!("{line}");
+}
+
+/// A line about what went wrong.
+fn err(line: &str) {
+    eprintln!("webtrunk: {line}");
+}

@@ -1,0 +1,147 @@
+//! `webtrunk.toml`: strict, and every problem is said at once. `config/webtrunk.example.toml` shows each key.
+
+mod check;
+mod reader;
+mod sections;
+pub mod values;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use b2bua::{IpNet, RouteConfig, UserConfig};
+use media_bridge::control::Codec;
+use sip_ua::Credentials;
+use toml::de::DeTable;
+
+pub use reader::Problem;
+use reader::{Findings, Section};
+use values::{Server, SipListen};
+
+/// A configuration that has been checked as a whole.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[http]`
+    pub http: HttpConfig,
+    /// `[sip]`
+    pub sip: SipConfig,
+    /// `[media]`
+    pub media: MediaConfig,
+    /// `[cdr] file`; none: call records go to the log only.
+    pub cdr_file: Option<PathBuf>,
+    /// `[[users]]`
+    pub users: Vec<UserConfig>,
+    /// `[[trunks]]`
+    pub trunks: Vec<Trunk>,
+    /// `[[routes]]`
+    pub routes: Vec<RouteConfig>,
+}
+
+/// How the page is served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tls {
+    /// Plain HTTP: good on loopback, or behind a proxy that does TLS.
+    Off,
+    /// PEM files.
+    Files {
+        /// Certificate chain.
+        cert: PathBuf,
+        /// Private key.
+        key: PathBuf,
+    },
+    /// A certificate made at start.
+    SelfSigned,
+}
+
+/// The HTTP listener.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where.
+    pub listen: SocketAddr,
+    /// How.
+    pub tls: Tls,
+}
+
+/// The SIP side.
+#[derive(Clone, Debug)]
+pub struct SipConfig {
+    /// Our domain, also the digest realm.
+    pub domain: String,
+    /// Listeners; at least one.
+    pub listen: Vec<SipListen>,
+    /// Address that Contact and Via carry; none: the one a peer reaches us on.
+    pub advertise: Option<IpAddr>,
+}
+
+/// The media side.
+#[derive(Clone, Debug)]
+pub struct MediaConfig {
+    /// First of `workers` consecutive UDP ports for browsers.
+    pub webrtc_port: u16,
+    /// First and last RTP port for trunks and softphones.
+    pub rtp_ports: (u16, u16),
+    /// Media worker threads.
+    pub workers: u8,
+    /// Address that `c=` and candidates carry.
+    pub advertise: Option<IpAddr>,
+}
+
+/// A SIP carrier or PBX.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Name in routes.
+    pub name: String,
+    /// Where requests go.
+    pub server: Server,
+    /// Digest user name and password.
+    pub credentials: Option<Credentials>,
+    /// Whether we register there.
+    pub register: bool,
+    /// Further addresses from which it may call.
+    pub inbound_from: Vec<IpNet>,
+    /// User part of From; none: the caller's number.
+    pub from_user: Option<String>,
+    /// Host part of From; none: the server's.
+    pub from_domain: Option<String>,
+    /// Codecs offered, best first.
+    pub codecs: Vec<Codec>,
+    /// Calls at once; none: no limit.
+    pub max_calls: Option<u32>,
+}
+
+/// Reads and checks a whole file.
+///
+/// # Errors
+/// Every problem found, in the order of the file.
+pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<Problem>> {
+    let mut found = Findings::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        found.add(&error.span().unwrap_or(0..0), "", error.message().to_owned());
+    }
+    let mut root = Section::new("", document.get_ref(), 0..0);
+    let http = sections::http(&mut root, &mut found);
+    let sip = sections::sip(&mut root, &mut found);
+    let media = sections::media(&mut root, &mut found);
+    let cdr_file = sections::cdr(&mut root, &mut found);
+    let users = sections::users(&mut root, &mut found, &env);
+    let trunks = sections::trunks(&mut root, &mut found, &env);
+    let routes = sections::routes(&mut root, &mut found);
+    check::across(&users, &trunks, &routes, &mut found);
+    root.finish(&mut found);
+    let problems = found.into_sorted();
+    match (http, sip, media) {
+        (Some(http), Some(sip), Some(media)) if problems.is_empty() => Ok(Config {
+            http,
+            sip,
+            media,
+            cdr_file,
+            users: users.into_iter().map(|(u, _)| u).collect(),
+            trunks: trunks.into_iter().map(|(t, _)| t).collect(),
+            routes: routes.into_iter().map(|(r, _)| r).collect(),
+        }),
+        _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! One function per section of the file: which keys it has, their defaults and ranges.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use b2bua::{IpNet, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfig};
+use media_bridge::control::Codec;
+use sip_ua::Credentials;
+use types::UserName;
+
+use super::reader::{Findings, Section};
+use super::values;
+use super::{HttpConfig, MediaConfig, SipConfig, Tls, Trunk};
+
+/// An item with the place of its table, for checks across sections.
+pub type Placed<T> = (T, Range<usize>);
+
+fn defaulted<T>(
+    section: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    key: &'static str,
+    default: T,
+    parse: fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    if !section.has(key) {
+        // Still asked for, so that the key counts as known.
+        let _ = section.string(found, key);
+        return Some(default);
+    }
+    section.string(found, key)?.parse(found, |text| parse(text))
+}
+
+fn optional<T>(
+    section: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    key: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    section.string(found, key)?.parse(found, |text| parse(text))
+}
+
+pub fn http(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<HttpConfig> {
+    let default = values::socket_addr("127.0.0.1:8080").ok()?;
+    let Some(mut section) = root.table(found, "http") else {
+        return Some(HttpConfig { listen: default, tls: Tls::Off });
+    };
+    let listen = defaulted(&mut section, found, "listen", default, values::socket_addr);
+    let cert = section.string(found, "tls_cert");
+    let key = section.string(found, "tls_key");
+    let tls = match (cert, key) {
+        (Some(cert), Some(key)) => Tls::Files { cert: PathBuf::from(cert.value), key: PathBuf::from(key.value) },
+        (None, None) => Tls::Off,
+        (Some(one), None) => {
+            found.add(&one.span, one.key, "needs tls_key beside it: the PEM file of the private key");
+            Tls::Off
+        }
+        (None, Some(one)) => {
+            found.add(&one.span, one.key, "needs tls_cert beside it: the PEM file of the certificate chain");
+            Tls::Off
+        }
+    };
+    section.finish(found);
+    Some(HttpConfig { listen: listen?, tls })
+}
+
+pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipConfig> {
+    let Some(mut section) = root.table(found, "sip") else {
+        found.add(&(0..0), "sip", "the section is missing; for example:\n[sip]\ndomain = \"example.com\"");
+        return None;
+    };
+    let domain = section.required(found, "domain", "\"example.com\"").and_then(|d| d.parse(found, |t| domain(t)));
+    let listen = match section.strings(found, "listen") {
+        None => values::sip_listen("udp:0.0.0.0:5060").into_iter().chain(values::sip_listen("tcp:0.0.0.0:5060")).collect(),
+        Some(list) => {
+            if list.is_empty() {
+                found.add(section.span(), section.key("listen"), "needs at least one listener");
+            }
+            list.iter().filter_map(|l| l.parse(found, |t| values::sip_listen(t))).collect()
+        }
+    };
+    let advertise = optional(&mut section, found, "advertise", values::ip_addr);
+    section.finish(found);
+    Some(SipConfig { domain: domain?, listen, advertise })
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    if valid {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("expected a domain name or address, for example \"example.com\"".into())
+    }
+}
+
+pub fn media(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<MediaConfig> {
+    let default = MediaConfig {
+        webrtc_port: 8443,
+        rtp_ports: (20_000, 29_999),
+        workers: std::thread::available_parallelism().map_or(1, |n| n.get().min(64) as u8),
+        advertise: None,
+    };
+    let Some(mut section) = root.table(found, "media") else { return Some(default) };
+    let webrtc_port = section.integer(found, "webrtc_port", 1..=65_535).map_or(default.webrtc_port, |p| p as u16);
+    let rtp_ports = defaulted(&mut section, found, "rtp_ports", default.rtp_ports, values::port_range);
+    let workers = section.integer(found, "workers", 1..=64).map_or(default.workers, |w| w as u8);
+    let advertise = optional(&mut section, found, "advertise", values::ip_addr);
+    let (first, last) = rtp_ports?;
+    let browsers = u32::from(webrtc_port)..u32::from(webrtc_port) + u32::from(workers);
+    if browsers.end > 65_536 {
+        found.add(section.span(), section.key("webrtc_port"), format!("leaves no room for {workers} workers below 65536"));
+    }
+    if browsers.start <= u32::from(last) && u32::from(first) < browsers.end {
+        let message = format!("{first}-{last} overlaps the browser ports from {webrtc_port} (one for each worker)");
+        found.add(section.span(), section.key("rtp_ports"), message);
+    }
+    section.finish(found);
+    Some(MediaConfig { webrtc_port, rtp_ports: (first, last), workers, advertise })
+}
+
+pub fn cdr(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<PathBuf> {
+    let mut section = root.table(found, "cdr")?;
+    let file = section.string(found, "file");
+    section.finish(found);
+    Some(PathBuf::from(file?.value))
+}
+
+/// A secret given in the file or by the name of an environment variable.
+fn password(
+    section: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let direct = section.string(found, "password");
+    let by_env = section.string(found, "password_env");
+    match (direct, by_env) {
+        (Some(direct), None) => Some(direct.value),
+        (None, Some(name)) => name.parse(found, |variable| {
+            env(variable).ok_or(format!("the environment variable {variable} is not set"))
+        }),
+        (None, None) => None,
+        (Some(_), Some(name)) => {
+            found.add(&name.span, name.key, "give either password or password_env, not both");
+            None
+        }
+    }
+}
+
+fn hash(section: &mut Section<'_, '_>, found: &mut Findings<'_>, key: &'static str, digits: usize) -> Option<String> {
+    section.string(found, key)?.parse(found, |text| {
+        if text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            Ok(text.to_ascii_lowercase())
+        } else {
+            Err(format!("expected {digits} hexadecimal digits: the hash of user:domain:password"))
+        }
+    })
+}
+
+pub fn users(
+    root: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Vec<Placed<UserConfig>> {
+    let mut out = Vec::new();
+    for mut section in root.tables(found, "users") {
+        let name = section.required(found, "name", "\"alice\"").and_then(|n| n.parse(found, |t| user_name(t)));
+        let password = password(&mut section, found, env);
+        let md5 = hash(&mut section, found, "ha1_md5", 32);
+        let sha256 = hash(&mut section, found, "ha1_sha256", 64);
+        let given = ["password", "password_env", "ha1_md5", "ha1_sha256"].iter().any(|k| section.has(k));
+        if !given {
+            let message = "needs one of password, password_env, ha1_md5, ha1_sha256";
+            found.add(section.span(), section.key("password"), message);
+        }
+        let secret = match password {
+            Some(password) => Secret::Password(password),
+            None => Secret::Hashed { md5, sha256 },
+        };
+        let extension = optional(&mut section, found, "extension", number);
+        let caller_id = optional(&mut section, found, "caller_id", number);
+        let max_calls = section.integer(found, "max_calls", 1..=1_000);
+        let span = section.span().clone();
+        section.finish(found);
+        if let Some(name) = name {
+            out.push((UserConfig { name: UserName::new(&name), secret, extension, caller_id, max_calls }, span));
+        }
+    }
+    out
+}
+
+fn user_name(text: &str) -> Result<String, String> {
+    let valid = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if valid { Ok(text.to_owned()) } else { Err("expected 1 to 64 letters, digits, dots, dashes or underscores".into()) }
+}
+
+fn number(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let valid = !digits.is_empty() && digits.len() <= 32 && digits.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b));
+    if valid { Ok(text.to_owned()) } else { Err("expected digits with an optional + in front, for example \"+12025550110\"".into()) }
+}
+
+fn codec(text: &str) -> Result<Codec, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "pcmu" => Ok(Codec::Pcmu),
+        "pcma" => Ok(Codec::Pcma),
+        "opus" => Ok(Codec::Opus),
+        _ => Err("unknown codec; valid: pcmu, pcma, opus".into()),
+    }
+}
+
+fn token(text: &str) -> Result<String, String> {
+    let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&b));
+    if valid { Ok(text.to_owned()) } else { Err("expected characters that may stand in a SIP URI".into()) }
+}
+
+pub fn trunks(
+    root: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Vec<Placed<Trunk>> {
+    let mut out = Vec::new();
+    for mut section in root.tables(found, "trunks") {
+        let name = section.required(found, "name", "\"carrier\"").and_then(|n| n.parse(found, |t| user_name(t)));
+        let server = section
+            .required(found, "server", "\"sip.example.net\"")
+            .and_then(|s| s.parse(found, |t| values::server(t)));
+        let username = section.string(found, "username");
+        let password = password(&mut section, found, env);
+        let credentials = match (username, password) {
+            (Some(user), Some(password)) => Some(Credentials { username: user.value, password }),
+            (Some(user), None) if !section.has("password_env") => {
+                found.add(&user.span, user.key, "needs password or password_env beside it");
+                None
+            }
+            (None, Some(_)) => {
+                found.add(section.span(), section.key("username"), "is missing beside the password");
+                None
+            }
+            (Some(_), None) | (None, None) => None,
+        };
+        let register = section.boolean(found, "register").unwrap_or(false);
+        if register && credentials.is_none() && !section.has("username") {
+            found.add(section.span(), section.key("register"), "registering needs username and password");
+        }
+        let inbound_from = parsed_list(&mut section, found, "inbound_from", IpNet::parse).unwrap_or_default();
+        let from_user = optional(&mut section, found, "from_user", token);
+        let from_domain = optional(&mut section, found, "from_domain", domain);
+        let codecs = parsed_list(&mut section, found, "codecs", codec).unwrap_or(vec![Codec::Pcmu, Codec::Pcma]);
+        let max_calls = section.integer(found, "max_calls", 1..=100_000);
+        let span = section.span().clone();
+        section.finish(found);
+        if let (Some(name), Some(server)) = (name, server) {
+            let trunk =
+                Trunk { name, server, credentials, register, inbound_from, from_user, from_domain, codecs, max_calls };
+            out.push((trunk, span));
+        }
+    }
+    out
+}
+
+fn parsed_list<T>(
+    section: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    key: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Option<Vec<T>> {
+    let list = section.strings(found, key)?;
+    if list.is_empty() {
+        found.add(section.span(), section.key(key), "must not be an empty list");
+    }
+    Some(list.iter().filter_map(|item| item.parse(found, |text| parse(text))).collect())
+}
+
+fn from(text: &str) -> Result<RouteFrom, String> {
+    Ok(match destination(text)? {
+        RouteTo::Trunk(name) => RouteFrom::Trunk(name),
+        RouteTo::User(name) => RouteFrom::User(name),
+    })
+}
+
+fn destination(text: &str) -> Result<RouteTo, String> {
+    match text.split_once(':') {
+        Some(("trunk", name)) if !name.is_empty() => Ok(RouteTo::Trunk(name.to_owned())),
+        Some(("user", name)) if !name.is_empty() => Ok(RouteTo::User(UserName::new(name))),
+        _ => Err("expected \"trunk:NAME\" or \"user:NAME\"".into()),
+    }
+}
+
+pub fn routes(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Vec<Placed<RouteConfig>> {
+    let mut out = Vec::new();
+    for mut section in root.tables(found, "routes") {
+        let pattern =
+            section.required(found, "match", "\"+1*\"").and_then(|p| p.parse(found, |t| Pattern::parse(t)));
+        let from = parsed_list(&mut section, found, "from", from).unwrap_or_default();
+        let to = parsed_list(&mut section, found, "to", destination);
+        if !section.has("to") {
+            found.add(section.span(), section.key("to"), "is missing; for example: to = [\"trunk:carrier\"]");
+        }
+        let rewrite = optional(&mut section, found, "rewrite", Rewrite::parse);
+        let span = section.span().clone();
+        section.finish(found);
+        if let (Some(pattern), Some(to)) = (pattern, to) {
+            out.push((RouteConfig { pattern, from, to, rewrite }, span));
+        }
+    }
+    out
+}

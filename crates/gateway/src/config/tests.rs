@@ -1,0 +1,87 @@
+use b2bua::{RouteTo, Secret};
+
+use super::*;
+
+const GOOD: &str = r#"
+[sip]
+domain = "example.com"
+
+[[users]]
+name = "alice"
+password = "secret"
+extension = "100"
+
+[[trunks]]
+name = "carrier"
+server = "sip.example.net"
+
+[[routes]]
+match = "+*"
+to = ["trunk:carrier"]
+"#;
+
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+fn problems(text: &str) -> Vec<String> {
+    load(text, no_env).expect_err("must be refused").iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_short_file_loads_with_defaults() {
+    let config = load(GOOD, no_env).expect("good");
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.sip.listen.len(), 2);
+    assert_eq!(config.trunks[0].server.port, 5060);
+    assert_eq!(config.trunks[0].codecs, [Codec::Pcmu, Codec::Pcma]);
+    assert_eq!(config.routes[0].to, [RouteTo::Trunk("carrier".into())]);
+}
+
+#[test]
+fn every_problem_is_said_at_once_with_line_column_and_nearest_key() {
+    let text = "[http]\nlisen = \"127.0.0.1:1\"\n[sip]\ndomain = 5\n[media]\nworkers = 0\n\
+                [[trunks]]\nname = \"a\"\nserver = \"sip:x\"\n";
+    let all = problems(text);
+    assert_eq!(all[0], "line 2, column 1: http.lisen: unknown key; did you mean `listen`?");
+    assert_eq!(all[1], "line 4, column 10: sip.domain: expected a string in quotes, found a number");
+    assert_eq!(all[2], "line 6, column 11: media.workers: 0 is outside 1 to 64");
+    assert!(all[3].starts_with("line 9, column 10: trunks[0].server: expected HOST"), "{all:?}");
+    assert_eq!(all.len(), 4, "{all:?}");
+}
+
+#[test]
+fn broken_toml_is_reported_with_its_place() {
+    let all = problems("[sip]\ndomain = \"example.com\n[http]\nlisten = 127\n");
+    assert!(all[0].starts_with("line 2, column"), "{all:?}");
+}
+
+#[test]
+fn a_route_to_an_unknown_trunk_and_a_name_used_twice_are_refused() {
+    let text = format!("{GOOD}\n[[routes]]\nmatch = \"1\"\nto = \"trunk:carier\"\n[[users]]\nname = \"alice\"\npassword = \"x\"\n");
+    let all = problems(&text);
+    assert!(all.iter().any(|p| p.contains("there is no trunk named \"carier\"")), "{all:?}");
+    assert!(all.iter().any(|p| p.contains("\"alice\" is used twice")), "{all:?}");
+}
+
+#[test]
+fn a_missing_environment_variable_is_named() {
+    let text = GOOD.replace("password = \"secret\"", "password_env = \"ALICE_PASSWORD\"");
+    let all = problems(&text);
+    assert!(all[0].contains("the environment variable ALICE_PASSWORD is not set"), "{all:?}");
+    let config = load(&text, |name| (name == "ALICE_PASSWORD").then(|| "hidden".into())).expect("good");
+    assert!(config.users[0].secret == Secret::Password("hidden".into()));
+    assert!(!format!("{config:?}").contains("hidden"), "secrets never reach a log");
+}
+
+#[test]
+fn browser_ports_must_not_lie_among_rtp_ports() {
+    let text = format!("{GOOD}\n[media]\nwebrtc_port = 20010\n");
+    assert!(problems(&text)[0].contains("overlaps the browser ports"));
+}
+
+#[test]
+fn half_a_certificate_names_the_other_half() {
+    let text = format!("{GOOD}\n[http]\ntls_cert = \"a.pem\"\n");
+    assert!(problems(&text)[0].contains("needs tls_key beside it"));
+}

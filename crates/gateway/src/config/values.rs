@@ -1,0 +1,120 @@
+//! The small languages inside configuration strings: listeners, servers, port ranges, networks.
+
+use std::net::{IpAddr, SocketAddr};
+
+use sip_ua::Transport;
+
+/// A SIP listener, `udp:0.0.0.0:5060`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SipListen {
+    /// How.
+    pub transport: Transport,
+    /// Where.
+    pub addr: SocketAddr,
+}
+
+/// A trunk's server: `sip.example.net`, `192.0.2.10:5080`, `tcp:sip.example.net:5060`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Server {
+    /// How.
+    pub transport: Transport,
+    /// Name or address literal.
+    pub host: String,
+    /// Port, 5060 where none is given.
+    pub port: u16,
+}
+
+impl Server {
+    /// `host` or `host:port` where the port is not SIP's own, as it stands in a SIP URI.
+    pub fn uri_host(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == 5060 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+fn transport(text: &str) -> (Option<Transport>, &str) {
+    for (prefix, transport) in [("udp:", Transport::Udp), ("tcp:", Transport::Tcp)] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            return (Some(transport), rest);
+        }
+    }
+    (None, text)
+}
+
+/// Parses `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`.
+pub fn sip_listen(text: &str) -> Result<SipListen, String> {
+    const WANT: &str = "expected \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\", for example \"udp:0.0.0.0:5060\"";
+    let (transport, rest) = transport(text);
+    let transport = transport.ok_or(WANT)?;
+    let addr = rest.parse().map_err(|_| WANT)?;
+    Ok(SipListen { transport, addr })
+}
+
+/// Parses `ADDRESS:PORT`.
+pub fn socket_addr(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDRESS:PORT, for example \"127.0.0.1:8080\"".to_owned())
+}
+
+/// Parses an IP address.
+pub fn ip_addr(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "expected an IP address, for example \"203.0.113.5\"".to_owned())
+}
+
+/// Parses a trunk server.
+pub fn server(text: &str) -> Result<Server, String> {
+    const WANT: &str =
+        "expected HOST, HOST:PORT or tcp:HOST:PORT without a URI scheme, for example \"sip.example.net\"";
+    let (transport, rest) = transport(text);
+    let transport = transport.unwrap_or(Transport::Udp);
+    if let Ok(addr) = rest.parse::<SocketAddr>() {
+        return Ok(Server { transport, host: addr.ip().to_string(), port: addr.port() });
+    }
+    if let Ok(ip) = rest.parse::<IpAddr>() {
+        return Ok(Server { transport, host: ip.to_string(), port: 5060 });
+    }
+    let (host, port) = match rest.split_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| WANT)?),
+        None => (rest, 5060),
+    };
+    let valid = !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+        && !matches!(host, "sip" | "sips");
+    if valid { Ok(Server { transport, host: host.to_owned(), port }) } else { Err(WANT.into()) }
+}
+
+/// Parses `20000-29999`: RTP ports, at least one even/odd pair, none privileged.
+pub fn port_range(text: &str) -> Result<(u16, u16), String> {
+    const WANT: &str = "expected FIRST-LAST with FIRST >= 1024 and room for a pair, for example \"20000-29999\"";
+    let (first, last) = text.split_once('-').ok_or(WANT)?;
+    let first: u16 = first.trim().parse().map_err(|_| WANT)?;
+    let last: u16 = last.trim().parse().map_err(|_| WANT)?;
+    let even = first + first % 2;
+    if first >= 1024 && even < last { Ok((first, last)) } else { Err(WANT.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_names_addresses_and_ports_but_no_uris() {
+        assert_eq!(
+            server("sip.example.net"),
+            Ok(Server { transport: Transport::Udp, host: "sip.example.net".into(), port: 5060 })
+        );
+        assert_eq!(server("tcp:192.0.2.1:5080").map(|s| (s.transport, s.port)), Ok((Transport::Tcp, 5080)));
+        assert_eq!(server("[2001:db8::1]:5060").map(|s| s.uri_host()), Ok("[2001:db8::1]".into()));
+        assert_eq!(server("2001:db8::1").map(|s| s.uri_host()), Ok("[2001:db8::1]".into()));
+        for bad in ["sip:sip.example.net", "", "a b", "host:port", "user@host"] {
+            assert!(server(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn port_ranges_need_room_for_one_pair() {
+        assert_eq!(port_range("20000-20001"), Ok((20000, 20001)));
+        for bad in ["20001-20002", "20000-20000", "80-90", "30000-20000", "20000", "a-b"] {
+            assert!(port_range(bad).is_err(), "{bad}");
+        }
+    }
+}

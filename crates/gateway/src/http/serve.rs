@@ -1,0 +1,84 @@
+//! The accept loop, plain or TLS, one task a connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use super::Peer;
+
+/// How connections are accepted.
+#[derive(Clone)]
+pub enum Acceptor {
+    /// Plain HTTP.
+    Plain,
+    /// TLS with our certificate.
+    Tls(TlsAcceptor),
+}
+
+/// A TLS handshake or request head that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Binds the port.
+///
+/// # Errors
+/// One sentence that names the port.
+pub async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(addr).await.map_err(|e| crate::shell::bind_error("HTTP", "tcp", addr, &e))
+}
+
+/// Accepts until the task is dropped.
+pub async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors or the like: wait a little instead of spinning.
+                tracing::warn!(%error, "an HTTP connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        tokio::spawn(connection(stream, peer, acceptor.clone(), router.clone()));
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, acceptor: Acceptor, router: Router) {
+    let _ = stream.set_nodelay(true);
+    match acceptor {
+        Acceptor::Plain => http(stream, peer, router).await,
+        Acceptor::Tls(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, peer, router).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake took too long"),
+        },
+    }
+}
+
+async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, router: Router) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|e| match e {})) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "HTTP connection ended");
+    }
+}

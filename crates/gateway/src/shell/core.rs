@@ -1,0 +1,174 @@
+//! The signalling core: one task that owns the SIP endpoint and the switch and carries messages between them, the
+//! browsers and the media workers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use b2bua::{CloseWhy, Level, Output, SignalIn, Switch};
+use media_bridge::control::CallEvent;
+use media_io::MediaPlane;
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+use types::{CallId, SessionId};
+use webrtc_peer::session::CloseReason;
+use webrtc_peer::signalling::ToBrowser;
+
+use super::cdr::CdrWriter;
+use super::{CoreInput, SipPort, ToSession, clocks};
+
+/// After this long, what has not ended by itself is dropped; the process is to be gone within 8 s.
+const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(6);
+
+/// Everything that one signalling task owns.
+pub struct Core {
+    pub sip: SipPort,
+    pub switch: Switch,
+    pub media: MediaPlane,
+    pub cdrs: CdrWriter,
+    pub ready: Arc<AtomicBool>,
+    pub sessions: HashMap<SessionId, mpsc::Sender<ToSession>>,
+}
+
+impl Core {
+    /// Runs until stopped; returns when every call has ended, or patience has.
+    pub async fn run(mut self, mut inputs: mpsc::Receiver<CoreInput>, mut media: mpsc::Receiver<CallEvent>) {
+        self.pump();
+        let mut give_up: Option<Instant> = None;
+        loop {
+            let timer = self.next_timer(give_up);
+            tokio::select! {
+                Some(input) = inputs.recv() => if self.handle(input) {
+                    give_up.get_or_insert(Instant::now() + STOP_PATIENCE);
+                },
+                Some(event) = media.recv() => {
+                    let (now, wall) = clocks();
+                    self.switch.handle_media(event, now, wall);
+                }
+                input = self.sip.recv() => {
+                    let (now, wall) = clocks();
+                    self.sip.handle(input, now, wall);
+                }
+                () = sleep_until(timer.into()) => {
+                    let (now, wall) = clocks();
+                    self.sip.handle_timeout(now, wall);
+                    self.switch.handle_timeout(now, wall);
+                }
+            }
+            self.pump();
+            self.publish();
+            let drained = self.switch.calls().next().is_none() && self.sip.dialogs() == 0;
+            if give_up.is_some_and(|at| drained || at <= Instant::now()) {
+                break;
+            }
+        }
+        self.cdrs.finish();
+        self.media.stop();
+    }
+
+    fn next_timer(&self, give_up: Option<Instant>) -> Instant {
+        let far = Instant::now() + std::time::Duration::from_secs(3600);
+        [self.sip.poll_timeout(), self.switch.poll_timeout(), give_up].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    /// True: the process is to stop.
+    fn handle(&mut self, input: CoreInput) -> bool {
+        let (now, wall) = clocks();
+        match input {
+            CoreInput::SessionOpened { id, source, outbox } => {
+                self.sessions.insert(id, outbox);
+                self.switch.handle_signal(id, SignalIn::Opened { source }, now, wall);
+            }
+            CoreInput::FromBrowser { id, message } => {
+                self.switch.handle_signal(id, SignalIn::Message(message), now, wall);
+            }
+            CoreInput::SessionClosed { id } => {
+                self.sessions.remove(&id);
+                self.switch.handle_signal(id, SignalIn::Closed, now, wall);
+            }
+            CoreInput::TrunkTargets { name, targets } => self.switch.set_trunk_targets(&name, targets),
+            CoreInput::Stop => {
+                self.ready.store(false, Ordering::Relaxed);
+                self.switch.shut_down(now, wall);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Carries outputs to where they belong until nobody has any.
+    fn pump(&mut self) {
+        loop {
+            let mut idle = true;
+            let (now, wall) = clocks();
+            while let Some(event) = self.sip.next_event(now, wall) {
+                idle = false;
+                self.switch.handle_sip(event, now, wall);
+            }
+            while let Some(output) = self.switch.poll_output() {
+                idle = false;
+                self.carry(output);
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn carry(&mut self, output: Output) {
+        let (now, wall) = clocks();
+        match output {
+            Output::Sip(command) => self.sip.command(command, now, wall),
+            Output::Browser(id, message) => self.to_browser(id, ToSession::Message(message)),
+            Output::CloseBrowser(id, why) => {
+                let reason = match why {
+                    CloseWhy::TooManySessions => CloseReason::SlowReader,
+                    CloseWhy::Stopping => CloseReason::Stopping,
+                };
+                self.to_browser(id, ToSession::Close(reason));
+            }
+            Output::Media(worker, command) => {
+                let call = command.call;
+                if self.media.send(worker, command).is_err() {
+                    tracing::error!(%call, "a media worker takes no more commands; the call ends");
+                    self.switch.media_overloaded(call, now, wall);
+                }
+            }
+            Output::Cdr(cdr) => {
+                metrics::counter!("webtrunk_calls_ended_total", "reason" => cdr.reason.word()).increment(1);
+                self.cdrs.write(&cdr);
+            }
+            Output::Log(level, call, sentence) => log(level, call, &sentence),
+        }
+    }
+
+    /// A browser that does not read loses its connection, nobody else notices.
+    fn to_browser(&mut self, id: SessionId, message: ToSession) {
+        let Some(outbox) = self.sessions.get(&id) else { return };
+        if let ToSession::Message(ToBrowser::Error { code, .. }) = &message {
+            metrics::counter!("webtrunk_browser_errors_total", "code" => code.clone()).increment(1);
+        }
+        if outbox.try_send(message).is_err() {
+            // Dropping the sender ends the connection's task, which reports the session as closed.
+            self.sessions.remove(&id);
+        }
+    }
+
+    fn publish(&self) {
+        metrics::gauge!("webtrunk_calls").set(self.switch.calls().count() as f64);
+        metrics::gauge!("webtrunk_browser_sessions").set(self.switch.sessions() as f64);
+        metrics::gauge!("webtrunk_contacts").set(self.switch.registrar().iter().count() as f64);
+        metrics::gauge!("webtrunk_sip_transactions").set(self.sip.transactions() as f64);
+        metrics::gauge!("webtrunk_sip_dialogs").set(self.sip.dialogs() as f64);
+    }
+}
+
+fn log(level: Level, call: Option<CallId>, sentence: &str) {
+    let call = call.map(|c| c.to_string()).unwrap_or_default();
+    match level {
+        Level::Debug => tracing::debug!(call, "{sentence}"),
+        Level::Info => tracing::info!(call, "{sentence}"),
+        Level::Warn => tracing::warn!(call, "{sentence}"),
+    }
+}

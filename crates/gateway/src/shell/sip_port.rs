@@ -1,0 +1,113 @@
+//! One SIP endpoint with its sockets: what both the gateway and the demo's carrier speak SIP through.
+
+use std::net::IpAddr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use sip_ua::io::{Inbound, Sockets};
+use sip_ua::{Command, Endpoint, EndpointConfig, Event, Listener, Output};
+use tokio::sync::mpsc;
+use types::Wall;
+
+use super::{SystemEntropy, bind_error, trace};
+use crate::config::values::SipListen;
+
+/// The endpoint, its sockets, and whether to print what passes.
+pub struct SipPort {
+    endpoint: Endpoint,
+    sockets: Sockets,
+    inbound: mpsc::Receiver<Inbound>,
+    traced: bool,
+}
+
+/// Both clocks, read together.
+pub fn clocks() -> (Instant, Wall) {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (Instant::now(), Wall(wall.as_micros() as u64))
+}
+
+impl SipPort {
+    /// Binds all listeners.
+    ///
+    /// # Errors
+    /// One sentence that names the port.
+    pub fn open(listen: &[SipListen], advertise: Option<IpAddr>, traced: bool) -> Result<SipPort, String> {
+        let addresses: Vec<_> = listen.iter().map(|l| (l.transport, l.addr)).collect();
+        let (sockets, inbound) = Sockets::bind(&addresses)
+            .map_err(|e| bind_error("SIP", trace::name(e.transport), e.address, &e.error))?;
+        let listeners = sockets
+            .local_addrs()
+            .map(|(transport, local)| Listener { transport, local, advertise })
+            .collect();
+        let user_agent = concat!("webtrunk/", env!("CARGO_PKG_VERSION")).to_owned();
+        let endpoint = Endpoint::new(EndpointConfig { user_agent, listeners }, Box::new(SystemEntropy));
+        Ok(SipPort { endpoint, sockets, inbound, traced })
+    }
+
+    /// Waits for the network; for ever when nothing comes.
+    pub async fn recv(&mut self) -> Inbound {
+        match self.inbound.recv().await {
+            Some(inbound) => inbound,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes in what `recv` gave.
+    pub fn handle(&mut self, inbound: Inbound, now: Instant, wall: Wall) {
+        match inbound {
+            Inbound::Message { flow, bytes } => {
+                if self.traced {
+                    trace::print(trace::Direction::In, flow.transport, flow.remote, &bytes, wall);
+                }
+                self.endpoint.handle_message(flow, bytes, now, wall);
+            }
+            Inbound::Closed { flow, why } => {
+                tracing::debug!(why, "a SIP connection is gone");
+                self.endpoint.handle_flow_closed(flow, now);
+            }
+            Inbound::Unreachable { target, why } => {
+                tracing::debug!(why, "a SIP connection could not be opened");
+                self.endpoint.handle_transport_error(target, now);
+            }
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant, wall: Wall) {
+        self.endpoint.handle_timeout(now, wall);
+    }
+
+    pub fn command(&mut self, command: Command, now: Instant, wall: Wall) {
+        self.endpoint.handle_command(command, now, wall);
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.endpoint.poll_timeout()
+    }
+
+    pub fn transactions(&self) -> usize {
+        self.endpoint.transactions()
+    }
+
+    pub fn dialogs(&self) -> usize {
+        self.endpoint.dialogs()
+    }
+
+    /// Sends all that is to be sent and gives the next event for the application.
+    pub fn next_event(&mut self, now: Instant, wall: Wall) -> Option<Event> {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Event(event) => return Some(event),
+                Output::Transmit { target, local, bytes } => {
+                    if self.traced {
+                        let (transport, remote) = trace::hop(&target);
+                        trace::print(trace::Direction::Out, transport, remote, &bytes, wall);
+                    }
+                    if let Err(error) = self.sockets.send(target, local, bytes) {
+                        tracing::debug!(%error, "a SIP message could not be sent");
+                        self.endpoint.handle_transport_error(target, now);
+                    }
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,192 @@
+//! Starts everything in the order in which it can fail, and stops it again.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use b2bua::{Switch, SwitchConfig, TrunkConfig, TrunkRegistration};
+use media_bridge::control::CallEvent;
+use media_io::{MediaConfig, MediaPlane};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use types::limits::WORKER_EVENTS;
+
+use super::cdr::CdrWriter;
+use super::core::Core;
+use super::{CORE_QUEUE, CoreInput, Options, SipPort, SystemEntropy, trunks};
+use crate::cli::out;
+use crate::config::{Config, Tls, Trunk};
+use crate::{carrier, http};
+
+/// Runs the gateway until SIGINT or SIGTERM.
+///
+/// # Errors
+/// One sentence on what could not be started; nothing is left running.
+pub fn run(config: Config, options: Options) -> Result<(), String> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("WEBTRUNK_LOG").unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| format!("the async runtime could not be started: {e}"))?;
+    let result = runtime.block_on(gateway(config, options));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
+}
+
+async fn gateway(config: Config, options: Options) -> Result<(), String> {
+    let mut stop = [signal(SignalKind::interrupt()), signal(SignalKind::terminate())]
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| format!("signals can not be received: {e}"))?;
+    let host = media_io::host_addresses();
+    let acceptor = http::acceptor(&config.http.tls, &config.sip.domain, &host)?;
+    let listener = http::bind(config.http.listen).await?;
+    let sip = SipPort::open(&config.sip.listen, config.sip.advertise, options.sip_trace)?;
+    let cdrs = CdrWriter::open(config.cdr_file.as_deref())?;
+    let (media, media_events) = media_plane(&config, &host)?;
+    let metrics = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|e| format!("metrics could not be set up: {e}"))?;
+    let (core_sender, core_inputs) = mpsc::channel(CORE_QUEUE);
+    let ready = Arc::new(AtomicBool::new(true));
+    let switch = Switch::new(switch_config(&config, &host), Box::new(SystemEntropy));
+    let core = Core { sip, switch, media, cdrs, ready: ready.clone(), sessions: HashMap::new() };
+    let app = Arc::new(http::App {
+        core: core_sender.clone(),
+        metrics,
+        ready,
+        domain: config.sip.domain.clone(),
+        tls: config.http.tls != Tls::Off,
+        next_session: AtomicU64::new(1),
+        sessions: AtomicU64::new(0),
+    });
+    let carrier = match options.carrier {
+        Some(plan) => Some(carrier::start(plan).await?),
+        None => None,
+    };
+    for trunk in &config.trunks {
+        let advertise = config.media.advertise.or(config.sip.advertise);
+        tokio::spawn(trunks::follow(trunk.name.clone(), trunk.server.clone(), advertise, core_sender.clone()));
+    }
+    tokio::spawn(http::serve(listener, acceptor, http::router(app)));
+    greet(&config);
+    let core = tokio::spawn(core.run(core_inputs, media_events));
+    let [interrupt, terminate] = &mut stop[..] else { return Err("two signals were asked for".into()) };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    out("webtrunk: ending calls and stopping");
+    let _ = core_sender.send(CoreInput::Stop).await;
+    core.await.map_err(|e| format!("the signalling core failed: {e}"))?;
+    drop(carrier);
+    Ok(())
+}
+
+fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, mpsc::Receiver<CallEvent>), String> {
+    let candidates = match config.media.advertise {
+        Some(public) => vec![public],
+        None => host.to_vec(),
+    };
+    start_media(MediaConfig {
+        workers: usize::from(config.media.workers),
+        webrtc_port: config.media.webrtc_port,
+        candidates,
+        rtp_ports: config.media.rtp_ports.0..=config.media.rtp_ports.1,
+        advertise: config.media.advertise,
+        ..MediaConfig::default()
+    })
+}
+
+/// Starts media workers whose events come out of the channel.
+pub fn start_media(config: MediaConfig) -> Result<(MediaPlane, mpsc::Receiver<CallEvent>), String> {
+    let (sender, receiver) = mpsc::channel(WORKER_EVENTS);
+    let events = move |event| match sender.try_send(event) {
+        Ok(()) | Err(TrySendError::Closed(_)) => None,
+        Err(TrySendError::Full(event)) => Some(event),
+    };
+    let plane = MediaPlane::start(config, Arc::new(|| Box::new(SystemEntropy)), Arc::new(events))
+        .map_err(|e| e.to_string())?;
+    Ok((plane, receiver))
+}
+
+fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
+    let mut local_hosts: Vec<String> = host.iter().map(ToString::to_string).collect();
+    local_hosts.push("localhost".into());
+    local_hosts.extend(config.sip.listen.iter().map(|l| l.addr.ip().to_string()));
+    local_hosts.extend(config.sip.advertise.map(|ip| ip.to_string()));
+    let mut local_ports: Vec<u16> = config.sip.listen.iter().map(|l| l.addr.port()).collect();
+    local_ports.dedup();
+    SwitchConfig {
+        domain: config.sip.domain.clone(),
+        local_hosts,
+        local_ports,
+        users: config.users.clone(),
+        trunks: config.trunks.iter().map(|t| trunk_config(t, config.media.advertise)).collect(),
+        routes: config.routes.clone(),
+        workers: config.media.workers,
+    }
+}
+
+fn trunk_config(trunk: &Trunk, advertise: Option<IpAddr>) -> TrunkConfig {
+    let host = trunk.server.uri_host();
+    let username = trunk.credentials.as_ref().map(|c| c.username.clone());
+    let domain = trunk.from_domain.clone().unwrap_or_else(|| host.clone());
+    let registration = trunk.register.then(|| TrunkRegistration {
+        registrar: format!("sip:{host}"),
+        aor: format!("sip:{}@{domain}", username.as_deref().unwrap_or("anonymous")),
+        expires: 600,
+    });
+    TrunkConfig {
+        name: trunk.name.clone(),
+        targets: Vec::new(),
+        host,
+        registration,
+        credentials: trunk.credentials.clone(),
+        contact_user: username.unwrap_or_else(|| "webtrunk".into()),
+        inbound_from: trunk.inbound_from.clone(),
+        from_user: trunk.from_user.clone(),
+        from_domain: trunk.from_domain.clone(),
+        codecs: trunk.codecs.clone(),
+        max_calls: trunk.max_calls,
+        advertise,
+    }
+}
+
+fn greet(config: &Config) {
+    let scheme = if config.http.tls == Tls::Off { "http" } else { "https" };
+    let listen = config.http.listen;
+    let shown = if listen.ip().is_unspecified() { "localhost".to_owned() } else { listen.ip().to_string() };
+    out(&format!("Phone: {scheme}://{shown}:{}/", listen.port()));
+    for listen in &config.sip.listen {
+        let transport = match listen.transport {
+            sip_ua::Transport::Udp => "udp",
+            sip_ua::Transport::Tcp => "tcp",
+        };
+        out(&format!("SIP:   {transport} {}", listen.addr));
+    }
+    if config.http.tls == Tls::Off && !listen.ip().is_loopback() {
+        tracing::warn!(
+            "the page is served without TLS to other machines: their browsers will give no microphone; set tls_cert \
+             and tls_key, or use --tls self-signed"
+        );
+    }
+    if is_root() {
+        tracing::warn!("running as root is not needed and not wise: use a user of its own");
+    }
+}
+
+fn is_root() -> bool {
+    // The owner of /proc/self is the effective user; no unsafe call needed.
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}

@@ -1,0 +1,39 @@
+//! `--sip-trace`: every SIP message of both legs on standard error, secrets masked.
+
+use std::net::SocketAddr;
+
+use sip_ua::{Target, Transport};
+use types::Wall;
+
+/// Which way a message went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    In,
+    Out,
+}
+
+/// Prints one message.
+pub fn print(direction: Direction, transport: Transport, remote: SocketAddr, bytes: &[u8], wall: Wall) {
+    let arrow = match direction {
+        Direction::In => "<--",
+        Direction::Out => "-->",
+    };
+    let text = sip_ua::trace::mask(bytes);
+    eprintln!("{} {arrow} {} {remote}\n{}\n", wall.rfc3339(), name(transport), text.trim_end());
+}
+
+/// How a transport is written.
+pub fn name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    }
+}
+
+/// Where a target leads.
+pub fn hop(target: &Target) -> (Transport, SocketAddr) {
+    match target {
+        Target::Flow(flow) => (flow.transport, flow.remote),
+        Target::Address { transport, remote, .. } => (*transport, *remote),
+    }
+}
