@@ -108,7 +108,8 @@ impl Switch {
                 self.on_leg(leg, |call, id, sh| call.on_reinvite(id, body, sh));
             }
             // We send none so far: hold and transfer from our side come later.
-            SipEvent::ReinviteDone { .. } => {}
+            // Trunk health by OPTIONS comes later too.
+            SipEvent::ReinviteDone { .. } | SipEvent::Pong { .. } => {}
             SipEvent::Info { leg, body } => self.on_leg(leg, |call, id, sh| call.on_info(id, &body, sh)),
             SipEvent::Ended { leg, end } => {
                 for (source, user) in self.later.forget_leg(leg) {
