@@ -156,7 +156,8 @@ mod tests {
                 let syllable = (TAU * 3.3 * t).sin().max(0.0).sqrt();
                 phase += (130.0 + 30.0 * (TAU * 0.7 * t).sin()) / 8000.0;
                 let formant = |k: f64| 1.0 / (1.0 + ((k * 130.0 - 600.0) / 300.0).powi(2)) + 0.3 / k;
-                let voice: f64 = (1..=20).map(|k| (TAU * phase * f64::from(k)).sin() * formant(f64::from(k))).sum();
+                let voice: f64 =
+                    (1..=20).map(|k| (TAU * phase * f64::from(k)).sin() * formant(f64::from(k))).sum();
                 noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let hiss = f64::from(noise >> 16) / 65_536.0 - 0.5;
                 (voice * syllable * 3_000.0 + hiss * 60.0) as i16
@@ -229,7 +230,12 @@ mod tests {
         }
         let db = |e: f64| 10.0 * (signal / e).log10();
         assert!(recovered >= 10, "{recovered}");
-        assert!(db(fec_error) > db(plc_error) + 3.0, "FEC {:.1} dB, PLC {:.1} dB", db(fec_error), db(plc_error));
+        assert!(
+            db(fec_error) > db(plc_error) + 3.0,
+            "FEC {:.1} dB, PLC {:.1} dB",
+            db(fec_error),
+            db(plc_error)
+        );
     }
 
     fn decoder() -> OpusDecoder {
@@ -265,7 +271,11 @@ mod tests {
         let rich = packets.iter().position(|p| opus_packet::has_fec(p)).unwrap();
         let mut opus = decoder();
         opus.decode(&packets[rich - 1], &mut [0; FRAME]).unwrap();
-        assert_eq!(opus.decode_fec(&packets[rich], &mut [0; 80]), Filled::Concealed, "shorter than its frame");
+        assert_eq!(
+            opus.decode_fec(&packets[rich], &mut [0; 80]),
+            Filled::Concealed,
+            "shorter than its frame"
+        );
         assert_eq!(opus.decode_fec(&packets[rich], &mut [0; 161]), Filled::Concealed, "no whole 2.5 ms");
         assert_eq!(opus.decode_fec(&[], &mut [0; FRAME]), Filled::Concealed);
         assert_eq!(opus.decode_fec(&packets[rich], &mut [0; FRAME]), Filled::Fec);
@@ -278,7 +288,11 @@ mod tests {
         let mut out = [0; 960];
         assert_eq!(opus.decode(&[], &mut out), Err(CodecError::BadPayload));
         assert_eq!(opus.decode(&[0xff, 0xff, 1], &mut out), Err(CodecError::BadPayload));
-        assert_eq!(opus.decode(&packets[3], &mut out[..80]), Err(CodecError::BadPayload), "longer than the room");
+        assert_eq!(
+            opus.decode(&packets[3], &mut out[..80]),
+            Err(CodecError::BadPayload),
+            "longer than the room"
+        );
         assert_eq!(opus.decode(&packets[3], &mut out), Ok(FRAME));
     }
 

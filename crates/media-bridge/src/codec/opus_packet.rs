@@ -185,7 +185,10 @@ mod tests {
         assert!(!has_fec(&[toc(1, false, 3), 0x80 | 3, 0, 1, fec, 0]), "VBR, first empty");
         assert!(has_fec(&[toc(1, false, 3), 0x40 | 1, 2, fec, 0, 0]), "padded");
         assert!(!has_fec(&[toc(1, false, 3), 0x40 | 1, 2, 0, fec]), "padding is no frame");
-        assert!(has_fec(&[&[toc(1, false, 3), 0x41, 255, 1, fec][..], &[0; 255]].concat()), "254 + 1 bytes of padding");
+        assert!(
+            has_fec(&[&[toc(1, false, 3), 0x41, 255, 1, fec][..], &[0; 255]].concat()),
+            "254 + 1 bytes of padding"
+        );
         assert!(!has_fec(&[toc(1, false, 3), 0x41, 9, fec]), "more padding than packet");
     }
 

@@ -196,7 +196,9 @@ mod tests {
         }
 
         fn digits(&mut self) -> Vec<(char, u128)> {
-            std::iter::from_fn(|| self.receiver.poll_digit()).map(|d| (d.digit, d.duration.as_millis())).collect()
+            std::iter::from_fn(|| self.receiver.poll_digit())
+                .map(|d| (d.digit, d.duration.as_millis()))
+                .collect()
         }
     }
 
@@ -238,7 +240,11 @@ mod tests {
         assert_eq!(ear.hears(0, 9, false, 960), []);
         assert_eq!(ear.hears(0, 9, true, 1920), [('9', 240)]);
         assert_eq!(ear.hears(0, 9, true, 1920), []);
-        assert_eq!(ear.hears(24_000, 9, true, 1920), [('9', 240)], "marker and end in one packet, the same key again");
+        assert_eq!(
+            ear.hears(24_000, 9, true, 1920),
+            [('9', 240)],
+            "marker and end in one packet, the same key again"
+        );
     }
 
     #[test]
