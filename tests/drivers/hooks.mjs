@@ -1,0 +1,123 @@
+// What the tests add to the page before its own scripts run. It watches; the page's behaviour stays its own.
+
+/**
+ * @typedef {object} HookOptions
+ * @property {string} [speech] base64 of a WAV file that stands in for the microphone, where the browser has no way of its own
+ * @property {Record<string, number>} [ports] candidate port to relay port: media goes through the test's relay on 127.0.0.1
+ */
+
+/**
+ * Runs inside the page; must not refer to anything outside itself.
+ * @param {HookOptions} options
+ */
+export function install(options) {
+  /** @type {any} */
+  const e2e = { pcs: [], tracks: [], statuses: [], recorder: null, requests: 0 };
+  /** @type {any} */ (window).__e2e = e2e;
+
+  const Native = window.RTCPeerConnection;
+  /** @param {string} sdp */
+  const relayed = (sdp) => {
+    const ports = options.ports;
+    if (!ports) return sdp;
+    const lines = sdp.split('\r\n').flatMap((line) => {
+      if (!line.startsWith('a=candidate:')) return [line];
+      const words = line.split(' ');
+      if (words[4] !== '127.0.0.1' || !ports[words[5]]) return [];
+      words[5] = String(ports[words[5]]);
+      return [words.join(' ')];
+    });
+    return lines.join('\r\n');
+  };
+  window.RTCPeerConnection = class extends Native {
+    /** @param {RTCConfiguration} [config] */
+    constructor(config) {
+      super(config);
+      e2e.pcs.push(this);
+      this.addEventListener('track', (event) => e2e.tracks.push(event.track));
+    }
+    /** @param {RTCSessionDescriptionInit} description */
+    setRemoteDescription(description) {
+      return super.setRemoteDescription({ type: description.type, sdp: relayed(description.sdp ?? '') });
+    }
+  };
+
+  const look = () => {
+    for (const region of document.querySelectorAll('[role=status], output')) {
+      const text = (region.textContent ?? '').trim();
+      const last = e2e.statuses.findLast((/** @type {any} */ seen) => seen.region === region);
+      if (text && last?.text !== text) e2e.statuses.push({ region, text, at: performance.now() });
+    }
+  };
+  const watch = () => {
+    look();
+    new MutationObserver(look).observe(document, { childList: true, subtree: true, characterData: true });
+  };
+  if (document.documentElement) watch();
+  else document.addEventListener('readystatechange', watch, { once: true });
+
+  if (options.speech) {
+    const bytes = Uint8Array.from(atob(options.speech), (char) => char.charCodeAt(0));
+    navigator.mediaDevices.getUserMedia = async () => {
+      e2e.requests += 1;
+      const context = new AudioContext({ sampleRate: 48000 });
+      await context.resume();
+      const source = context.createBufferSource();
+      source.buffer = await context.decodeAudioData(bytes.slice().buffer);
+      const out = context.createMediaStreamDestination();
+      source.connect(out);
+      source.start();
+      e2e.microphone = context;
+      return out.stream;
+    };
+  }
+
+  e2e.record = async () => {
+    const track = e2e.tracks.findLast((/** @type {MediaStreamTrack} */ one) => one.kind === 'audio' && one.readyState === 'live');
+    if (!track) throw new Error('no live remote audio track');
+    const stream = new MediaStream([track]);
+    // Chromium decodes a remote track only while an element plays it.
+    const element = new Audio();
+    element.muted = true;
+    element.srcObject = stream;
+    await element.play();
+    const context = new AudioContext({ sampleRate: 48000 });
+    await context.resume();
+    // An AudioWorklet would need a module from the page's own origin; large buffers make up for the main thread.
+    const node = context.createScriptProcessor(16384, 1, 1);
+    /** @type {Float32Array[]} */
+    const blocks = [];
+    node.onaudioprocess = (event) => void blocks.push(event.inputBuffer.getChannelData(0).slice());
+    context.createMediaStreamSource(stream).connect(node).connect(context.destination);
+    e2e.recorder = { context, blocks, element, node };
+    return context.state;
+  };
+  e2e.stop = async () => {
+    const { context, blocks, element } = e2e.recorder;
+    await context.close();
+    element.srcObject = null;
+    const pcm = new Int16Array(blocks.length * 16384);
+    blocks.forEach((/** @type {Float32Array} */ block, /** @type {number} */ index) => {
+      for (let at = 0; at < 16384; at += 1) {
+        pcm[index * 16384 + at] = Math.max(-32768, Math.min(32767, Math.round(block[at] * 32767)));
+      }
+    });
+    const bytes = new Uint8Array(pcm.buffer);
+    let text = '';
+    for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.subarray(at, at + 32768));
+    return btoa(text);
+  };
+  e2e.stats = async () => {
+    /** @type {any[]} */
+    const all = [];
+    for (const pc of e2e.pcs) {
+      if (pc.connectionState === 'closed') continue;
+      const reports = [...(await pc.getStats()).values()];
+      all.push({ connection: pc.connectionState, local: pc.localDescription?.sdp, remote: pc.remoteDescription?.sdp, reports });
+    }
+    return all;
+  };
+}
+
+/** Expression that reads the statuses seen so far. */
+export const STATUSES = 'JSON.stringify(window.__e2e.statuses.map((one) => one.text))';

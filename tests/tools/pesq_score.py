@@ -1,0 +1,65 @@
+"""PESQ of a recording against its reference: pesq_score.py REFERENCE.wav HEARD.wav
+
+Both are brought to 8 kHz mono; where the reference fits best in the recording is found by the correlation of their
+envelopes, then of their samples; that part is scored as narrow band (P.862.1 MOS-LQO). Prints one line of JSON.
+"""
+
+import json
+import math
+import sys
+
+import numpy as np
+import soundfile
+from pesq import pesq
+from scipy.signal import correlate, resample_poly
+
+RATE = 8000
+ENVELOPE = 80  # samples: 10 ms
+
+
+def load(path):
+    samples, rate = soundfile.read(path, dtype="float64", always_2d=True)
+    mono = samples.mean(axis=1)
+    if rate != RATE:
+        common = math.gcd(rate, RATE)
+        mono = resample_poly(mono, RATE // common, rate // common)
+    return mono
+
+
+def envelope(samples):
+    frames = samples[: len(samples) // ENVELOPE * ENVELOPE].reshape(-1, ENVELOPE)
+    power = np.log10(np.square(frames).mean(axis=1) + 1e-7)
+    return power - power.mean()
+
+
+def offset_of(reference, heard):
+    """Sample of `heard` at which `reference` begins; may be negative."""
+    coarse = correlate(envelope(heard), envelope(reference), mode="full", method="fft")
+    start = (int(np.argmax(coarse)) - (len(reference) // ENVELOPE - 1)) * ENVELOPE
+    span = 800
+    low = max(0, start - span)
+    part = heard[low : start + len(reference) + span]
+    fine = correlate(part, reference, mode="full", method="fft")
+    best = low + int(np.argmax(np.abs(fine))) - (len(reference) - 1)
+    return best if abs(best - start) <= 2 * span else start
+
+
+def cut(samples, start, length):
+    begin = max(0, start)
+    part = samples[begin : max(begin, start + length)]
+    return np.pad(part, (max(0, -start), 0))[:length]
+
+
+def main():
+    reference, heard = load(sys.argv[1]), load(sys.argv[2])
+    if np.abs(heard).max(initial=0.0) < 1e-4:
+        sys.exit("the recording is silent")
+    start = offset_of(reference, heard)
+    part = cut(heard, start, len(reference))
+    part = np.pad(part, (0, len(reference) - len(part)))
+    level = 20 * math.log10(np.sqrt(np.square(part).mean()) / np.sqrt(np.square(reference).mean()) + 1e-9)
+    value = pesq(RATE, (reference * 32767).astype(np.int16), (np.clip(part, -1, 1) * 32767).astype(np.int16), "nb")
+    print(json.dumps({"pesq": round(value, 3), "offset_s": round(start / RATE, 3), "level_db": round(level, 1)}))
+
+
+main()
