@@ -61,14 +61,16 @@ impl MediaCall {
         let arrival = leg.stats_in.received(packet, now);
         let Some(extended) = leg.place(arrival) else { return };
         leg.heard(outbox, now);
+        let clock = clock_rate(codec);
+        let incoming = Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker };
         let mut decoded = false;
         for b in 0..self.legs.len() {
             let Some(agreed) = self.legs[b].agreed.filter(|_| listens(&self.legs[b], &self.legs[a])) else {
                 continue;
             };
             match way(codec, agreed.codec) {
-                Way::Same => self.forward(a, b, codec, (packet, extended), None, now),
-                Way::Recode(from, to) => self.forward(a, b, codec, (packet, extended), Some((from, to)), now),
+                Way::Same => self.forward((a, b), packet, incoming, None, now),
+                Way::Recode(from, to) => self.forward((a, b), packet, incoming, Some((from, to)), now),
                 Way::Transcode => decoded = true,
             }
         }
@@ -82,24 +84,20 @@ impl MediaCall {
     /// Sends a packet on at once, under the listener's own numbers.
     fn forward(
         &mut self,
-        a: usize,
-        b: usize,
-        codec: Codec,
-        (packet, extended): (&RtpPacket<'_>, u64),
+        (a, b): (usize, usize),
+        packet: &RtpPacket<'_>,
+        incoming: Incoming,
         laws: Option<(Law, Law)>,
         now: Instant,
     ) {
         let epoch = self.legs[a].stats_in.epoch();
         let MediaCall { legs, outbox, .. } = self;
         let leg = &mut legs[b];
-        let Some(agreed) = leg.sending() else { return };
         let source = leg.source_id(Origin::Forwarded(epoch));
-        if leg.events_out.is_sounding() {
-            leg.out.skip(source, extended);
+        let Some(agreed) = leg.sending().filter(|_| !leg.events_out.is_sounding()) else {
+            leg.out.skip(source, incoming.extended);
             return;
-        }
-        let clock = clock_rate(codec);
-        let incoming = Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker };
+        };
         let Some(stamp) = leg.out.forward(source, incoming, now) else {
             legs[a].counters.late += 1;
             return;

@@ -60,7 +60,7 @@ pub(super) struct Leg {
 
 /// How media travels.
 pub(super) enum Path {
-    Rtp(RtpPath),
+    Rtp(Box<RtpPath>),
     WebRtc(Box<WebRtcPath>),
 }
 

@@ -176,7 +176,8 @@ impl MediaCall {
                 let Some(local) = rtp_local else {
                     return Err(Refusal::NoPort("no RTP port was leased".to_owned()));
                 };
-                Path::Rtp(RtpPath { local, latch: None, rtcp: None, report_at: now + REPORT_INTERVAL })
+                let report_at = now + REPORT_INTERVAL;
+                Path::Rtp(Box::new(RtpPath { local, latch: None, rtcp: None, report_at }))
             }
             LegKind::WebRtc => Path::WebRtc(Box::new(WebRtcPath {
                 ice: credentials(&mut *self.entropy),

@@ -1,0 +1,120 @@
+use super::*;
+
+/// Packets of a press that lasts `ms`, as a well-behaved sender makes them, the end three times.
+fn press(peer: &mut Peer, world: &mut World, event: u8, ms: u32, clock: u32) {
+    let start = peer.ts;
+    let ticks = clock / 1_000;
+    for at in (20..ms).step_by(20) {
+        let packet = peer.event(event, false, (at * ticks) as u16, start);
+        world.rtp(peer.leg, peer.address, &packet);
+        world.pass(FRAME);
+    }
+    for _ in 0..3 {
+        let packet = peer.event(event, true, (ms * ticks) as u16, start);
+        world.rtp(peer.leg, peer.address, &packet);
+    }
+    peer.ts = start.wrapping_add(ms * ticks);
+}
+
+fn reported(world: &World) -> Vec<(char, u128)> {
+    let of = |e: &Event| match e {
+        Event::Dtmf { leg: A, digit, duration } => Some((*digit, duration.as_millis())),
+        _ => None,
+    };
+    world.events.iter().filter_map(of).collect()
+}
+
+/// Digit and milliseconds of each event sent to a leg.
+fn made_anew(world: &World, leg: LegId, clock: u32) -> Vec<(u8, u32)> {
+    let mut all: Vec<(u32, u8, u32)> = Vec::new();
+    for s in world.sent_to(leg).iter().filter(|s| s.payload.len() == 4) {
+        let ms = u32::from(u16::from_be_bytes([s.payload[2], s.payload[3]])) * 1_000 / clock;
+        match all.last_mut() {
+            Some((ts, _, longest)) if *ts == s.ts => *longest = (*longest).max(ms),
+            _ => all.push((s.ts, s.payload[0], ms)),
+        }
+    }
+    all.into_iter().map(|(_, event, ms)| (event, ms)).collect()
+}
+
+#[test]
+fn digits_cross_from_48_to_8_khz_with_their_full_length() {
+    // Field problem 16.
+    let (mut world, mut a, _) = World::bridged(Codec::Opus, Codec::Pcmu);
+    a.say_frames(&mut world, 20);
+    for event in 0..16 {
+        press(&mut a, &mut world, event, 100 + 20 * u32::from(event % 3), 48_000);
+        world.pass(Duration::from_millis(250));
+        a.ts = a.ts.wrapping_add(12_000);
+        a.say_frames(&mut world, 5);
+    }
+    world.pass(Duration::from_millis(500));
+    let digits: String = reported(&world).iter().map(|(d, _)| *d).collect();
+    assert_eq!(digits, "0123456789*#ABCD");
+    let expected: Vec<(u8, u32)> = (0..16).map(|e| (e, 100 + 20 * u32::from(e % 3))).collect();
+    assert_eq!(made_anew(&world, B, 8_000), expected);
+    let sent = world.sent_to(B);
+    assert_continuous(&sent);
+    assert!(sent.iter().filter(|s| s.payload.len() == 4).all(|s| s.pt == 101));
+}
+
+#[test]
+fn digits_cross_in_pass_through_without_a_gap_in_the_sequence() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    a.say_frames(&mut world, 20);
+    press(&mut a, &mut world, 7, 200, 8_000);
+    for _ in 0..30 {
+        a.say(&mut world);
+    }
+    assert_eq!(made_anew(&world, B, 8_000), [(7, 200)]);
+    assert_continuous(&world.sent_to(B));
+    assert_eq!(reported(&world), [('7', 200)]);
+}
+
+#[test]
+fn a_digit_whose_end_is_lost_is_reported_once_and_duplicates_never() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    a.say_frames(&mut world, 5);
+    let start = a.ts;
+    let packet = a.event(5, false, 800, start);
+    for _ in 0..3 {
+        world.rtp(A, a.address, &packet);
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(reported(&world), [('5', 100)]);
+}
+
+#[test]
+fn a_leg_that_hears_something_else_gets_no_digits() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    world.hear(B, Source::Nothing);
+    a.say_frames(&mut world, 5);
+    press(&mut a, &mut world, 3, 100, 8_000);
+    world.pass(Duration::from_millis(500));
+    assert_eq!(reported(&world), [('3', 100)]);
+    assert_eq!(made_anew(&world, B, 8_000), []);
+}
+
+#[test]
+fn commanded_digits_queue_and_are_at_least_70_ms() {
+    let (mut world, _, mut b) = World::bridged(Codec::Opus, Codec::Pcmu);
+    b.say(&mut world);
+    for digit in "42#".chars() {
+        world.command(Command::SendDtmf { leg: B, digit, duration: Duration::from_millis(10) });
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(made_anew(&world, B, 8_000), [(4, 70), (2, 70), (11, 70)]);
+    let ends = world.sent_to(B).iter().filter(|s| s.payload.len() == 4 && s.payload[1] & 0x80 != 0).count();
+    assert_eq!(ends, 9, "the end of each three times");
+    assert_continuous(&world.sent_to(B));
+}
+
+#[test]
+fn digits_for_a_peer_without_telephone_event_are_dropped() {
+    let mut world = World::new();
+    let offer = "v=0\r\nc=IN IP4 203.0.113.9\r\nm=audio 7000 RTP/AVP 0\r\n";
+    world.answer(B, &[Codec::Pcmu], offer);
+    world.command(Command::SendDtmf { leg: B, digit: '1', duration: Duration::from_millis(100) });
+    world.pass(Duration::from_secs(1));
+    assert!(world.sent.is_empty());
+}
