@@ -4,8 +4,8 @@
 //! address, once: from then on only it is heard and sent to. Credible, in this order:
 //! 1. exactly the address in the description: at once;
 //! 2. the same IP, another port (NAT keeps the IP, or the description has the wrong port);
-//! 3. the IP from which the signalling came, or, if that is unknown, any IP when the description names a private
-//!    address that can not be right for a peer behind NAT.
+//! 3. the IP from which the signalling came; if that is unknown, a public IP when the description names a private
+//!    address, as a peer behind NAT does.
 //!
 //! Kinds 2 and 3 must first send a few packets of a negotiated payload type that follow each other with one SSRC.
 //! A better kind takes over from a worse one at any time, never the other way and never within a kind; a new address in a
@@ -149,7 +149,7 @@ impl Latch {
         }
         let elsewhere = match self.signalling {
             Some(ip) => ip.to_canonical() == source.ip(),
-            None => behind_nat(self.expected.ip()),
+            None => is_private(self.expected.ip()) && is_public(source.ip()),
         };
         elsewhere.then_some(Credit::Elsewhere)
     }
@@ -177,8 +177,9 @@ fn probe(slot: &mut Option<Candidate>, source: SocketAddr, packet: &RtpPacket<'_
     }
 }
 
-/// Addresses that a peer behind NAT writes and nobody outside can reach. Loopback is not among them.
-fn behind_nat(ip: IpAddr) -> bool {
+/// Addresses that a peer behind NAT writes and nobody outside can reach. Loopback is not
+/// among them: no NAT changes it.
+fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => {
             let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
@@ -186,6 +187,10 @@ fn behind_nat(ip: IpAddr) -> bool {
         }
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
+}
+
+fn is_public(ip: IpAddr) -> bool {
+    !is_private(ip) && !ip.is_loopback()
 }
 
 fn canonical(a: SocketAddr) -> SocketAddr {
@@ -307,6 +312,18 @@ mod tests {
             assert_eq!(verdicts, [Probing, Probing, Accepted], "{private}");
             assert_eq!(l.destination(), at("203.0.113.5:61000"));
         }
+    }
+
+    #[test]
+    fn a_neighbour_in_the_same_private_network_is_no_peer_behind_nat() {
+        let mut l = latch(PRIVATE);
+        for n in 0..50 {
+            assert_eq!(send(&mut l, "192.168.1.66:4000", n), Refused);
+            assert_eq!(send(&mut l, "10.9.9.9:4000", n), Refused);
+            assert_eq!(send(&mut l, "127.0.0.1:4000", n), Refused);
+        }
+        assert_eq!(l.destination(), at(PRIVATE));
+        assert_eq!(send(&mut l, PRIVATE, 1), Accepted);
     }
 
     #[test]

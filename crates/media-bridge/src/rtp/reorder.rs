@@ -128,14 +128,6 @@ impl Reorder {
         Some(self.release_at(head.extended - self.expected?, arrived))
     }
 
-    /// The caller has filled the place of the next packet itself (its gap timer ran out): should that packet still
-    /// come, it is late.
-    pub fn give_up_next(&mut self) {
-        if let Some(expected) = self.expected.as_mut() {
-            *expected += 1;
-        }
-    }
-
     fn release_at(&self, lost: u64, arrived: Instant) -> Instant {
         let full = self.slots.iter().all(|s| s.held.is_some());
         if lost == 0 || full || lost > REORDER_PACKETS as u64 { arrived } else { arrived + self.hold }
@@ -269,18 +261,6 @@ mod tests {
         }
         push(&mut r, 20_001, t + 60 * MS);
         assert!(r.poll_timeout().unwrap() < t + 61 * MS, "forgotten in a quiet network");
-    }
-
-    #[test]
-    fn a_place_the_caller_filled_is_neither_lost_nor_welcome() {
-        let (mut r, t) = (Reorder::new(), Instant::now());
-        push(&mut r, 1, t);
-        r.give_up_next();
-        assert_eq!(push(&mut r, 2, t), Admit::Late);
-        assert_eq!(push(&mut r, 3, t), Admit::Deliver);
-        push(&mut r, 5, t);
-        r.give_up_next();
-        assert_eq!(drain(&mut r, t), [(0, 5)]);
     }
 
     #[test]
