@@ -1,1 +1,15 @@
-//! End-to-end test tools.
+//! End-to-end test tools: drivers for the built binary and for the real clients around it.
+//!
+//! Drivers panic with a sentence when something is missing or late: in a test that is the verdict.
+
+pub mod baresip;
+pub mod browser;
+pub mod gateway;
+pub mod pesq;
+pub mod phone;
+pub mod ports;
+pub mod process;
+pub mod relay;
+pub mod rtp;
+pub mod sipp;
+pub mod speech;
