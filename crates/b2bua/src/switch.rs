@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use media_bridge::control::CallEvent;
-use sip_ua::digest::{Algorithm, Challenger};
+use sip_ua::digest::{Challenger, offered_for};
 use sip_ua::{
     Command as Sip, Event as SipEvent, Register, RegistrationId, RegistrationState, SipLeg, Target,
 };
@@ -65,7 +65,7 @@ pub struct Switch {
 impl Switch {
     /// A switch with nothing going on; it starts to register at trunks whose addresses are known.
     pub fn new(config: SwitchConfig, mut entropy: Box<dyn Entropy>) -> Self {
-        let algorithms = vec![Algorithm::SHA256, Algorithm::MD5];
+        let algorithms = offered_for(config.users.iter().map(|u| &u.secret));
         let challenger = Challenger::new(&config.domain, algorithms, &mut *entropy);
         let trunks = config.trunks.len();
         let mut switch = Switch {

@@ -10,4 +10,4 @@ mod tests;
 
 pub use client::{AnswerError, DigestClient};
 pub use hash::{Algorithm, Hash, ha1};
-pub use server::{Asks, Challenger, Check, Secret};
+pub use server::{Asks, Challenger, Check, Secret, offered_for};

@@ -62,6 +62,30 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+impl Secret {
+    fn serves_md5(&self) -> bool {
+        match self {
+            Secret::Password(_) => true,
+            Secret::Hashed { md5, .. } => md5.is_some(),
+        }
+    }
+}
+
+/// What to offer users with these secrets. MD5 alone as long as it serves them all: baresip 1.0, SIPp 3.6 and JsSIP give
+/// up at the sight of a SHA-256 challenge, in whatever order (measured; RFC 8760 §2.3 hopes otherwise). A user for whom
+/// only a SHA-256 hash is stored brings SHA-256, first. The same for all, so that it says nothing about who exists.
+pub fn offered_for<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Vec<Algorithm> {
+    let (md5, sha256): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|s| s.serves_md5());
+    let mut offered = Vec::new();
+    if !sha256.is_empty() {
+        offered.push(Algorithm::SHA256);
+    }
+    if !md5.is_empty() || sha256.is_empty() {
+        offered.push(Algorithm::MD5);
+    }
+    offered
+}
+
 /// What an Authorization field is worth.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Check {

@@ -139,6 +139,17 @@ fn stored_hashes_serve_instead_of_the_password() {
 }
 
 #[test]
+fn sha256_is_offered_only_where_a_user_needs_it() {
+    let password = Secret::Password("x".into());
+    let both = Secret::Hashed { md5: Some("x".into()), sha256: Some("x".into()) };
+    let sha256 = Secret::Hashed { md5: None, sha256: Some("x".into()) };
+    assert_eq!(offered_for([]), [Algorithm::MD5]);
+    assert_eq!(offered_for([&password, &both]), [Algorithm::MD5]);
+    assert_eq!(offered_for([&sha256]), [Algorithm::SHA256]);
+    assert_eq!(offered_for([&password, &sha256]), [Algorithm::SHA256, Algorithm::MD5]);
+}
+
+#[test]
 fn a_wrong_password_and_an_unknown_user_are_refused_alike() {
     let (mut challenger, mut client, mut entropy) = challenged("guess", both());
     let answer = register(&client.answer(&Method::Register, URI, b"", &mut entropy));
