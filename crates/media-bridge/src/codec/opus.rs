@@ -127,11 +127,6 @@ impl OpusEncoder {
             self.loss = percent;
         }
     }
-
-    /// The encoder's look-ahead in samples of its rate.
-    pub fn look_ahead(&mut self) -> usize {
-        self.inner.get_lookahead().map_or(0, |n| n.max(0) as usize)
-    }
 }
 
 fn internal(e: ::opus::Error) -> CodecError {
@@ -314,7 +309,7 @@ mod tests {
     #[test]
     fn coding_delays_by_six_and_a_half_milliseconds_only() {
         let mut encoder = OpusEncoder::new(8000).unwrap();
-        assert_eq!(encoder.look_ahead(), 52);
+        assert_eq!(encoder.inner.get_lookahead().unwrap(), 52);
         // A click comes out where look-ahead and the resampling in the decoder put it, within a frame.
         let mut pcm = vec![0; 10 * FRAME];
         pcm[5 * FRAME..5 * FRAME + 8].fill(20_000);

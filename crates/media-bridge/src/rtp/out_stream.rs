@@ -112,11 +112,6 @@ impl OutStream {
         self.ssrc
     }
 
-    /// The clock of our timestamps, Hz.
-    pub fn clock(&self) -> u32 {
-        self.clock
-    }
-
     /// Samples of one of our frames.
     pub fn frame(&self) -> u32 {
         self.frame
