@@ -71,8 +71,8 @@ impl Secret {
     }
 }
 
-/// What to offer users with these secrets. MD5 alone as long as it serves them all: baresip 1.0, SIPp 3.6 and JsSIP give
-/// up at the sight of a SHA-256 challenge, in whatever order (measured; RFC 8760 §2.3 hopes otherwise). A user for whom
+/// What to offer users with these secrets. MD5 alone as long as it serves them all: baresip 1.0 gives up at the sight of
+/// a SHA-256 challenge anywhere, SIPp 3.6.1 where it stands first (measured; RFC 8760 §2.3 hopes otherwise). A user for whom
 /// only a SHA-256 hash is stored brings SHA-256, first. The same for all, so that it says nothing about who exists.
 pub fn offered_for<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Vec<Algorithm> {
     let (md5, sha256): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|s| s.serves_md5());
