@@ -123,6 +123,14 @@ impl Registration {
         if refresh || removing { None } else { self.news(RegistrationState::Trying) }
     }
 
+    /// Whether the answer to this REGISTER still matters.
+    pub fn waits_for(&self, txn: TxnId) -> bool {
+        match self.state {
+            State::Trying(current) | State::Removing(current) => current == txn,
+            State::New | State::Registered { .. } | State::Waiting { .. } => false,
+        }
+    }
+
     /// It was sent again with credentials.
     pub fn resent(&mut self, old: TxnId, new: TxnId) {
         match &mut self.state {
@@ -143,17 +151,11 @@ impl Registration {
         entropy: &mut dyn Entropy,
         now: Instant,
     ) -> Next {
-        match self.state {
-            State::Removing(current) if current == txn => return Next::Forget,
-            State::Trying(current) if current == txn => {}
-            // Overtaken by a later REGISTER.
-            State::New
-            | State::Removing(_)
-            | State::Trying(_)
-            | State::Registered { .. }
-            | State::Waiting { .. } => {
-                return Next::Tell(None);
-            }
+        if !self.waits_for(txn) {
+            return Next::Tell(None);
+        }
+        if matches!(self.state, State::Removing(_)) {
+            return Next::Forget;
         }
         let status = response.and_then(Message::status);
         match (response, status) {

@@ -1,4 +1,5 @@
 //! Challenges answered by the caller's side (RFC 3261 §22, RFC 7616), against the server side of the same crate.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
 
 mod kit;
 

@@ -1,4 +1,5 @@
 //! Two endpoints call each other over a clean and over a bad network.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
 
 mod kit;
 

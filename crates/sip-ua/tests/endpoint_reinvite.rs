@@ -1,4 +1,5 @@
 //! Re-INVITE both ways, glare and overlap (RFC 3261 §14), the races of RFC 5407.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
 
 mod kit;
 

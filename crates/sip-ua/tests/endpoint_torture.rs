@@ -1,4 +1,5 @@
 //! RFC 4475 and RFC 5118 as datagrams to a whole endpoint: what goes back on the wire, what the application hears.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
 
 mod kit;
 

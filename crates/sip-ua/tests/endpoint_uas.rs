@@ -1,4 +1,5 @@
 //! A scripted peer calls us, byte by byte.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
 
 mod kit;
 

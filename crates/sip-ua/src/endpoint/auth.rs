@@ -1,13 +1,29 @@
+use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::digest::DigestClient;
 use crate::endpoint::client::Purpose;
-use crate::endpoint::leg::{Calling, Cancel, LegState, Outgoing};
+use crate::endpoint::leg::{Calling, Cancel, Leg, LegState, Outgoing};
 use crate::endpoint::{Endpoint, OutRequest, TxnId};
 use crate::message::{Message, Method};
+use crate::registration::Registration;
+use crate::{RegistrationId, SipLeg};
 
 /// Challenges that one request answers in a row: a proxy's, the callee's, each stale once. More is a refusal.
 const CHALLENGES: u8 = 4;
+
+/// Who answers challenges to a request: its leg or its registration.
+fn secrets<'a>(
+    purpose: Purpose,
+    legs: &'a mut HashMap<SipLeg, Leg>,
+    registrations: &'a mut HashMap<RegistrationId, Registration>,
+) -> Option<&'a mut DigestClient> {
+    match (purpose, purpose.leg()) {
+        (Purpose::Register(id), _) => registrations.get_mut(&id)?.auth.as_mut(),
+        (_, Some(leg)) => legs.get_mut(&leg)?.auth.as_mut(),
+        (_, None) => None,
+    }
+}
 
 impl Endpoint {
     /// Adds credentials for the challenges known so far (RFC 3261 §22.2). ACK and CANCEL cannot be challenged (§22.1).
@@ -16,10 +32,7 @@ impl Endpoint {
             return;
         }
         let body = request.body.as_ref().map_or(&[][..], |b| &b.bytes);
-        let client = match purpose {
-            Purpose::Register(id) => self.registrations.get_mut(&id).and_then(|r| r.auth.as_mut()),
-            _ => purpose.leg().and_then(|leg| self.legs.get_mut(&leg)?.auth.as_mut()),
-        };
+        let client = secrets(purpose, &mut self.legs, &mut self.registrations);
         if let Some(client) = client.filter(|c| c.is_challenged()) {
             request.auth = client.answer(&request.method, &request.uri, body, self.entropy.as_mut());
         }
@@ -28,11 +41,7 @@ impl Endpoint {
     /// 401 or 407: sends the request again with credentials where that makes sense, and says whether.
     pub(super) fn answer_challenge(&mut self, id: TxnId, response: &Message, now: Instant) -> bool {
         let Some((purpose, challenges)) = self.challenged_request(id) else { return false };
-        let client: Option<&mut DigestClient> = match purpose {
-            Purpose::Register(reg) => self.registrations.get_mut(&reg).and_then(|r| r.auth.as_mut()),
-            _ => purpose.leg().and_then(|leg| self.legs.get_mut(&leg)?.auth.as_mut()),
-        };
-        let Some(client) = client else { return false };
+        let Some(client) = secrets(purpose, &mut self.legs, &mut self.registrations) else { return false };
         if challenges >= CHALLENGES || client.challenged(response).is_err() {
             return false;
         }
@@ -55,6 +64,10 @@ impl Endpoint {
                 | LegState::Established(_)
                 | LegState::Closing { .. } => return None,
             }
+        }
+        // A REGISTER that a later one has overtaken must not be repeated behind it.
+        if let Purpose::Register(reg) = txn.purpose {
+            self.registrations.get(&reg).filter(|r| r.waits_for(id))?;
         }
         Some((txn.purpose, txn.challenges))
     }
@@ -88,10 +101,10 @@ impl Endpoint {
                 calling.early.clear();
             }
             LegState::Established(session) => {
-                if let Outgoing::Sent { txn, .. } = &mut session.outgoing {
-                    if *txn == old {
-                        *txn = new;
-                    }
+                if let Outgoing::Sent { txn, .. } = &mut session.outgoing
+                    && *txn == old
+                {
+                    *txn = new;
                 }
             }
             LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. } => {}

@@ -98,9 +98,10 @@ impl Endpoint {
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(&request.path, wire.clone());
         let reliable = request.path.target.transport() == Transport::Tcp;
-        let machine = match request.method {
-            Method::Invite => Machine::Invite(InviteClient::new(wire, reliable, now)),
-            _ => Machine::Other(OtherClient::new(wire, reliable, now)),
+        let machine = if request.method == Method::Invite {
+            Machine::Invite(InviteClient::new(wire, reliable, now))
+        } else {
+            Machine::Other(OtherClient::new(wire, reliable, now))
         };
         self.client_index.insert(index_key(&branch, &request.method), id);
         self.client_hops.entry(Hop::of(&request.path.target)).or_default().insert(id);
@@ -211,7 +212,10 @@ impl Endpoint {
 
     pub(super) fn client_transport_error(&mut self, id: TxnId, now: Instant) {
         let Some(txn) = self.clients.get_mut(&id) else { return };
+        let datagrams = txn.request.path.target.transport() == Transport::Udp;
         let reaction = match &mut txn.machine {
+            // The peer has the INVITE: what could not be delivered was something else.
+            Machine::Invite(machine) if machine.may_cancel() && datagrams => return,
             Machine::Invite(machine) => machine.on_transport_error(),
             Machine::Other(machine) => machine.on_transport_error(),
         };

@@ -48,7 +48,6 @@ impl OutRequest {
         }
         if matches!(self.method, Method::Invite) {
             out.push("Allow", super::ALLOW);
-            out.push("Supported", "");
             out.push("Accept", "application/sdp");
         }
         out.push("User-Agent", user_agent);

@@ -93,10 +93,10 @@ fn merge_key(request: &Message) -> Option<String> {
 /// Where responses go (RFC 3261 §18.2.2, RFC 3581 §4).
 fn reply_path(request: &Message, flow: &Flow) -> Path {
     let mut flow = *flow;
-    if let (Transport::Udp, Some(via)) = (flow.transport, request.top_via()) {
-        if via.rport().is_none() {
-            flow.remote.set_port(via.port.unwrap_or(5060));
-        }
+    if let (Transport::Udp, Some(via)) = (flow.transport, request.top_via())
+        && via.rport().is_none()
+    {
+        flow.remote.set_port(via.port.unwrap_or(5060));
     }
     Path { target: Target::Flow(flow), local: Some(flow.local), sent_by: String::new() }
 }
@@ -142,16 +142,6 @@ fn sip_date(wall: Wall) -> String {
     format!("{day}, {} {month} {} {} GMT", &text[8..10], &text[..4], &text[11..19])
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_date_is_that_of_rfc_3261_section_20_17() {
-        assert_eq!(sip_date(Wall(1_289_690_940_000_000)), "Sat, 13 Nov 2010 23:29:00 GMT");
-    }
-}
-
 impl Endpoint {
     pub(super) fn on_request(&mut self, flow: Flow, request: Message, now: Instant) {
         let Some(method) = request.method().cloned() else { return };
@@ -190,7 +180,15 @@ impl Endpoint {
             Method::Invite => self.on_invite(id, request, flow, now),
             Method::Options => self.reply_options(id, now),
             Method::Bye | Method::Info => self.reply(id, Reply::new(481), now),
-            _ => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
+            Method::Ack
+            | Method::Prack
+            | Method::Update
+            | Method::Refer
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Message
+            | Method::Publish
+            | Method::Other(_) => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
         }
     }
 
@@ -277,10 +275,10 @@ impl Endpoint {
             Machine::Other(machine) => machine.respond(wire, now),
         };
         // A challenged request comes again; careless clients keep its CSeq, and that is no merged request.
-        if matches!(reply.status, 401 | 407) {
-            if let Some(merge) = txn.merge.take() {
-                self.merge_index.remove(&merge);
-            }
+        if matches!(reply.status, 401 | 407)
+            && let Some(merge) = txn.merge.take()
+        {
+            self.merge_index.remove(&merge);
         }
         let path = reply_path(&txn.request, &txn.flow);
         self.settle_server(id);
@@ -390,5 +388,15 @@ impl Endpoint {
                 self.merge_index.remove(&merge);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_is_that_of_rfc_3261_section_20_17() {
+        assert_eq!(sip_date(Wall(1_289_690_940_000_000)), "Sat, 13 Nov 2010 23:29:00 GMT");
     }
 }

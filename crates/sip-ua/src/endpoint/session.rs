@@ -59,7 +59,17 @@ impl Endpoint {
                 }
             }
             Method::Options => self.reply_options(id, now),
-            _ => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
+            Method::Ack
+            | Method::Cancel
+            | Method::Register
+            | Method::Prack
+            | Method::Update
+            | Method::Refer
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Message
+            | Method::Publish
+            | Method::Other(_) => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
         }
     }
 
@@ -318,6 +328,9 @@ impl Endpoint {
         self.transmit(&ack.path, wire.clone());
         if let Some(txn) = self.clients.get_mut(&id) {
             txn.acks.push((String::new(), wire, ack.path));
+        }
+        if let Some(auth) = self.legs.get_mut(&leg).and_then(|l| l.auth.as_mut()) {
+            auth.accepted();
         }
         self.set_outgoing(leg, Outgoing::Idle);
         self.tell(Event::ReinviteDone { leg, result: Ok(response.typed_body()) });

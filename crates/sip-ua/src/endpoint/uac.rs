@@ -98,10 +98,11 @@ impl Endpoint {
             Cancel::No => {}
         }
         let status = response.status().unwrap_or_default();
-        if let Some(tag) = response.to().and_then(|to| to.tag().map(str::to_owned)) {
-            if calling.early.len() < FORKS && !calling.early.contains(&tag) {
-                calling.early.push(tag);
-            }
+        if let Some(tag) = response.to().and_then(|to| to.tag().map(str::to_owned))
+            && calling.early.len() < FORKS
+            && !calling.early.contains(&tag)
+        {
+            calling.early.push(tag);
         }
         if status > 100 {
             self.tell(Event::Provisional { leg, status, body: response.typed_body() });

@@ -21,7 +21,8 @@ pub(super) fn foreign_body(request: &Message) -> bool {
 /// Whether the caller takes session descriptions; without Accept it does (RFC 3261 §20.1).
 fn takes_sdp(request: &Message) -> bool {
     let mut types = request.list("Accept").map(|t| t.split(';').next().unwrap_or_default().trim());
-    let fits = |t: &str| ["application/sdp", "application/*", "*/*"].iter().any(|s| t.eq_ignore_ascii_case(s));
+    let fits =
+        |t: &str| ["application/sdp", "application/*", "*/*"].iter().any(|s| t.eq_ignore_ascii_case(s));
     request.header("Accept").is_none() || types.any(fits)
 }
 
@@ -94,10 +95,8 @@ impl Endpoint {
         now: Instant,
     ) -> Option<Unacked> {
         let cseq = self.servers.get(&txn)?.request.cseq()?.seq;
-        let reply = Reply { body: Some(body), ..Reply::new(200) }
-            .with("Contact", contact)
-            .with("Allow", ALLOW)
-            .with("Supported", "");
+        let reply =
+            Reply { body: Some(body), ..Reply::new(200) }.with("Contact", contact).with("Allow", ALLOW);
         let (wire, path) = self.reply_with_wire(txn, reply, now)?;
         Some(Unacked::new(cseq, wire, path, late_offer, now))
     }

@@ -1,4 +1,5 @@
 //! Two endpoints and scripted peers on a small virtual network with a seeded generator.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeMap;
@@ -118,7 +119,8 @@ impl Party {
         self.events.iter().filter_map(end).collect()
     }
 
-    pub fn incoming(&self) -> SipLeg {
+    pub fn incoming(&mut self) -> SipLeg {
+        self.drain();
         let leg = |e: &Event| match e {
             Event::Invite { leg, .. } => Some(*leg),
             _ => None,
@@ -227,6 +229,8 @@ pub struct Net {
     /// Per cent.
     pub loss: u64,
     pub duplicates: u64,
+    /// Per cent of the messages that get one byte changed.
+    pub corrupt: u64,
     in_flight: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     serial: u64,
 }
@@ -236,7 +240,16 @@ impl Net {
         let parties = [Party::new(ALICE, seed * 2 + 1), Party::new(BOB, seed * 2 + 2)];
         let random = Seeded(seed ^ 0xabcd);
         let now = Instant::now();
-        Net { now, parties, random, loss, duplicates: loss / 2, in_flight: BTreeMap::new(), serial: 0 }
+        Net {
+            now,
+            parties,
+            random,
+            loss,
+            duplicates: loss / 2,
+            corrupt: 0,
+            in_flight: BTreeMap::new(),
+            serial: 0,
+        }
     }
 
     pub fn command(&mut self, who: usize, command: Command) {
@@ -251,7 +264,12 @@ impl Net {
                 if self.random.next() % 100 >= self.loss {
                     let at = self.now + Duration::from_millis(5 + self.random.next() % 60);
                     self.serial += 1;
-                    self.in_flight.insert((at, self.serial), (1 - who, bytes.clone()));
+                    let mut bytes = bytes.clone();
+                    if self.random.next() % 100 < self.corrupt {
+                        let at = (self.random.next() % bytes.len() as u64) as usize;
+                        bytes[at] = self.random.next() as u8;
+                    }
+                    self.in_flight.insert((at, self.serial), (1 - who, bytes));
                 }
             }
         }
