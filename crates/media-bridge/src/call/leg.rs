@@ -308,9 +308,10 @@ impl Leg {
             Path::Rtp(rtp) => rtp.latch.as_ref().map(|_| rtp.report_at),
             Path::WebRtc(rtc) => rtc.peer.as_ref().and_then(Peer::poll_timeout),
         };
-        let sending = self.sending().is_some();
-        let of_sending =
-            [self.tone.as_ref().map(|t| t.next_at), self.fill_at, self.events_out.poll_timeout(now)];
+        let sending = self.sending();
+        let digits = sending.and_then(|agreed| agreed.events).and_then(|_| self.events_out.poll_timeout(now));
+        let of_sending = [self.tone.as_ref().map(|t| t.next_at), self.fill_at];
+        let of_sending = of_sending.into_iter().filter(|_| sending.is_some());
         let ear = self.ear.as_ref();
         let others = [
             path,
@@ -319,8 +320,9 @@ impl Leg {
             self.events_in.poll_timeout(),
             self.silent_at,
             Some(self.stats_at),
+            digits,
         ];
-        others.into_iter().chain(of_sending.into_iter().filter(|_| sending)).flatten().min()
+        others.into_iter().chain(of_sending).flatten().min()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `MediaCall` in virtual time, its peers scripted.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod anything;
 mod digits;
 mod latching;
 mod negotiation;

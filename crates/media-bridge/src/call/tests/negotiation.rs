@@ -202,3 +202,41 @@ fn a_seventeenth_leg_is_refused() {
     world.command(Command::Answer { leg: LegId(16), params: params(&[Codec::Pcmu]), offer });
     assert!(matches!(refused(&mut world), Refusal::Unusable(_)));
 }
+
+#[test]
+fn a_browser_can_be_offered_to_and_answers_with_its_own_credentials() {
+    let mut world = World::new();
+    let mut params = params(&[Codec::Opus, Codec::Pcmu]);
+    params.kind = LegKind::WebRtc;
+    world.command(Command::Offer { leg: A, params });
+    let ours = world.local_sdp(A);
+    for line in [
+        "m=audio 4000 UDP/TLS/RTP/SAVPF 111 0 110 101\r\n",
+        "a=setup:actpass\r\n",
+        "a=ice-lite\r\n",
+        "a=mid:0\r\n",
+    ] {
+        assert!(ours.contains(line), "{line} is missing in\n{ours}");
+    }
+    assert!(matches!(world.others[..], [Output::AcceptUfrag { .. }]), "checks may come before the answer");
+    let answer = CHROMIUM.replace("actpass", "active").replace("m=video 9", "m=video 0");
+    world.command(Command::SetAnswer { leg: A, answer: answer.into() });
+    assert_eq!(world.events.pop(), Some(Event::Negotiated { leg: A, codec: Codec::Opus }));
+    world.command(Command::Close);
+    assert_eq!(world.events.last(), Some(&Event::Closed));
+}
+
+#[test]
+fn a_browser_with_a_new_certificate_gets_a_new_association_on_the_same_leg() {
+    // Field problem 24: the page was loaded anew while the call went on.
+    let mut world = World::new();
+    let mut params = params(&[Codec::Opus]);
+    params.kind = LegKind::WebRtc;
+    for offer in [CHROMIUM.to_owned(), CHROMIUM.replace("9A:1F", "9B:1F").replace("Vq9t", "Aq9t")] {
+        world.command(Command::Answer { leg: A, params: params.clone(), offer: offer.into() });
+        world.local_sdp(A);
+    }
+    let ufrags: Vec<&Output> = world.others.iter().collect();
+    assert_eq!(ufrags.len(), 2);
+    assert_ne!(ufrags[0], ufrags[1]);
+}

@@ -289,3 +289,31 @@ fn close_releases_every_leg_and_says_closed_last() {
     assert_eq!(world.events.last(), Some(&Event::Closed));
     assert_eq!(world.events.iter().filter(|e| **e == Event::Closed).count(), 1);
 }
+
+#[test]
+fn a_jittery_network_is_waited_for_and_nothing_is_made_up() {
+    let (mut world, mut a, _) = World::bridged(Codec::Opus, Codec::Pcmu);
+    let mut due = world.now;
+    for n in 0..500_u64 {
+        let packet = a.packet(160);
+        let late = Duration::from_millis([0, 12, 25, 7, 28, 3, 18][n as usize % 7]);
+        let wait = (due + late).saturating_duration_since(world.now);
+        world.pass(wait);
+        world.rtp(A, a.address, &packet);
+        due += FRAME;
+    }
+    assert_eq!(world.sent_to(B).len(), 500);
+    assert_eq!(world.stats(A).plc_frames, 0);
+}
+
+#[test]
+fn a_sender_that_sets_its_timestamps_back_is_heard_again() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Opus);
+    a.say_frames(&mut world, 50);
+    a.ts = a.ts.wrapping_sub(80_000);
+    a.say_frames(&mut world, 50);
+    let sent = world.sent_to(B);
+    assert_continuous(&sent);
+    assert!(sent.len() >= 85, "{}", sent.len());
+    assert!(loudness(&decoded(&sent[sent.len() - 20..], Codec::Opus)) > 2_000.0);
+}
