@@ -51,6 +51,7 @@ fn place_of(file: &str) -> Place {
     let parts: Vec<&str> = file.split('/').collect();
     let (name, in_src) = match parts.as_slice() {
         ["crates", name, "src", ..] => (*name, true),
+        ["crates", name, ..] => (*name, false),
         _ => ("", false),
     };
     let tail = if in_src { parts[3..].join("/") } else { String::new() };

@@ -100,16 +100,15 @@ impl Bench {
         );
         self.tell(call, Command::Answer { leg: LEG, params, offer: offer.into_bytes() });
         self.tell(call, Command::SetSource { leg: LEG, source: Source::Echo });
-        match self.event(call) {
-            Event::LocalSdp { sdp, .. } => {
-                let sdp = String::from_utf8(sdp).unwrap();
-                assert!(sdp.contains("c=IN IP4 127.0.0.1"), "{sdp}");
-                let port = sdp.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
-                Ok(SocketAddr::new(peer.ip(), port.parse().unwrap()))
-            }
-            Event::Refused { why, .. } => Err(why),
-            other => panic!("unexpected {other:?}"),
+        let event = self.event(call);
+        if let Event::Refused { why, .. } = event {
+            return Err(why);
         }
+        let Event::LocalSdp { sdp, .. } = event else { panic!("unexpected {event:?}") };
+        let sdp = String::from_utf8(sdp).unwrap();
+        assert!(sdp.contains("c=IN IP4 127.0.0.1"), "{sdp}");
+        let port = sdp.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
+        Ok(SocketAddr::new(peer.ip(), port.parse().unwrap()))
     }
 }
 
