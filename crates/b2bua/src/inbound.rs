@@ -74,15 +74,16 @@ impl Switch {
     ) {
         let Some(known) = self.shared.sessions.get(session) else { return };
         let Some(user) = known.user.clone() else { return };
-        let problem = if name.is_empty() || name.chars().count() > CALL_NAME || name.starts_with("in-") {
-            Some(("bad-message", "A call's id has 1 to 32 characters and does not begin with `in-`."))
-        } else if known.calls.contains_key(&name) {
-            Some(("bad-message", "There is a call with this id already."))
-        } else if known.calls.len() >= limits::CALLS_PER_SESSION {
-            Some(("too-many-calls", EndReason::TooManyCalls.sentence()))
-        } else {
-            None
-        };
+        let problem =
+            if name.is_empty() || name.chars().count() > limits::SIGNAL_CALL_ID || name.starts_with("in-") {
+                Some(("bad-message", "A call's id has 1 to 32 characters and does not begin with `in-`."))
+            } else if known.calls.contains_key(&name) {
+                Some(("bad-message", "There is a call with this id already."))
+            } else if known.calls.len() >= limits::CALLS_PER_SESSION {
+                Some(("too-many-calls", EndReason::TooManyCalls.sentence()))
+            } else {
+                None
+            };
         if let Some((code, text)) = problem {
             return self.shared.error(session, code, text, Some(&name));
         }
@@ -219,9 +220,6 @@ impl Switch {
         (number.unwrap_or_else(|| user.as_str().to_owned()), user.as_str().to_owned())
     }
 }
-
-/// Characters in a browser's name for a call.
-const CALL_NAME: usize = 32;
 
 struct Asked {
     dialled: String,

@@ -1,4 +1,5 @@
 //! A call between every pair of endpoint kinds, and its ends.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
 
 mod rig;
 

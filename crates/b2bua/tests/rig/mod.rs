@@ -2,7 +2,8 @@
 //!
 //! Descriptions are words here: an offer lists codecs (`opus,pcmu`), an answer names one.
 
-#![allow(dead_code, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
+#![allow(dead_code, missing_docs, reason = "each test binary uses its own part")]
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
