@@ -95,10 +95,10 @@ prop_compose! {
 
 fn vectors() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    let dirs = ["rfc4475", "rfc5118"].map(|d| fs::read_dir(root.join(d)).unwrap());
-    let mut all: Vec<_> = dirs.into_iter().flatten().map(|e| e.unwrap().path()).collect();
+    let dirs = ["rfc4475", "rfc5118"].map(|d| fs::read_dir(root.join(d)).expect("the vectors lie there"));
+    let mut all: Vec<_> = dirs.into_iter().flatten().map(|e| e.expect("readable").path()).collect();
     all.sort();
-    all.into_iter().map(|p| fs::read(p).unwrap()).collect()
+    all.into_iter().map(|p| fs::read(p).expect("readable")).collect()
 }
 
 #[derive(Clone, Debug)]
