@@ -115,3 +115,122 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         entry.addresses.push(source);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use is::Sha1HmacProvider;
+    use is::stun::{StunMessage, TransId};
+
+    use super::*;
+
+    fn check(ufrag: &str, password: &str) -> Vec<u8> {
+        let username = format!("{ufrag}:theirs");
+        let message = StunMessage::binding_request(&username, TransId::new(), true, 1, 100, true);
+        let mut buf = vec![0; 1500];
+        let hmac = |key: &[u8], parts: &[&[u8]]| is::DefaultSha1HmacProvider.sha1_hmac(key, parts);
+        let len = message.to_bytes(Some(password.as_bytes()), &mut buf, hmac).unwrap();
+        buf.truncate(len);
+        buf
+    }
+
+    fn from(port: u16) -> SocketAddr {
+        SocketAddr::from(([198, 51, 100, 7], port))
+    }
+
+    fn demux() -> Demux<u32> {
+        let mut demux = Demux::default();
+        assert!(demux.insert_ufrag("aaaa", "password-a", 1));
+        assert!(demux.insert_ufrag("bbbb", "password-b", 2));
+        demux
+    }
+
+    #[test]
+    fn only_a_check_with_known_ufrag_and_its_password_binds_an_address() {
+        let mut demux = demux();
+        let media = [0x80; 40];
+        assert_eq!(demux.lookup(from(1), &media), None, "no check came from there");
+        assert_eq!(demux.lookup(from(1), &check("cccc", "password-a")), None);
+        assert_eq!(demux.lookup(from(1), &check("aaaa", "password-b")), None);
+        let mut damaged = check("aaaa", "password-a");
+        damaged[30] ^= 1;
+        assert_eq!(demux.lookup(from(1), &damaged), None);
+        assert_eq!(demux.lookup(from(1), &media), None);
+        assert_eq!(demux.unknown(), 5);
+        assert_eq!(demux.lookup(from(1), &check("aaaa", "password-a")), Some(1));
+        assert_eq!(demux.lookup(from(1), &media), Some(1));
+        assert_eq!(demux.lookup(from(2), &media), None);
+    }
+
+    #[test]
+    fn an_address_goes_to_the_session_that_proved_it_last() {
+        // A browser may reuse a socket for its next call before the gateway has forgotten the last one.
+        let mut demux = demux();
+        demux.lookup(from(1), &check("aaaa", "password-a"));
+        assert_eq!(demux.lookup(from(1), &check("bbbb", "password-b")), Some(2));
+        assert_eq!(demux.lookup(from(1), &[0x80; 40]), Some(2));
+        demux.remove(1);
+        assert_eq!(demux.lookup(from(1), &[0x80; 40]), Some(2), "the address was not session 1's any more");
+    }
+
+    #[test]
+    fn an_ice_restart_keeps_the_address_and_retires_the_ufrag() {
+        let mut demux = demux();
+        demux.lookup(from(1), &check("aaaa", "password-a"));
+        assert!(demux.insert_ufrag("anew", "password-c", 1));
+        assert_eq!(demux.lookup(from(1), &[0x80; 40]), Some(1), "media goes on meanwhile");
+        assert_eq!(demux.lookup(from(9), &check("aaaa", "password-a")), None);
+        assert_eq!(demux.lookup(from(9), &check("anew", "password-c")), Some(1));
+        assert_eq!(demux.len(), 2);
+    }
+
+    #[test]
+    fn a_ufrag_of_another_session_is_refused() {
+        let mut demux = demux();
+        assert!(!demux.insert_ufrag("aaaa", "password-z", 2));
+        assert_eq!(demux.lookup(from(1), &check("aaaa", "password-a")), Some(1));
+        assert_eq!(demux.lookup(from(2), &check("bbbb", "password-b")), Some(2), "its own still works");
+    }
+
+    #[test]
+    fn a_removed_session_leaves_nothing() {
+        let mut demux = demux();
+        demux.lookup(from(1), &check("aaaa", "password-a"));
+        demux.remove(1);
+        demux.remove(2);
+        assert!(demux.is_empty() && demux.ufrags.is_empty() && demux.addresses.is_empty());
+        assert_eq!(demux.lookup(from(1), &[0x80; 40]), None);
+    }
+
+    #[test]
+    fn with_too_many_addresses_the_one_checked_longest_ago_goes() {
+        let mut demux = demux();
+        let bound = limits::PEER_ADDRESSES as u16;
+        for port in 0..bound {
+            demux.lookup(from(port), &check("aaaa", "password-a"));
+        }
+        demux.lookup(from(0), &check("aaaa", "password-a"));
+        demux.lookup(from(bound), &check("aaaa", "password-a"));
+        assert_eq!(demux.lookup(from(0), &[0x80; 40]), Some(1), "checked just before");
+        assert_eq!(demux.lookup(from(1), &[0x80; 40]), None, "checked longest ago");
+        assert_eq!(demux.addresses.len(), limits::PEER_ADDRESSES);
+    }
+
+    #[test]
+    fn any_bytes_are_nobodys_without_a_panic() {
+        let mut demux = demux();
+        let good = check("aaaa", "password-a");
+        for len in 0..good.len() {
+            assert_eq!(demux.lookup(from(1), &good[..len]), None);
+        }
+        for at in 0..good.len() {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut bad = good.clone();
+                bad[at] = value;
+                if bad != good {
+                    demux.lookup(from(3), &bad);
+                }
+            }
+        }
+        assert!(demux.unknown() > 100);
+    }
+}
