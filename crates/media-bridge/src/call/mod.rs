@@ -321,7 +321,10 @@ impl MediaCall {
                     self.on_packet(index, &packet, now);
                 }
                 PeerOutput::Connected => self.peer_connected(index, now),
-                PeerOutput::Disconnected { .. } => self.outbox.tell(Event::Lost { leg }),
+                PeerOutput::Disconnected { .. } => {
+                    self.legs[index].silent_at = None;
+                    self.outbox.tell(Event::Lost { leg });
+                }
                 PeerOutput::Feedback { fraction_lost, rtt } => self.legs[index].feedback(fraction_lost, rtt),
             }
             self.outbox.give_back(buffer);
