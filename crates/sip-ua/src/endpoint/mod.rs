@@ -151,6 +151,18 @@ impl Endpoint {
         self.legs.len()
     }
 
+    /// Whether nothing at all is left: no transaction, leg, registration, timer, index entry or output. For simulations.
+    pub fn is_drained(&self) -> bool {
+        self.transactions() + self.dialogs() + self.registrations() == 0
+            && self.client_index.is_empty()
+            && self.client_hops.is_empty()
+            && self.server_index.is_empty()
+            && self.merge_index.is_empty()
+            && self.tags.is_empty()
+            && self.schedule.next().is_none()
+            && self.outputs.is_empty()
+    }
+
     /// One whole message: a datagram or what the framer cut out of a stream.
     pub fn handle_message(&mut self, flow: Flow, bytes: Vec<u8>, now: Instant, _wall: Wall) {
         match Message::parse(bytes) {

@@ -185,6 +185,7 @@ impl Script {
         assert_eq!(self.party.endpoint.transactions(), 0);
         assert_eq!(self.party.endpoint.dialogs(), 0);
         assert_eq!(self.party.endpoint.poll_timeout(), None);
+        assert!(self.party.endpoint.is_drained());
     }
 }
 
@@ -313,6 +314,7 @@ impl Net {
             assert_eq!(party.endpoint.transactions(), 0);
             assert_eq!(party.endpoint.dialogs(), 0);
             assert_eq!(party.endpoint.poll_timeout(), None);
+            assert!(party.endpoint.is_drained());
         }
     }
 }
