@@ -39,10 +39,17 @@ pub struct World {
     pub browser_heard: Vec<(u16, u32, bool, Vec<u8>)>,
     pub browser_connected: bool,
     pub browser_silent: bool,
+    /// DTLS datagrams of ours.
+    pub dtls_sent: Vec<Vec<u8>>,
     pub tamper: Tamper,
     /// Most datagrams that one datagram was made into.
     pub most_parts: usize,
     wire: VecDeque<Flight>,
+}
+
+/// RFC 7983 §7.
+pub fn is_dtls(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| (20..64).contains(first))
 }
 
 pub fn creds(who: &str) -> (String, String) {
@@ -105,6 +112,7 @@ impl World {
             browser_heard: Vec::new(),
             browser_connected: false,
             browser_silent: false,
+            dtls_sent: Vec::new(),
             tamper: |data| vec![data],
             most_parts: 0,
             wire: VecDeque::new(),
@@ -188,6 +196,9 @@ impl World {
         let mut buf = Vec::new();
         while let Some(output) = self.peer.poll_output(&mut buf) {
             if let PeerOutput::Transmit { local, remote } = output {
+                if is_dtls(&buf) {
+                    self.dtls_sent.push(buf.clone());
+                }
                 self.wire.push_back(Flight {
                     at: self.now + DELAY,
                     from: local,
