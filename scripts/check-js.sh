@@ -3,6 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for config in tests/tsconfig.page.json tests/tsconfig.drivers.json; do
+for config in crates/gateway/web/tsconfig.json tests/tsconfig.drivers.json; do
     node tests/node_modules/typescript/bin/tsc -p "$config"
 done

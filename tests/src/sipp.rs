@@ -150,6 +150,13 @@ impl Sipp {
         ]);
         command.args(["-timeout_error", "-nostdin", "-trace_err", "-trace_msg", "-trace_logs"]);
         command.args(["-error_file", "errors.log", "-message_file", "messages.log", "-log_file", "logs.log"]);
+        if let Some(remote) = self.remote {
+            // RFC 3261 §22.4: the digest covers the Request-URI, which for REGISTER has no user part (§10.2).
+            let name =
+                self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let user = if name.contains("register") { String::new() } else { format!("{}@", self.service) };
+            command.args(["-auth_uri", &format!("{user}127.0.0.1:{remote}")]);
+        }
         for (name, value) in &self.keys {
             command.args(["-key", name, value]);
         }

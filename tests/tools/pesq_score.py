@@ -15,6 +15,7 @@ from scipy.signal import correlate, resample_poly
 
 RATE = 8000
 ENVELOPE = 80  # samples: 10 ms
+SHORT = RATE // 4
 
 
 def load(path):
@@ -55,11 +56,17 @@ def main():
     if np.abs(heard).max(initial=0.0) < 1e-4:
         sys.exit("the recording is silent")
     start = offset_of(reference, heard)
-    part = cut(heard, start, len(reference))
-    part = np.pad(part, (0, len(reference) - len(part)))
+    part, missing = cut(heard, start, len(reference)), 0
+    if len(part) < len(reference):
+        # A recorder that stops with the call may lack the last moment; more than that is the call's failure.
+        missing = len(reference) - len(part)
+        if missing <= SHORT:
+            reference = reference[: len(part)]
+        else:
+            part = np.pad(part, (0, missing))
     level = 20 * math.log10(np.sqrt(np.square(part).mean()) / np.sqrt(np.square(reference).mean()) + 1e-9)
     value = pesq(RATE, (reference * 32767).astype(np.int16), (np.clip(part, -1, 1) * 32767).astype(np.int16), "nb")
-    print(json.dumps({"pesq": round(value, 3), "offset_s": round(start / RATE, 3), "level_db": round(level, 1)}))
+    print(json.dumps({"pesq": round(value, 3), "offset_s": round(start / RATE, 3), "level_db": round(level, 1), "missing_s": missing / RATE}))
 
 
 main()

@@ -1,0 +1,41 @@
+//! The call that everything exists for: a real browser dials a number at a real SIP carrier and both hear each other.
+
+use e2e::gateway::{Gateway, Setup};
+use e2e::pesq;
+use e2e::phone::Phone;
+use e2e::sipp::Sipp;
+use e2e::speech::speech;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// design §4, field problems 8 and 11; RFC 3261 §13, RFC 7587, RFC 3551.
+#[test]
+fn chromium_dials_a_trunk_number_and_hears_its_own_voice_back() {
+    let mut sipp = Sipp::scenario("outbound_answer_echo").echo();
+    sipp.timeout = 60;
+    let gateway = Gateway::run(&Setup::with_trunk(sipp.port));
+    let sipp = sipp.start();
+    let mut phone = Phone::chromium(Some(&speech().microphone));
+    phone.open(&gateway.url());
+    phone.sign_in("alice");
+    phone.wait_status("^Ready", LIMIT);
+    phone.dial("+1 202 555 0100");
+    phone.wait_status("^Calling…$", LIMIT);
+    phone.wait_status("^Ringing$", LIMIT);
+    phone.wait_status("^In call$", LIMIT);
+    phone.record();
+    std::thread::sleep(Duration::from_secs(13));
+    assert_eq!(phone.report("codec")["mimeType"], "audio/opus");
+    let file = gateway.dir.join("chromium.wav");
+    let got = phone.stop_record(&file);
+    phone.press("Hang up");
+    phone.wait_status("^Call ended: ", LIMIT);
+    let carrier = sipp.finish();
+    carrier.must_pass();
+    assert!(carrier.messages.contains("PCMU/8000"), "the trunk leg speaks PCMU:\n{}", carrier.messages);
+    let score = pesq::score(&speech().reference, &file);
+    assert!(score > 3.9, "after Opus, PCMU, PCMU and Opus again PESQ is {score}; recorded {got:?}");
+    let cdrs = gateway.wait_cdrs(1);
+    assert_eq!(cdrs[0]["reason"], "hung-up", "{cdrs:?}");
+}
