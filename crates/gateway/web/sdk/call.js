@@ -188,6 +188,7 @@ export class Call extends EventTarget {
     this.#sender = peer.addTransceiver('audio', { direction: 'sendrecv' }).sender;
     this.#meter = new Meter(peer, this);
     peer.ontrack = ({ track, streams }) => {
+      if (this.#isOver()) return;
       const stream = streams[0] ?? new MediaStream([track]);
       this.audio.srcObject = stream;
       this.#meter?.hear(stream);
@@ -204,7 +205,7 @@ export class Call extends EventTarget {
         this.#interrupted = false;
         this.#emit('restored', null);
       }
-      if (peer.connectionState !== 'failed') return;
+      if (peer.connectionState !== 'failed' || this.#isOver()) return;
       this.#interrupted = true;
       this.#emit('problem', new PhoneError('media-interrupted', 'The audio connection broke. Trying to restore it.'));
       void this.#restartIce();
@@ -296,8 +297,9 @@ export class Call extends EventTarget {
   #leave(type, words) {
     this.#lastWords = words;
     this.#setState('ending');
-    this.#closeMedia();
+    this.#silence();
     if (!this.#known) return this._end('hung-up', words);
+    // The connection stays until `ended`: its DTLS farewell would overtake the `bye` and look like a lost line.
     this.#link.send({ type, call: this.id });
     this.#endTimer = setTimeout(() => this._end('hung-up', words), ENDED_MS);
     return undefined;
@@ -307,20 +309,21 @@ export class Call extends EventTarget {
   _end(reason, words) {
     if (this.#state === 'ended') return;
     clearTimeout(this.#endTimer);
-    this.#closeMedia();
+    this.#silence();
+    this.#peer?.close();
+    this.#peer = null;
     this.#link.forget();
     this.#setState('ended');
     this.#emit('ended', { reason, text: words });
   }
 
-  #closeMedia() {
+  /** Nothing is heard or said any more; the microphone is free. */
+  #silence() {
     this.#meter?.stop();
     this.#meter = null;
     this.#track?.stop();
     this.#track = null;
     this.#sender = null;
-    this.#peer?.close();
-    this.#peer = null;
     this.audio.srcObject = null;
     this.audio.remove();
   }
