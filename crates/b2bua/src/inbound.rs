@@ -48,6 +48,7 @@ impl Switch {
         };
         let mut leg = Leg::new(LegId::CALLER, party.clone(), Device::Sip(sip), Phase::Trying);
         leg.local = Some(flow.local.ip());
+        leg.remote = Some(flow.remote.ip());
         let (from, from_name) = match &party {
             Party::Trunk(trunk) => {
                 leg.advertise = self.shared.config.trunks[*trunk].advertise;

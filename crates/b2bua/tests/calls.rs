@@ -491,6 +491,7 @@ fn lost_audio_and_a_media_defect_end_only_their_call() {
     let leg = talking_browser_to_trunk(&mut bench);
     bench.take_said(ALICE);
     bench.media(CallId(1), MediaEvent::Lost { leg: CALLER });
+    bench.pass(Duration::from_secs(1));
     assert_eq!(ended(&bench.take_said(ALICE)), Some("media-lost"));
     bench.heard(Event::Ended { leg, end: LegEnd::Local });
     bench.call(ALICE, "+12025550100");
@@ -502,6 +503,20 @@ fn lost_audio_and_a_media_defect_end_only_their_call() {
     bench.assert_over(2);
     bench.call(ALICE, "+12025550100");
     assert_eq!(bench.switch.calls().count(), 1);
+}
+
+/// A page that hangs up closes its peer connection, and DTLS is faster than the WebSocket.
+#[test]
+fn a_bye_just_behind_the_lost_audio_is_a_hang_up() {
+    let mut bench = Bench::new();
+    let leg = talking_browser_to_trunk(&mut bench);
+    bench.take_said(ALICE);
+    bench.media(CallId(1), MediaEvent::Lost { leg: CALLER });
+    bench.pass(Duration::from_millis(200));
+    bench.browser(ALICE, FromBrowser::Bye { call: "c1".into() });
+    assert_eq!(ended(&bench.take_said(ALICE)), Some("hung-up"));
+    bench.heard(Event::Ended { leg, end: LegEnd::Local });
+    bench.assert_over(1);
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub struct LegParams {
     pub advertise: Option<IpAddr>,
     /// The local address on which the peer's signalling reached us: media binds and answers there.
     pub local: Option<IpAddr>,
+    /// The address that the peer's signalling comes from: its media may come from there too, whatever its description
+    /// says (field problem 36). None: only from the description's address.
+    pub remote: Option<IpAddr>,
 }
 
 /// Sound that the gateway makes itself.

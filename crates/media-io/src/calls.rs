@@ -70,8 +70,10 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn new(browser: BrowserSocket, registry: Registry, shared: Shared) -> Calls {
-        let candidates =
-            shared.config.candidates.iter().map(|ip| SocketAddr::new(*ip, browser.port())).collect();
+        // An IPv4 socket is not reached at an IPv6 address; one on `::` is reached at both.
+        let reached = |ip: &&IpAddr| ip.is_ipv4() || browser.bound().is_ipv6();
+        let offered = shared.config.candidates.iter().filter(reached);
+        let candidates = offered.map(|ip| SocketAddr::new(*ip, browser.port())).collect();
         let setup = Arc::new(MediaSetup { peers: shared.peers.clone(), candidates });
         Calls {
             shared,

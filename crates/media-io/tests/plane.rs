@@ -92,6 +92,7 @@ impl Bench {
             narrowband: true,
             advertise: None,
             local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            remote: None,
         };
         let offer = format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
@@ -189,6 +190,7 @@ fn a_refused_description_returns_its_port() {
         narrowband: true,
         advertise: None,
         local: None,
+        remote: None,
     };
     bench.tell(1, Command::Answer { leg: LEG, params, offer: b"nonsense".to_vec() });
     assert!(matches!(bench.event(1), Event::Refused { why: Refusal::Unparsable(_), .. }));
@@ -201,7 +203,7 @@ fn a_refused_description_returns_its_port() {
 fn a_defect_in_one_call_ends_that_call_alone() {
     let one_worker = MediaConfig { workers: 1, ..config(18_050..=18_059) };
     let bench = Bench::with(one_worker, true);
-    let (good, bad) = (phone(), phone());
+    let good = phone();
     // Calls 0 and 2 share the worker.
     let gateway = bench.echo(0, good.local_addr().unwrap()).unwrap();
     let params = LegParams {
@@ -210,8 +212,8 @@ fn a_defect_in_one_call_ends_that_call_alone() {
         narrowband: true,
         advertise: None,
         local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        remote: None,
     };
-    let _ = bad.local_addr().unwrap();
     bench.tell(2, Command::Offer { leg: LEG, params });
     assert_eq!(bench.event(2), Event::Crashed);
     assert_eq!(bench.event(2), Event::Closed);

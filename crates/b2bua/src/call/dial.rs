@@ -78,6 +78,7 @@ impl Call {
         let phase = Phase::Preparing(Box::new(invite));
         let leg = self.add_leg(Party::User(user.clone()), Device::Sip(sip), phase);
         leg.local = Some(flow.local.ip());
+        leg.remote = Some(flow.remote.ip());
         let id = leg.id;
         self.offer(id, sh);
     }
@@ -119,9 +120,9 @@ impl Call {
         let leg = self.add_leg(Party::Trunk(hop.trunk), Device::Sip(sip), phase);
         leg.permit = Some(permit);
         leg.advertise = advertise;
-        leg.local = match hop.target {
-            Target::Flow(flow) => Some(flow.local.ip()),
-            Target::Address { local, .. } => local,
+        (leg.local, leg.remote) = match hop.target {
+            Target::Flow(flow) => (Some(flow.local.ip()), Some(flow.remote.ip())),
+            Target::Address { local, remote, .. } => (local, Some(remote.ip())),
         };
         let id = leg.id;
         self.offer(id, sh);

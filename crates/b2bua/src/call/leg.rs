@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use media_bridge::control::{Codec, LegKind, LegParams, LegStats};
 use sip_ua::{Invite, SipLeg};
@@ -88,9 +89,13 @@ pub(crate) struct Leg {
     pub codec: Option<Codec>,
     /// Media flows, or can.
     pub connected: bool,
+    /// Since when its media path is gone.
+    pub lost: Option<Instant>,
     /// Our address that this peer uses, and the one to show it.
     pub local: Option<IpAddr>,
     pub advertise: Option<IpAddr>,
+    /// Where this peer's signalling comes from.
+    pub remote: Option<IpAddr>,
     pub stats: Option<LegStats>,
     /// Given back when the leg is over.
     pub permit: Option<Permit>,
@@ -113,8 +118,10 @@ impl Leg {
             preferred: None,
             codec: None,
             connected: false,
+            lost: None,
             local: None,
             advertise: None,
+            remote: None,
             stats: None,
             permit: None,
         }
@@ -151,7 +158,14 @@ impl Leg {
         if let Some(at) = codecs.iter().position(|c| Some(*c) == first) {
             codecs[..=at].rotate_right(1);
         }
-        LegParams { kind: self.kind(), codecs, narrowband, advertise: self.advertise, local: self.local }
+        LegParams {
+            kind: self.kind(),
+            codecs,
+            narrowband,
+            advertise: self.advertise,
+            local: self.local,
+            remote: self.remote,
+        }
     }
 
     pub fn cdr_party(&self, shared: &Shared) -> CdrParty {

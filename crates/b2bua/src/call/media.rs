@@ -6,7 +6,7 @@ use types::{EndReason, EndedBy, LegId};
 use webrtc_peer::signalling::ToBrowser;
 
 use super::end::{Failure, warning};
-use super::{Call, Device, MediaOp, MediaPlane, Phase, Progress, State};
+use super::{Call, Device, GOODBYE, Leg, MediaOp, MediaPlane, Phase, Progress, State};
 use crate::output::Level;
 use crate::shared::{Clock, Shared};
 
@@ -22,7 +22,7 @@ impl Call {
                 }
                 self.advance(sh, t);
             }
-            Event::Lost { leg } => self.on_lost(leg, sh, t),
+            Event::Lost { leg } => self.on_lost(leg, t),
             Event::Silent { leg, expected } => self.on_silent(leg, &expected, sh),
             Event::Dtmf { leg, digit, duration } => {
                 self.facts.digits = self.facts.digits.saturating_add(1);
@@ -143,15 +143,25 @@ impl Call {
         }
     }
 
-    fn on_lost(&mut self, id: LegId, sh: &mut Shared, t: Clock) {
-        if !self.leg(id).is_some_and(|l| l.alive()) {
-            return;
+    fn on_lost(&mut self, id: LegId, t: Clock) {
+        if let Some(leg) = self.leg(id) {
+            leg.lost.get_or_insert(t.now);
         }
-        let failure = Failure::of(EndReason::MediaLost);
-        if id == LegId::CALLER {
-            self.end(failure, EndedBy::Caller, sh, t);
-        } else {
-            self.lose_callee(id, failure, sh, t);
+    }
+
+    /// Ends what lost its media and did not say goodbye in time.
+    pub(super) fn give_up_lost(&mut self, sh: &mut Shared, t: Clock) {
+        let due = |leg: &&Leg| leg.alive() && leg.lost.is_some_and(|at| at + GOODBYE <= t.now);
+        while let Some(id) = self.legs.iter().find(due).map(|l| l.id) {
+            let failure = Failure::of(EndReason::MediaLost);
+            if id == LegId::CALLER {
+                self.end(failure, EndedBy::Caller, sh, t);
+            } else {
+                self.lose_callee(id, failure, sh, t);
+            }
+            if let Some(leg) = self.leg(id) {
+                leg.lost = None;
+            }
         }
     }
 

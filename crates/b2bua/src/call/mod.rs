@@ -28,6 +28,8 @@ pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase};
 /// How long an answering browser may take to have its audio up before the caller is connected regardless: its
 /// first words would be lost otherwise (field problem 10).
 pub const ANSWER_MEDIA: Duration = Duration::from_secs(2);
+/// How long a browser whose media is gone has to say goodbye: closing a page ends DTLS before the `bye` arrives.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
 /// How long the media plane may take for one answer; it is local, so this is a defect when it passes.
 pub const MEDIA_REPLY: Duration = Duration::from_secs(5);
 
@@ -311,6 +313,11 @@ impl Call {
 
     /// When `handle_timeout` is wanted.
     pub fn deadline(&self) -> Instant {
+        let lost = self.legs.iter().filter(|l| l.alive()).filter_map(|l| Some(l.lost? + GOODBYE));
+        lost.fold(self.state_deadline(), Instant::min)
+    }
+
+    fn state_deadline(&self) -> Instant {
         match self.state {
             State::Preparing { deadline, .. }
             | State::Trying { deadline, .. }
@@ -322,7 +329,8 @@ impl Call {
 
     /// The state's time is over.
     pub fn handle_timeout(&mut self, sh: &mut Shared, t: Clock) {
-        if self.deadline() > t.now {
+        self.give_up_lost(sh, t);
+        if self.state_deadline() > t.now {
             return;
         }
         match &mut self.state {

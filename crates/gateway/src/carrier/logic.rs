@@ -338,5 +338,6 @@ fn params() -> LegParams {
         narrowband: true,
         advertise: None,
         local: None,
+        remote: None,
     }
 }

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use types::{Entropy, LegId};
@@ -66,6 +66,8 @@ pub(super) enum Path {
 
 pub(super) struct RtpPath {
     pub local: SocketAddr,
+    /// Where the peer's signalling comes from.
+    pub signalling: Option<IpAddr>,
     /// None until a description names an address.
     pub latch: Option<Latch>,
     /// Where the description wants RTCP.

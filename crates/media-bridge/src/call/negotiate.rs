@@ -177,7 +177,13 @@ impl MediaCall {
                     return Err(Refusal::NoPort("no RTP port was leased".to_owned()));
                 };
                 let report_at = now + REPORT_INTERVAL;
-                Path::Rtp(Box::new(RtpPath { local, latch: None, rtcp: None, report_at }))
+                Path::Rtp(Box::new(RtpPath {
+                    local,
+                    signalling: params.remote,
+                    latch: None,
+                    rtcp: None,
+                    report_at,
+                }))
             }
             LegKind::WebRtc => Path::WebRtc(Box::new(WebRtcPath {
                 ice: credentials(&mut *self.entropy),
@@ -438,7 +444,7 @@ fn aim(rtp: &mut RtpPath, line: &MediaLine) {
     let Some(address) = line.rtp_address() else { return };
     match &mut rtp.latch {
         Some(latch) => latch.expect(address),
-        None => rtp.latch = Some(Latch::new(address, None)),
+        None => rtp.latch = Some(Latch::new(address, rtp.signalling)),
     }
     rtp.rtcp = line.rtcp_address();
 }

@@ -175,7 +175,14 @@ const PEER_A: &str = "198.51.100.1:6000";
 const PEER_B: &str = "203.0.113.9:7000";
 
 fn params(codecs: &[Codec]) -> LegParams {
-    LegParams { kind: LegKind::Rtp, codecs: codecs.to_vec(), narrowband: false, advertise: None, local: None }
+    LegParams {
+        kind: LegKind::Rtp,
+        codecs: codecs.to_vec(),
+        narrowband: false,
+        advertise: None,
+        local: None,
+        remote: None,
+    }
 }
 
 fn address(text: &str) -> SocketAddr {
