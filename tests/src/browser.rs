@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::RTCOfferOptions;
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_OPUS, MIME_TYPE_PCMA, MIME_TYPE_PCMU, MIME_TYPE_TELEPHONE_EVENT, MediaEngine,
 };
@@ -212,9 +213,19 @@ impl RustBrowser {
 
     /// An offer with all of its candidates.
     pub fn offer(&self) -> String {
+        self.offer_with(None)
+    }
+
+    /// A further offer, with new ICE credentials (what a page does when its network changed).
+    pub fn offer_ice_restart(&self) -> String {
+        self.board.write(|seen| seen.gathered = false);
+        self.offer_with(Some(RTCOfferOptions { ice_restart: true }))
+    }
+
+    fn offer_with(&self, options: Option<RTCOfferOptions>) -> String {
         let limit = Duration::from_secs(10);
         self.runtime.block_on(async {
-            let offer = self.connection.create_offer(None).await.expect("an offer");
+            let offer = self.connection.create_offer(options).await.expect("an offer");
             self.connection.set_local_description(offer).await.expect("its own offer");
         });
         assert!(self.board.wait(limit, |seen| seen.gathered), "no candidates within {limit:?}");

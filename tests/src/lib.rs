@@ -13,3 +13,4 @@ pub mod relay;
 pub mod rtp;
 pub mod sipp;
 pub mod speech;
+pub mod trunk;

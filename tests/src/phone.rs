@@ -14,6 +14,8 @@ const STEP: Duration = Duration::from_secs(30);
 
 /// A browser process. Its pages are named; the first is `main`.
 pub struct Phone {
+    /// The page that everything below is about; `open` makes it.
+    pub page: String,
     child: Child,
     stdin: Option<ChildStdin>,
     answers: Receiver<Value>,
@@ -60,7 +62,7 @@ impl Phone {
                 }
             }
         });
-        let phone = Phone { stdin: child.stdin.take(), child, answers, next: 0, name };
+        let phone = Phone { page: "main".into(), stdin: child.stdin.take(), child, answers, next: 0, name };
         let ready = phone.answers.recv_timeout(STEP);
         ready.unwrap_or_else(|_| panic!("{name} did not start; its driver says why above"));
         phone
@@ -71,6 +73,7 @@ impl Phone {
         self.next += 1;
         fields["id"] = json!(self.next);
         fields["op"] = json!(op);
+        fields["page"] = json!(self.page);
         let stdin = self.stdin.as_mut().expect("open until drop");
         writeln!(stdin, "{fields}").expect("the driver reads");
         let answer = self.answers.recv_timeout(limit);
@@ -85,19 +88,19 @@ impl Phone {
         answer["value"].clone()
     }
 
-    /// Opens `url` as page `main`.
+    /// Opens `url`.
     pub fn open(&mut self, url: &str) {
         self.ask("open", json!({ "url": url }), STEP);
     }
 
-    /// Opens `url` as page `main` with every candidate port replaced by that of a relay on 127.0.0.1.
+    /// Opens `url` with every candidate port replaced by that of a relay on 127.0.0.1.
     pub fn open_through(&mut self, url: &str, relays: &[(u16, u16)]) {
         let ports: serde_json::Map<String, Value> =
             relays.iter().map(|(port, relay)| (port.to_string(), json!(relay))).collect();
         self.ask("open", json!({ "url": url, "ports": ports }), STEP);
     }
 
-    /// Signs in on page `main` and waits until the phone is usable.
+    /// Signs in on the page and waits until the phone is usable.
     pub fn sign_in(&mut self, user: &str) {
         self.ask("signIn", json!({ "username": user, "password": PASSWORD }), STEP);
     }
@@ -160,17 +163,22 @@ impl Phone {
         reports.iter().find(fits).cloned().unwrap_or_else(|| panic!("no {kind} among {reports:?}"))
     }
 
-    /// Value of a JavaScript expression on page `main`.
+    /// Value of a JavaScript expression on the page.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         self.ask("evaluate", json!({ "expression": expression }), STEP)
     }
 
-    /// Picture of page `main`.
+    /// Picture of the page.
     pub fn screenshot(&mut self, file: &Path) {
         self.ask("screenshot", json!({ "file": file }), STEP);
     }
 
-    /// Console messages and errors of page `main`.
+    /// Everything the page shows as text.
+    pub fn text(&mut self) -> String {
+        self.ask("text", json!({}), STEP).as_str().expect("text").to_owned()
+    }
+
+    /// Console messages and errors of the page.
     pub fn console(&mut self) -> Vec<String> {
         let all = self.ask("console", json!({}), STEP);
         all.as_array().expect("list").iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()

@@ -14,6 +14,8 @@ pub struct Speech {
     pub reference: PathBuf,
     /// 48 kHz 16-bit mono WAV with 3 s of silence before and 2 s after: a browser's microphone.
     pub microphone: PathBuf,
+    /// As `microphone`, but the speech comes three times.
+    pub long_microphone: PathBuf,
     /// 16 kHz 16-bit mono WAV.
     pub wide: PathBuf,
     /// Headerless mu-law at 8 kHz: what a PCMU trunk sends.
@@ -42,6 +44,7 @@ fn make(dir: &Path, speech: &Speech) {
     sox(&[text(&joined), "-r", "16000", "-b", "16", "-c", "1", text(&wide)]);
     sox(&[text(&wide), "-r", "8000", text(&speech.reference)]);
     sox(&[text(&wide), "-r", "48000", text(&speech.microphone), "pad", "3", "2"]);
+    sox(&[text(&wide), "-r", "48000", text(&speech.long_microphone), "repeat", "2", "pad", "3", "0"]);
     sox(&[text(&speech.reference), "-t", "ul", text(&speech.mulaw)]);
     sox(&[
         "-t",
@@ -69,6 +72,7 @@ pub fn speech() -> &'static Speech {
         let speech = Speech {
             reference: dir.join("reference-8k.wav"),
             microphone: dir.join("microphone-48k.wav"),
+            long_microphone: dir.join("long-microphone-48k.wav"),
             wide: dir.join("wide-16k.wav"),
             mulaw: dir.join("speech.ul"),
             through_mulaw: dir.join("through-mulaw-8k.wav"),
