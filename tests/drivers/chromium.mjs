@@ -43,7 +43,7 @@ async function open(command) {
   const made = { page, cursor: 0, console: [] };
   page.on('console', (message) => made.console.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => made.console.push(`pageerror: ${error.stack}`));
-  await page.addInitScript(install, { ports: command.ports });
+  await page.addInitScript(install, { ports: command.ports, raw: command.raw });
   await page.goto(command.url);
   tabs.set(command.page ?? 'main', made);
 }

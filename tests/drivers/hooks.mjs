@@ -3,6 +3,7 @@
 /**
  * @typedef {object} HookOptions
  * @property {string} [speech] base64 of a WAV file that stands in for the microphone, where the browser has no way of its own
+ * @property {boolean} [raw] the microphone without echo cancelling, noise suppression and gain control, which change speech
  * @property {Record<string, number>} [ports] candidate port to relay port: media goes through the test's relay on 127.0.0.1
  */
 
@@ -12,7 +13,7 @@
  */
 export function install(options) {
   /** @type {any} */
-  const e2e = { pcs: [], tracks: [], statuses: [], recorder: null, requests: 0 };
+  const e2e = { pcs: [], tracks: [], statuses: [], messages: [], sounds: [], recorder: null, requests: 0 };
   /** @type {any} */ (window).__e2e = e2e;
 
   const Native = window.RTCPeerConnection;
@@ -42,6 +43,47 @@ export function install(options) {
     }
   };
 
+  const NativeSocket = window.WebSocket;
+  window.WebSocket = class extends NativeSocket {
+    /** @param {string | URL} url @param {string | string[]} [protocols] */
+    constructor(url, protocols) {
+      super(url, protocols);
+      this.addEventListener('message', (event) => e2e.messages.push(JSON.parse(event.data)));
+    }
+  };
+
+  // What the page itself plays (its ringtone) is measured beside the loudspeaker.
+  const connect = AudioNode.prototype.connect;
+  /** @type {WeakSet<BaseAudioContext>} */
+  const own = new WeakSet();
+  /** @param {...any} where */
+  AudioNode.prototype.connect = /** @type {any} */ (
+    /** @this {AudioNode} */
+    function (/** @type {any[]} */ ...where) {
+      if (where[0] === this.context.destination && !own.has(this.context)) {
+        const analyser = new AnalyserNode(this.context, { fftSize: 2048 });
+        connect.apply(this, /** @type {any} */ ([analyser]));
+        e2e.sounds.push(analyser);
+      }
+      return connect.apply(this, /** @type {any} */ (where));
+    }
+  );
+  /** Peak of what the page plays right now, 0 to 1. */
+  e2e.loudness = () => {
+    const samples = new Float32Array(2048);
+    const peaks = e2e.sounds.map((/** @type {AnalyserNode} */ one) => {
+      one.getFloatTimeDomainData(samples);
+      return samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+    });
+    return Math.max(0, ...peaks);
+  };
+
+  if (options.raw) {
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    navigator.mediaDevices.getUserMedia = () => open({ audio });
+  }
+
   const look = () => {
     for (const region of document.querySelectorAll('[role=status], output')) {
       const text = (region.textContent ?? '').trim();
@@ -61,6 +103,7 @@ export function install(options) {
     navigator.mediaDevices.getUserMedia = async () => {
       e2e.requests += 1;
       const context = new AudioContext({ sampleRate: 48000 });
+      own.add(context);
       await context.resume();
       const source = context.createBufferSource();
       source.buffer = await context.decodeAudioData(bytes.slice().buffer);
@@ -82,6 +125,7 @@ export function install(options) {
     element.srcObject = stream;
     await element.play();
     const context = new AudioContext({ sampleRate: 48000 });
+    own.add(context);
     await context.resume();
     // An AudioWorklet would need a module from the page's own origin; large buffers make up for the main thread.
     const node = context.createScriptProcessor(16384, 1, 1);

@@ -93,6 +93,12 @@ impl Phone {
         self.ask("open", json!({ "url": url }), STEP);
     }
 
+    /// Opens `url` with options of the driver: `width`, `height`, `dark`, `raw` (microphone without processing).
+    pub fn open_with(&mut self, url: &str, mut options: Value) {
+        options["url"] = json!(url);
+        self.ask("open", options, STEP);
+    }
+
     /// Opens `url` with every candidate port replaced by that of a relay on 127.0.0.1.
     pub fn open_through(&mut self, url: &str, relays: &[(u16, u16)]) {
         let ports: serde_json::Map<String, Value> =
