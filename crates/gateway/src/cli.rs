@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, values};
 use crate::demo;
-use crate::shell::{self, Options};
+use crate::shell::{self, Options, PortNames};
 
 /// Gateway between SIP trunks, softphones and browsers.
 #[derive(Parser)]
@@ -87,7 +87,12 @@ pub fn main() -> ExitCode {
             Err(code) => code,
         },
         Command::Run { config, common } => match read_config(&config) {
-            Ok(config) => run(config, &common, None),
+            Ok(config) => {
+                let names = PortNames::KEYS;
+                let options =
+                    Options { names, greeting: Vec::new(), sip_trace: common.sip_trace, carrier: None };
+                run(config, &common, options)
+            }
             Err(code) => code,
         },
         Command::Demo(args) => demo_command(args),
@@ -104,7 +109,15 @@ fn demo_command(args: Demo) -> ExitCode {
         password: args.password,
     };
     match plan.build() {
-        Ok((config, carrier)) => run(config, &args.common, Some(carrier)),
+        Ok(demo::Demo { config, carrier, greeting }) => {
+            let options = Options {
+                names: PortNames::FLAGS,
+                greeting,
+                sip_trace: args.common.sip_trace,
+                carrier: Some(carrier),
+            };
+            run(config, &args.common, options)
+        }
         Err(sentence) => {
             err(&sentence);
             ExitCode::from(2)
@@ -112,11 +125,10 @@ fn demo_command(args: Demo) -> ExitCode {
     }
 }
 
-fn run(mut config: Config, common: &Common, carrier: Option<demo::CarrierPlan>) -> ExitCode {
+fn run(mut config: Config, common: &Common, options: Options) -> ExitCode {
     if matches!(common.tls, Some(TlsKind::SelfSigned)) {
         config.http.tls = config::Tls::SelfSigned;
     }
-    let options = Options { sip_trace: common.sip_trace, carrier };
     match shell::run(config, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {

@@ -7,7 +7,6 @@ use media_bridge::control::Codec;
 use sip_ua::Transport;
 use types::{Entropy, UserName};
 
-use crate::cli::out;
 use crate::config::values::{Server, SipListen};
 use crate::config::{Config, HttpConfig, MediaConfig, SipConfig, Tls, Trunk};
 use crate::shell::SystemEntropy;
@@ -33,12 +32,21 @@ pub struct CarrierPlan {
     pub rtp_ports: (u16, u16),
 }
 
+/// A demo that is ready to start.
+#[derive(Debug)]
+pub struct Demo {
+    pub config: Config,
+    pub carrier: CarrierPlan,
+    /// For standard output only: it holds the passwords.
+    pub greeting: Vec<String>,
+}
+
 impl Plan {
-    /// Checks the flags, prints what a person needs to start, and makes both configurations.
+    /// Checks the flags and makes both configurations, with what a person needs to read once they run.
     ///
     /// # Errors
     /// One sentence about the flag that does not fit.
-    pub fn build(self) -> Result<(Config, CarrierPlan), String> {
+    pub fn build(self) -> Result<Demo, String> {
         let open = [("--http", self.http), ("--sip", self.sip)].into_iter().find(|(_, a)| !a.ip().is_loopback());
         if let (Some((flag, addr)), None) = (open, &self.password) {
             return Err(format!(
@@ -49,10 +57,11 @@ impl Plan {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 64)) as u8;
         let (own, theirs) = split(self.rtp_ports)?;
         let mut entropy = SystemEntropy;
+        let mut greeting = vec!["webtrunk demo".to_owned()];
         let mut user = |name: &str, extension: &str, caller_id: &str| {
             let password = self.password.clone().unwrap_or_else(|| entropy.token(12));
             let line = if self.password.is_some() { "as given" } else { password.as_str() };
-            out(&format!("  {name:<6} extension {extension}, password {line}"));
+            greeting.push(format!("  {name:<6} extension {extension}, password {line}"));
             UserConfig {
                 name: UserName::new(name),
                 secret: Secret::Password(password),
@@ -61,9 +70,8 @@ impl Plan {
                 max_calls: None,
             }
         };
-        out("webtrunk demo");
         let users = vec![user("alice", "100", "+12025550110"), user("bob", "101", "+12025550111")];
-        print_numbers();
+        greeting.extend(numbers());
         let config = Config {
             http: HttpConfig { listen: self.http, tls: Tls::Off },
             sip: SipConfig {
@@ -87,7 +95,8 @@ impl Plan {
         } else {
             self.sip
         };
-        Ok((config, CarrierPlan { listen: self.carrier, gateway, rtp_ports: theirs }))
+        let carrier = CarrierPlan { listen: self.carrier, gateway, rtp_ports: theirs };
+        Ok(Demo { config, carrier, greeting })
     }
 }
 
@@ -114,8 +123,8 @@ fn carrier_trunk(addr: SocketAddr) -> Trunk {
     }
 }
 
-fn print_numbers() {
-    out("Call one of these through the built-in carrier:");
+fn numbers() -> Vec<String> {
+    let mut lines = vec!["Call one of these through the built-in carrier:".to_owned()];
     for (number, what) in [
         ("+12025550100", "echo: hear yourself"),
         ("+12025550101", "music"),
@@ -125,9 +134,10 @@ fn print_numbers() {
         ("+12025550105", "early media, then an answer"),
         ("+12025550199", "hangs up and calls you back"),
     ] {
-        out(&format!("  {number}  {what}"));
+        lines.push(format!("  {number}  {what}"));
     }
-    out("  100 and 101   alice and bob");
+    lines.push("  100 and 101   alice and bob".to_owned());
+    lines
 }
 
 #[cfg(test)]
@@ -147,7 +157,7 @@ mod tests {
 
     #[test]
     fn gateway_and_carrier_share_the_port_range_without_overlap() {
-        let (config, carrier) = plan().build().expect("good");
+        let Demo { config, carrier, .. } = plan().build().expect("good");
         assert_eq!(config.media.rtp_ports, (20_000, 20_499));
         assert_eq!(carrier.rtp_ports, (20_500, 20_999));
     }

@@ -33,6 +33,8 @@ pub const NONCES: usize = 20_000;
 pub const FAILURE_TABLE: usize = 10_000;
 /// Longest delay after wrong passwords.
 pub const FAILURE_DELAY: Duration = Duration::from_secs(3);
+/// HTTP connections at once, WebSockets among them. Full: further ones wait in the kernel's queue.
+pub const HTTP_CONNECTIONS: usize = 25_000;
 /// Browser sessions at once. Full: the WebSocket is refused with 503.
 pub const SESSIONS: usize = 20_000;
 /// Largest browser signalling message (bytes). Larger: error `too-large`, then closed.

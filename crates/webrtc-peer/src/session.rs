@@ -33,6 +33,8 @@ pub enum CloseReason {
     Idle,
     /// The browser does not read what it is sent.
     SlowReader,
+    /// Every place for browsers is taken.
+    TooManySessions,
 }
 
 impl CloseReason {
@@ -44,6 +46,7 @@ impl CloseReason {
             CloseReason::NoHello => 4001,
             CloseReason::Idle => 4002,
             CloseReason::SlowReader => 4003,
+            CloseReason::TooManySessions => 1013,
         }
     }
 
@@ -55,6 +58,7 @@ impl CloseReason {
             CloseReason::NoHello => "no sign-in in time",
             CloseReason::Idle => "nothing heard for too long",
             CloseReason::SlowReader => "messages are not being read",
+            CloseReason::TooManySessions => "too many browsers are connected; try again later",
         }
     }
 }
@@ -521,9 +525,11 @@ mod tests {
             );
             assert!(parse(&text).is_ok(), "{kind}");
         }
-        use CloseReason::{Idle, NoHello, SlowReader, Stopping, TooLarge};
-        for reason in [Stopping, TooLarge, NoHello, Idle, SlowReader] {
+        use CloseReason::{Idle, NoHello, SlowReader, Stopping, TooLarge, TooManySessions};
+        let doc = include_str!("../../../docs/SIGNALLING.md");
+        for reason in [Stopping, TooLarge, NoHello, Idle, SlowReader, TooManySessions] {
             assert!(reason.text().len() <= 123 && (1000..5000).contains(&reason.code()));
+            assert!(doc.contains(&format!("\n| {} | ", reason.code())), "docs/SIGNALLING.md lacks {reason:?}");
         }
     }
 

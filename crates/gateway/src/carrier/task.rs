@@ -1,5 +1,6 @@
 //! The carrier's task: its own SIP port and media plane around `logic::Carrier`.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use media_bridge::control::CallEvent;
@@ -13,7 +14,7 @@ use types::WorkerId;
 use super::logic::{Carrier, Output};
 use crate::config::values::SipListen;
 use crate::demo::CarrierPlan;
-use crate::shell::{SipPort, clocks, start_media};
+use crate::shell::{SipPort, clocks, rtp_ports_left, start_media};
 
 /// The running carrier; dropping it ends its task.
 pub struct Running(JoinHandle<()>);
@@ -30,9 +31,13 @@ impl Drop for Running {
 /// One sentence that names the port which is in use.
 pub async fn start(plan: CarrierPlan) -> Result<Running, String> {
     let listen = [SipListen { transport: Transport::Udp, addr: plan.listen }];
-    let sip = SipPort::open(&listen, None, false).map_err(|e| format!("the demo's carrier: {e}"))?;
+    let sip = SipPort::open("--carrier", &listen, None, false)?;
+    rtp_ports_left("--rtp-ports", plan.rtp_ports)?;
     let (media, events) = start_media(MediaConfig {
         candidates: Vec::new(),
+        // It has no browsers; its one socket for them is nobody else's business.
+        webrtc_bind: Ipv4Addr::LOCALHOST.into(),
+        rtp_bind: plan.listen.ip(),
         rtp_ports: plan.rtp_ports.0..=plan.rtp_ports.1,
         ..MediaConfig::default()
     })

@@ -9,6 +9,7 @@ mod ws;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -16,7 +17,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::shell::CoreInput;
 
@@ -48,6 +49,9 @@ pub struct Peer(pub SocketAddr);
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self' ws: wss:; media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
+
+/// How long `/metrics` waits for fresh values.
+const MEASURE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
@@ -85,5 +89,10 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn render_metrics(State(app): State<Arc<App>>) -> Response {
+    let (done, measured) = oneshot::channel();
+    // A core that has stopped or hangs leaves the last values standing.
+    if app.core.try_send(CoreInput::Measure(done)).is_ok() {
+        let _ = tokio::time::timeout(MEASURE_PATIENCE, measured).await;
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render()).into_response()
 }

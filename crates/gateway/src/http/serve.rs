@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,8 +14,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
+use types::limits::HTTP_CONNECTIONS;
 
 use super::Peer;
 
@@ -33,14 +36,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Binds the port.
 ///
 /// # Errors
-/// One sentence that names the port.
-pub async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(addr).await.map_err(|e| crate::shell::bind_error("HTTP", "tcp", addr, &e))
+/// One sentence that names the port and the option that chose it.
+pub async fn bind(addr: SocketAddr, option: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(addr).await.map_err(|e| crate::shell::bind_error(option, "tcp", addr, &e))
 }
 
 /// Accepts until the task is dropped.
 pub async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router) {
+    let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
     loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -50,7 +55,11 @@ pub async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router) {
                 continue;
             }
         };
-        tokio::spawn(connection(stream, peer, acceptor.clone(), router.clone()));
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        tokio::spawn(async move {
+            connection(stream, peer, acceptor, router).await;
+            drop(place);
+        });
     }
 }
 

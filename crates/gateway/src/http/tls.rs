@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::Acceptor;
 use crate::config::Tls;
@@ -28,8 +28,20 @@ pub fn acceptor(tls: &Tls, domain: &str, addresses: &[IpAddr]) -> Result<Accepto
         .map_err(|e| format!("TLS could not be set up: {e}"))?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|e| format!("the TLS certificate and key do not fit together: {e}"))?;
+        .map_err(|e| unfit(tls, &e))?;
     Ok(Acceptor::Tls(TlsAcceptor::from(Arc::new(config))))
+}
+
+/// One sentence for a certificate and a key that TLS can not use together.
+fn unfit(tls: &Tls, error: &rustls::Error) -> String {
+    match tls {
+        Tls::Files { cert, key } => format!(
+            "[http] tls_key {} is not the key of the certificate in [http] tls_cert {}: {error}",
+            key.display(),
+            cert.display()
+        ),
+        Tls::Off | Tls::SelfSigned => format!("TLS could not be set up: {error}"),
+    }
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

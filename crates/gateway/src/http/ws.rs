@@ -1,5 +1,6 @@
 //! Browser signalling over a WebSocket: bytes in and out; the session's rules are `webrtc_peer::session`'s.
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite;
 use types::limits::{SESSIONS, SIGNAL_MESSAGE_BYTES, SIGNAL_QUEUE};
 use types::SessionId;
 use webrtc_peer::session::{CloseReason, Received, SUBPROTOCOL, Session};
@@ -21,6 +23,9 @@ use crate::shell::{CoreInput, ToSession};
 
 /// A message that the browser does not take for this long ends the connection.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the browser has to close its side.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 pub async fn upgrade(
     State(app): State<Arc<App>>,
@@ -80,6 +85,7 @@ impl Connection {
             },
             message = self.socket.recv() => match message {
                 Some(Ok(message)) => self.handle(message).await,
+                Some(Err(error)) if is_too_large(&error) => self.close(CloseReason::TooLarge).await,
                 Some(Err(_)) | None => Err(Gone),
             },
             () = until(deadline) => match self.session.handle_timeout(Instant::now()) {
@@ -143,9 +149,23 @@ impl Connection {
         self.send(Message::Text(text.into())).await
     }
 
+    /// Closes and waits a moment for the browser to do the same (RFC 6455 §7.1.1): a socket dropped at once, with data
+    /// of the browser unread, would be reset and take the reason along.
     async fn close(&mut self, reason: CloseReason) -> Result<(), Gone> {
         let frame = CloseFrame { code: reason.code(), reason: reason.text().into() };
         self.send(Message::Close(Some(frame))).await?;
+        let goodbye = async {
+            loop {
+                match self.socket.recv().await {
+                    Some(Ok(Message::Close(_))) => return,
+                    Some(Ok(_)) => {}
+                    // After an oversized message nothing more can be read, but the browser may still be writing.
+                    Some(Err(_)) | None if reason == CloseReason::TooLarge => std::future::pending().await,
+                    Some(Err(_)) | None => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, goodbye).await;
         Err(Gone)
     }
 
@@ -155,6 +175,12 @@ impl Connection {
             Ok(Err(_)) | Err(_) => Err(Gone),
         }
     }
+}
+
+/// Whether a message was larger than what is ever read.
+fn is_too_large(error: &axum::Error) -> bool {
+    let error = error.source().and_then(|e| e.downcast_ref::<tungstenite::Error>());
+    error.is_some_and(|e| matches!(e, tungstenite::Error::Capacity(_)))
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {

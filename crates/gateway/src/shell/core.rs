@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use b2bua::{CloseWhy, Level, Output, SignalIn, Switch};
+use b2bua::{CloseWhy, Level, Output, SignalIn, Switch, TrunkStatus};
 use media_bridge::control::CallEvent;
 use media_io::MediaPlane;
+use sip_ua::RegistrationState;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use types::{CallId, SessionId};
@@ -16,7 +17,7 @@ use webrtc_peer::session::CloseReason;
 use webrtc_peer::signalling::ToBrowser;
 
 use super::cdr::CdrWriter;
-use super::{CoreInput, SipPort, ToSession, clocks};
+use super::{CoreInput, SipPort, ToSession, clocks, gauges};
 
 /// After this long, what has not ended by itself is dropped; the process is to be gone within 8 s.
 const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(6);
@@ -57,14 +58,21 @@ impl Core {
                 }
             }
             self.pump();
-            self.publish();
-            let drained = self.switch.calls().next().is_none() && self.sip.dialogs() == 0;
-            if give_up.is_some_and(|at| drained || at <= Instant::now()) {
+            if give_up.is_some_and(|at| self.drained() || at <= Instant::now()) {
                 break;
             }
         }
         self.cdrs.finish();
         self.media.stop();
+    }
+
+    /// Whether everyone has been told that we stop: calls are over, registrations removed, browsers gone.
+    fn drained(&self) -> bool {
+        let registered = |t: TrunkStatus<'_>| matches!(t.registration, Some(RegistrationState::Registered { .. }));
+        self.switch.calls().next().is_none()
+            && self.sip.dialogs() == 0
+            && self.sessions.is_empty()
+            && !self.switch.trunks().any(registered)
     }
 
     fn next_timer(&self, give_up: Option<Instant>) -> Instant {
@@ -88,6 +96,11 @@ impl Core {
                 self.switch.handle_signal(id, SignalIn::Closed, now, wall);
             }
             CoreInput::TrunkTargets { name, targets } => self.switch.set_trunk_targets(&name, targets),
+            CoreInput::Measure(done) => {
+                gauges::measure(&self.sip, &self.switch, &self.media);
+                // Whoever asked may have given up.
+                let _ = done.send(());
+            }
             CoreInput::Stop => {
                 self.ready.store(false, Ordering::Relaxed);
                 self.switch.shut_down(now, wall);
@@ -123,7 +136,7 @@ impl Core {
             Output::Browser(id, message) => self.to_browser(id, ToSession::Message(message)),
             Output::CloseBrowser(id, why) => {
                 let reason = match why {
-                    CloseWhy::TooManySessions => CloseReason::SlowReader,
+                    CloseWhy::TooManySessions => CloseReason::TooManySessions,
                     CloseWhy::Stopping => CloseReason::Stopping,
                 };
                 self.to_browser(id, ToSession::Close(reason));
@@ -153,14 +166,6 @@ impl Core {
             // Dropping the sender ends the connection's task, which reports the session as closed.
             self.sessions.remove(&id);
         }
-    }
-
-    fn publish(&self) {
-        metrics::gauge!("webtrunk_calls").set(self.switch.calls().count() as f64);
-        metrics::gauge!("webtrunk_browser_sessions").set(self.switch.sessions() as f64);
-        metrics::gauge!("webtrunk_contacts").set(self.switch.registrar().iter().count() as f64);
-        metrics::gauge!("webtrunk_sip_transactions").set(self.sip.transactions() as f64);
-        metrics::gauge!("webtrunk_sip_dialogs").set(self.sip.dialogs() as f64);
     }
 }
 

@@ -4,6 +4,7 @@ mod addresses;
 mod cdr;
 mod core;
 mod entropy;
+mod gauges;
 mod sip_port;
 mod start;
 mod trace;
@@ -13,7 +14,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use sip_ua::Target;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use types::SessionId;
 use webrtc_peer::session::CloseReason;
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
@@ -22,14 +23,44 @@ use crate::demo::CarrierPlan;
 
 pub use entropy::SystemEntropy;
 pub use sip_port::{SipPort, clocks};
-pub use start::{run, start_media};
+pub use start::{rtp_ports_left, run, start_media};
 
 /// Messages from all HTTP and helper tasks that wait for the signalling core. Full: the sender waits, which slows
 /// that one browser down.
 pub const CORE_QUEUE: usize = 1_024;
 
+/// How the options that choose ports are called, so that a sentence about a port says where to change it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortNames {
+    /// The page.
+    pub http: &'static str,
+    /// SIP.
+    pub sip: &'static str,
+    /// Browser media.
+    pub webrtc: &'static str,
+    /// RTP.
+    pub rtp: &'static str,
+}
+
+impl PortNames {
+    /// Of `webtrunk run`.
+    pub const KEYS: PortNames = PortNames {
+        http: "[http] listen",
+        sip: "[sip] listen",
+        webrtc: "[media] webrtc_port",
+        rtp: "[media] rtp_ports",
+    };
+    /// Of `webtrunk demo`.
+    pub const FLAGS: PortNames =
+        PortNames { http: "--http", sip: "--sip", webrtc: "--webrtc-port", rtp: "--rtp-ports" };
+}
+
 /// What the command line adds to a configuration.
 pub struct Options {
+    /// Names of the options for ports.
+    pub names: PortNames,
+    /// Lines for standard output once everything runs.
+    pub greeting: Vec<String>,
     /// Print SIP messages.
     pub sip_trace: bool,
     /// Run the built-in carrier too.
@@ -66,6 +97,8 @@ pub enum CoreInput {
         /// In the order to try.
         targets: Vec<Target>,
     },
+    /// Bring the metrics up to date, then say so.
+    Measure(oneshot::Sender<()>),
     /// End all calls and stop.
     Stop,
 }
@@ -78,21 +111,21 @@ pub enum ToSession {
     Close(CloseReason),
 }
 
-/// One sentence for a port that can not be bound.
-pub fn bind_error(what: &str, transport: &str, addr: SocketAddr, error: &io::Error) -> String {
+/// One sentence for a port that can not be bound; `option` is where it was chosen.
+pub fn bind_error(option: &str, transport: &str, addr: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "{what}: {transport} port {} on {} is in use by another program; stop it or choose another port",
+            "{option}: {transport} port {} on {} is in use by another program; stop it or choose another port",
             addr.port(),
             addr.ip()
         ),
         io::ErrorKind::PermissionDenied => {
-            format!("{what}: no permission to open {transport} port {}; choose one above 1023", addr.port())
+            format!("{option}: no permission to open {transport} port {}; choose one above 1023", addr.port())
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!("{what}: {} is no address of this machine; choose one of its own or 0.0.0.0", addr.ip())
+            format!("{option}: {} is no address of this machine; choose one of its own or 0.0.0.0", addr.ip())
         }
-        _ => format!("{what}: {transport} {addr} cannot be opened: {error}"),
+        _ => format!("{option}: {transport} {addr} cannot be opened: {error}"),
     }
 }
 

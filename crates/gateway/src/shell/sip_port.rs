@@ -26,14 +26,19 @@ pub fn clocks() -> (Instant, Wall) {
 }
 
 impl SipPort {
-    /// Binds all listeners.
+    /// Binds all listeners; `option` is where their ports were chosen.
     ///
     /// # Errors
-    /// One sentence that names the port.
-    pub fn open(listen: &[SipListen], advertise: Option<IpAddr>, traced: bool) -> Result<SipPort, String> {
+    /// One sentence that names the port and the option.
+    pub fn open(
+        option: &str,
+        listen: &[SipListen],
+        advertise: Option<IpAddr>,
+        traced: bool,
+    ) -> Result<SipPort, String> {
         let addresses: Vec<_> = listen.iter().map(|l| (l.transport, l.addr)).collect();
         let (sockets, inbound) = Sockets::bind(&addresses)
-            .map_err(|e| bind_error("SIP", trace::name(e.transport), e.address, &e.error))?;
+            .map_err(|e| bind_error(option, trace::name(e.transport), e.address, &e.error))?;
         let listeners = sockets
             .local_addrs()
             .map(|(transport, local)| Listener { transport, local, advertise })

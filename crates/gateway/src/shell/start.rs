@@ -1,7 +1,8 @@
 //! Starts everything in the order in which it can fail, and stops it again.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -12,11 +13,12 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::JoinError;
 use types::limits::WORKER_EVENTS;
 
 use super::cdr::CdrWriter;
 use super::core::Core;
-use super::{CORE_QUEUE, CoreInput, Options, SipPort, SystemEntropy, trunks};
+use super::{CORE_QUEUE, CoreInput, Options, SipPort, SystemEntropy, gauges, trunks};
 use crate::cli::out;
 use crate::config::{Config, Tls, Trunk};
 use crate::{carrier, http};
@@ -49,13 +51,16 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         .map_err(|e| format!("signals can not be received: {e}"))?;
     let host = media_io::host_addresses();
     let acceptor = http::acceptor(&config.http.tls, &config.sip.domain, &host)?;
-    let listener = http::bind(config.http.listen).await?;
-    let sip = SipPort::open(&config.sip.listen, config.sip.advertise, options.sip_trace)?;
+    let names = options.names;
+    let listener = http::bind(config.http.listen, names.http).await?;
+    let sip = SipPort::open(names.sip, &config.sip.listen, config.sip.advertise, options.sip_trace)?;
     let cdrs = CdrWriter::open(config.cdr_file.as_deref())?;
-    let (media, media_events) = media_plane(&config, &host)?;
+    rtp_ports_left(names.rtp, config.media.rtp_ports)?;
+    let (media, media_events) = media_plane(&config, &host).map_err(|e| format!("{}: {e}", names.webrtc))?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .map_err(|e| format!("metrics could not be set up: {e}"))?;
+    gauges::describe();
     let (core_sender, core_inputs) = mpsc::channel(CORE_QUEUE);
     let ready = Arc::new(AtomicBool::new(true));
     let switch = Switch::new(switch_config(&config, &host), Box::new(SystemEntropy));
@@ -78,18 +83,47 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         tokio::spawn(trunks::follow(trunk.name.clone(), trunk.server.clone(), advertise, core_sender.clone()));
     }
     tokio::spawn(http::serve(listener, acceptor, http::router(app)));
+    let mut core = tokio::spawn(core.run(core_inputs, media_events));
+    options.greeting.iter().for_each(|line| out(line));
     greet(&config);
-    let core = tokio::spawn(core.run(core_inputs, media_events));
     let [interrupt, terminate] = &mut stop[..] else { return Err("two signals were asked for".into()) };
+    let failed = |e: JoinError| format!("the signalling core failed: {e}");
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        // Without its core the process could only pretend to live.
+        ended = &mut core => return ended.map_err(failed),
     }
     out("webtrunk: ending calls and stopping");
     let _ = core_sender.send(CoreInput::Stop).await;
-    core.await.map_err(|e| format!("the signalling core failed: {e}"))?;
+    core.await.map_err(failed)?;
     drop(carrier);
     Ok(())
+}
+
+/// Whether the range has at least one pair of ports that nobody else holds.
+///
+/// # Errors
+/// One sentence that names the range and the option that chose it.
+pub fn rtp_ports_left(option: &str, (first, last): (u16, u16)) -> Result<(), String> {
+    let open = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+    let pairs = (first..last).filter(|port| port % 2 == 0);
+    let mut refusal = None;
+    for port in pairs {
+        match open(port).and_then(|rtp| Ok((rtp, open(port + 1)?))) {
+            Ok(_) => return Ok(()),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    Err(match refusal {
+        Some(error) if error.kind() != ErrorKind::AddrInUse => {
+            format!("{option}: no UDP port of {first}-{last} can be opened: {error}")
+        }
+        Some(_) | None => format!(
+            "{option}: every pair of UDP ports in {first}-{last} is in use by other programs; stop them or choose \
+             another range"
+        ),
+    })
 }
 
 fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, mpsc::Receiver<CallEvent>), String> {

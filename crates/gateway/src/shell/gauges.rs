@@ -1,0 +1,96 @@
+//! What `/metrics` shows beyond what is counted where it happens: levels, and the media plane's counters.
+
+use b2bua::{CallStage, Switch};
+use media_io::MediaPlane;
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use sip_ua::RegistrationState;
+
+use super::SipPort;
+
+/// The words of `webtrunk_trunk_registration{state=…}`; exactly one of them is 1.
+const REGISTRATION: [&str; 5] = ["none", "trying", "registered", "failed", "unregistered"];
+
+/// Says what each name means, once, for `# HELP`.
+pub fn describe() {
+    describe_gauge!("webtrunk_calls", "Calls that are not over, by stage: setup, talking, closing.");
+    describe_gauge!("webtrunk_browser_sessions", "Browser connections, signed in or not.");
+    describe_gauge!("webtrunk_contacts", "Registered SIP devices.");
+    describe_gauge!("webtrunk_sip_transactions", "SIP transactions alive.");
+    describe_gauge!("webtrunk_sip_dialogs", "SIP dialogs alive.");
+    describe_gauge!("webtrunk_trunk_registration", "1 for the state that a trunk's registration is in, else 0.");
+    describe_gauge!("webtrunk_trunk_calls", "Calls on a trunk.");
+    describe_gauge!("webtrunk_trunk_addresses", "Addresses known of a trunk's server; 0: its name does not resolve.");
+    describe_gauge!("webtrunk_media_calls", "Calls that the media workers hold.");
+    describe_gauge!("webtrunk_rtp_port_pairs_free", "Pairs of RTP ports that are free.");
+    describe_counter!("webtrunk_media_packets_total", "Datagrams by side (browser, rtp) and direction (in, out).");
+    describe_counter!(
+        "webtrunk_media_dropped_total",
+        "What was given up, by cause. unknown-sender: a datagram on a browser port that is nobody's. socket-error: a \
+         datagram that the system refused. no-port: a leg without a free RTP port. event-queue-full: an event of a \
+         media worker. crashed: a call ended by a defect."
+    );
+    describe_counter!("webtrunk_calls_ended_total", "Calls that are over, by reason.");
+    describe_counter!("webtrunk_browser_errors_total", "Errors told to browsers, by code.");
+}
+
+/// Brings all levels up to date.
+pub fn measure(sip: &SipPort, switch: &Switch, media: &MediaPlane) {
+    let mut stages = [0_u32; 3];
+    for (_, stage) in switch.calls() {
+        stages[match stage {
+            CallStage::Setup => 0,
+            CallStage::Talking => 1,
+            CallStage::Closing => 2,
+        }] += 1;
+    }
+    for (stage, count) in ["setup", "talking", "closing"].into_iter().zip(stages) {
+        gauge!("webtrunk_calls", "stage" => stage).set(count);
+    }
+    gauge!("webtrunk_browser_sessions").set(switch.sessions() as f64);
+    gauge!("webtrunk_contacts").set(switch.registrar().iter().count() as f64);
+    gauge!("webtrunk_sip_transactions").set(sip.transactions() as f64);
+    gauge!("webtrunk_sip_dialogs").set(sip.dialogs() as f64);
+    for trunk in switch.trunks() {
+        let now = registration_word(trunk.registration);
+        for state in REGISTRATION {
+            let labels = [("trunk", trunk.name.to_owned()), ("state", state.to_owned())];
+            gauge!("webtrunk_trunk_registration", &labels).set(u32::from(state == now));
+        }
+        gauge!("webtrunk_trunk_calls", "trunk" => trunk.name.to_owned()).set(trunk.calls);
+        gauge!("webtrunk_trunk_addresses", "trunk" => trunk.name.to_owned()).set(trunk.targets as f64);
+    }
+    measure_media(media);
+}
+
+fn registration_word(state: Option<&RegistrationState>) -> &'static str {
+    match state {
+        None => "none",
+        Some(RegistrationState::Trying) => "trying",
+        Some(RegistrationState::Registered { .. }) => "registered",
+        Some(RegistrationState::Failed { .. }) => "failed",
+        Some(RegistrationState::Unregistered) => "unregistered",
+    }
+}
+
+fn measure_media(media: &MediaPlane) {
+    let c = media.counters();
+    gauge!("webtrunk_media_calls").set(c.calls as f64);
+    gauge!("webtrunk_rtp_port_pairs_free").set(media.free_rtp_ports() as f64);
+    for (side, direction, count) in [
+        ("browser", "in", c.browser_in),
+        ("browser", "out", c.browser_out),
+        ("rtp", "in", c.rtp_in),
+        ("rtp", "out", c.rtp_out),
+    ] {
+        counter!("webtrunk_media_packets_total", "side" => side, "direction" => direction).absolute(count);
+    }
+    for (cause, count) in [
+        ("unknown-sender", c.browser_unknown),
+        ("socket-error", c.socket_errors),
+        ("no-port", c.no_port),
+        ("event-queue-full", c.events_lost),
+        ("crashed", c.crashed),
+    ] {
+        counter!("webtrunk_media_dropped_total", "cause" => cause).absolute(count);
+    }
+}
