@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use types::LegId;
+
 use super::MediaCall;
 use super::ear::{Chunk, Ear};
 use super::leg::{FRAME_TIME, Leg, Meaning, Origin};
@@ -33,10 +35,10 @@ fn way(from: Codec, to: Codec) -> Way {
 }
 
 /// Whether `listener` hears what the leg `from` says.
-fn listens(listener: &Leg, from: &Leg) -> bool {
+fn hears(listener: &Leg, from: LegId) -> bool {
     match listener.source {
-        Source::Leg(id) => id == from.id,
-        Source::Echo => listener.id == from.id,
+        Source::Leg(id) => id == from,
+        Source::Echo => listener.id == from,
         Source::Nothing | Source::Tone(_) => false,
     }
 }
@@ -65,7 +67,7 @@ impl MediaCall {
         let incoming = Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker };
         let mut decoded = false;
         for b in 0..self.legs.len() {
-            let Some(agreed) = self.legs[b].agreed.filter(|_| listens(&self.legs[b], &self.legs[a])) else {
+            let Some(agreed) = self.legs[b].agreed.filter(|_| hears(&self.legs[b], self.legs[a].id)) else {
                 continue;
             };
             match way(codec, agreed.codec) {
@@ -151,7 +153,7 @@ impl MediaCall {
         let mut late = 0;
         for b in 0..legs.len() {
             let wants = legs[b].agreed.is_some_and(|g| matches!(way(codec, g.codec), Way::Transcode));
-            if !wants || !listens(&legs[b], &legs[a]) {
+            if !wants || !hears(&legs[b], legs[a].id) {
                 continue;
             }
             let source = legs[b].source_id(Origin::Decoded(chunk.timeline));
@@ -172,7 +174,7 @@ impl MediaCall {
         leg.events_in.handle_packet(packet.ssrc, packet.timestamp, packet.payload, now);
         let epoch = leg.stats_in.epoch();
         let from = leg.id;
-        for listener in legs.iter_mut().filter(|l| l.source == Source::Leg(from)) {
+        for listener in legs.iter_mut().filter(|l| hears(l, from)) {
             let source = listener.source_id(Origin::Forwarded(epoch));
             listener.out.skip(source, extended);
         }
@@ -236,7 +238,7 @@ impl MediaCall {
         if leg.ear.as_ref().and_then(|e| e.overdue_at()).is_none_or(|at| now < at) {
             return;
         }
-        let to_trunk = |l: &Leg| l.kind() == LegKind::Rtp && listens(l, leg);
+        let to_trunk = |l: &Leg| l.kind() == LegKind::Rtp && hears(l, leg.id);
         if !self.legs.iter().any(to_trunk) {
             self.with_ear(a, now, |ear, _| ear.pause());
             return;

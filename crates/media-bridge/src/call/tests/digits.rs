@@ -72,6 +72,16 @@ fn digits_cross_in_pass_through_without_a_gap_in_the_sequence() {
 }
 
 #[test]
+fn a_digit_pressed_towards_an_echo_leaves_no_gap_in_what_comes_back() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    world.hear(A, Source::Echo);
+    a.say_frames(&mut world, 20);
+    press(&mut a, &mut world, 7, 200, 8_000);
+    a.say_frames(&mut world, 20);
+    assert_continuous(&world.sent_to(A));
+}
+
+#[test]
 fn a_digit_whose_end_is_lost_is_reported_once_and_duplicates_never() {
     let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
     a.say_frames(&mut world, 5);
