@@ -13,4 +13,5 @@ pub mod relay;
 pub mod rtp;
 pub mod sipp;
 pub mod speech;
+pub mod tone;
 pub mod trunk;
