@@ -7,16 +7,28 @@ use crate::control::Event;
 
 /// What waits for `poll_output`, and the buffers that datagrams travel in: they go round, so nothing is allocated once
 /// there are enough.
-#[derive(Default)]
 pub(super) struct Outbox {
     waiting: VecDeque<(Output, Option<Vec<u8>>)>,
     spare: Vec<Vec<u8>>,
 }
 
+/// Room for any datagram.
+const DATAGRAM: usize = 1_500;
+/// What a bridge of two legs needs at once, a report of each included: more is made when it is needed.
+const USUALLY: usize = 4;
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        let mut spare = Vec::with_capacity(4 * USUALLY);
+        spare.resize_with(USUALLY, || Vec::with_capacity(DATAGRAM));
+        Outbox { waiting: VecDeque::with_capacity(4 * USUALLY), spare }
+    }
+}
+
 impl Outbox {
     /// An empty buffer.
     pub fn buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(1_500))
+        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(DATAGRAM))
     }
 
     /// A buffer that was not needed.

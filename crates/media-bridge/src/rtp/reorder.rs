@@ -7,6 +7,8 @@ use types::limits::REORDER_PACKETS;
 
 /// How long a gap holds back what follows it, before this network has shown better or worse.
 const HOLD_AT_FIRST: Duration = Duration::from_millis(10);
+/// Bytes kept ready for a held payload: 20 ms of any codec in use, 30 ms of G.711.
+const USUAL_PAYLOAD: usize = 256;
 /// Later than this no straggler is worth waiting for.
 const HOLD_AT_MOST: Duration = Duration::from_millis(40);
 
@@ -51,7 +53,7 @@ struct Slot {
     payload: Vec<u8>,
 }
 
-/// See the module. Buffers are reused; they grow when a gap first holds packets.
+/// See the module. Buffers are reused; they are made when a gap first holds packets.
 #[derive(Debug)]
 pub struct Reorder {
     /// The number that is next in order; none before the first packet.
@@ -83,6 +85,15 @@ impl Reorder {
         }
     }
 
+    /// Room for held payloads, made once: only a network that loses or reorders needs it.
+    fn make_room(&mut self) {
+        if self.slots[0].payload.capacity() == 0 {
+            for slot in &mut self.slots {
+                slot.payload.reserve(USUAL_PAYLOAD);
+            }
+        }
+    }
+
     /// Takes a packet. Afterwards `poll` until none.
     pub fn push(&mut self, head: Head, payload: &[u8], now: Instant) -> Admit {
         let expected = *self.expected.get_or_insert(head.extended);
@@ -98,6 +109,7 @@ impl Reorder {
             self.hold -= self.hold / 1024;
             return Admit::Deliver;
         }
+        self.make_room();
         let Some(slot) = self.slots.iter_mut().find(|s| s.held.is_none()) else { return Admit::Late };
         slot.held = Some((head, now));
         slot.payload.clear();

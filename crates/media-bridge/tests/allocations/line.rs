@@ -54,7 +54,7 @@ impl Line {
         let setup = Arc::new(MediaSetup { peers, candidates: vec![OURS.parse().unwrap()] });
         let now = Instant::now();
         let call = MediaCall::new(CallId(1), setup, Box::new(Seed(7)));
-        Line { call, now, begun: now, buf: Vec::new() }
+        Line { call, now, begun: now, buf: Vec::with_capacity(1_500) }
     }
 
     fn wall(&self) -> Wall {
@@ -70,8 +70,14 @@ impl Line {
 
     /// Takes a peer's offer; gives what came of it.
     pub fn answer(&mut self, leg: LegId, kind: LegKind, codec: Codec, offer: String) -> Vec<Output> {
-        let params =
-            LegParams { kind, codecs: vec![codec], narrowband: true, advertise: None, local: None, remote: None };
+        let params = LegParams {
+            kind,
+            codecs: vec![codec],
+            narrowband: true,
+            advertise: None,
+            local: None,
+            remote: None,
+        };
         let mut outputs = Vec::new();
         let command = Command::Answer { leg, params, offer: offer.into_bytes() };
         self.command(command, &mut |output, _| outputs.push(output));
@@ -160,13 +166,8 @@ impl Phone {
     pub fn say(&mut self, at: Instant) -> Arrival {
         let ticks = if self.codec == Codec::Opus { 960 } else { 160 };
         let ssrc = 0x1000 + u32::from(self.leg.0);
-        let header = RtpHeader {
-            payload_type: self.pt,
-            marker: false,
-            sequence: self.seq,
-            timestamp: self.ts,
-            ssrc,
-        };
+        let header =
+            RtpHeader { payload_type: self.pt, marker: false, sequence: self.seq, timestamp: self.ts, ssrc };
         let mut data = Vec::new();
         header.write(&mut data);
         data.extend_from_slice(&self.voice.next());
@@ -205,9 +206,8 @@ impl Voice {
             let syllable = (TAU * 3.3 * t).sin().max(0.0).sqrt();
             self.phase += (130.0 + 30.0 * (TAU * 0.7 * t).sin()) / 8_000.0;
             let formant = |k: f64| 1.0 / (1.0 + ((k * 130.0 - 600.0) / 300.0).powi(2)) + 0.3 / k;
-            let voice: f64 = (1..=20)
-                .map(|k| (TAU * self.phase * f64::from(k)).sin() * formant(f64::from(k)))
-                .sum();
+            let voice: f64 =
+                (1..=20).map(|k| (TAU * self.phase * f64::from(k)).sin() * formant(f64::from(k))).sum();
             self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let hiss = f64::from(self.noise >> 16) / 65_536.0 - 0.5;
             *sample = (voice * syllable * 3_000.0 + hiss * 60.0) as i16;

@@ -1,5 +1,5 @@
 //! Design §3: no allocation per packet. Everything is counted that the thread allocates while packets come in, timers
-//! run and datagrams go out, after the first seconds of a call, in which its buffers grow to what they need.
+//! run and datagrams go out, after the first second of a call, which makes codecs and buffers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod line;
@@ -11,8 +11,8 @@ use media_bridge::call::Output;
 use media_bridge::control::Codec;
 use webrtc_peer::PeerFactory;
 
-/// Frames after which a call is warm: 12 s, so that reports have gone out more than once.
-const WARM: u64 = 600;
+/// Frames after which a call is warm: 1 s.
+const WARM: u64 = 50;
 /// Frames measured: 40 s.
 const MEASURED: u64 = 2_000;
 

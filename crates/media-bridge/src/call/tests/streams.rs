@@ -317,3 +317,55 @@ fn a_sender_that_sets_its_timestamps_back_is_heard_again() {
     assert!(sent.len() >= 85, "{}", sent.len());
     assert!(loudness(&decoded(&sent[sent.len() - 20..], Codec::Opus)) > 2_000.0);
 }
+
+/// Latency: what goes in as packet n comes out as packet n at the same instant, and holds what libopus alone makes of
+/// it, sample by sample. So the click of the 30th frame is late by libopus's look-ahead of 6.5 ms and nothing else.
+#[test]
+fn transcoding_is_late_by_the_look_ahead_of_libopus_and_nothing_else() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Opus);
+    let (mut encoder, mut decoder) = (Encoder::new(Codec::Opus).unwrap(), Decoder::new(Codec::Opus).unwrap());
+    let (mut reference, mut came) = (Vec::new(), Vec::new());
+    for n in 0..50 {
+        let mut said = [0; 160];
+        if n == 30 {
+            said[..8].fill(20_000);
+        }
+        let (mut payload, mut alone) = (Vec::new(), Vec::new());
+        Law::Mu.encode(&said, &mut payload);
+        Law::Mu.decode(&payload, &mut said);
+        encoder.encode(&said, &mut alone).unwrap();
+        let mut pcm = [0; MAX_SAMPLES];
+        let samples = decoder.decode(&alone, &mut pcm).unwrap();
+        reference.extend_from_slice(&pcm[..samples]);
+        let packet = a.raw(0, false, n * 160, &payload);
+        came.push(world.now);
+        world.rtp(A, a.address, &packet);
+        world.pass(FRAME);
+    }
+    let sent = world.sent_to(B);
+    let left: Vec<Instant> = sent.iter().map(|s| s.at).collect();
+    assert_eq!(left, came);
+    let heard = decoded(&sent, Codec::Opus);
+    assert_eq!(heard, reference);
+    let loudest = (0..heard.len()).max_by_key(|&n| heard[n].unsigned_abs()).unwrap();
+    // 52 samples of look-ahead; the peak of the filtered click lies within its 8 samples and the decoder's resampling.
+    let late = loudest - 30 * 160;
+    assert!((44..90).contains(&late), "{late} samples");
+}
+
+#[test]
+fn decoding_opus_for_a_trunk_adds_no_delay() {
+    let (mut world, mut a, _) = World::bridged(Codec::Opus, Codec::Pcmu);
+    let mut decoder = Decoder::new(Codec::Opus).unwrap();
+    for _ in 0..50 {
+        let packet = a.packet(160);
+        let (mut pcm, mut alone) = ([0; MAX_SAMPLES], Vec::new());
+        let samples = decoder.decode(&packet[12..], &mut pcm).unwrap();
+        Law::Mu.encode(&pcm[..samples], &mut alone);
+        world.rtp(A, a.address, &packet);
+        let sent = world.sent.last().unwrap();
+        assert_eq!((sent.at, sent.leg), (world.now, B));
+        assert_eq!(sent.payload, alone, "the very samples of this packet");
+        world.pass(FRAME);
+    }
+}
