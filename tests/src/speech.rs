@@ -80,7 +80,7 @@ pub fn speech() -> &'static Speech {
         // Other test processes may be at it too: the last file is the sign that all are complete.
         let lock = File::create(dir.join("lock")).expect("lock file");
         lock.lock().expect("lock");
-        if !speech.wide.exists() {
+        if !speech.wide.exists() || !speech.long_microphone.exists() {
             make(&dir, &speech);
         }
         speech
