@@ -1,0 +1,329 @@
+//! SIP phones and carriers: real endpoints with a person's or a network's behaviour drawn by lot.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sip_ua::digest::{Algorithm, Asks, Challenger, Check, Secret};
+use sip_ua::message::Message;
+use sip_ua::{
+    Body, Command, ConnectionId, Credentials, Endpoint, EndpointConfig, Event, Headers, Invite, Listener,
+    Register, RegistrationId, SipLeg, Target, Transport,
+};
+use types::Wall;
+
+use crate::rng::Rng;
+
+/// Whose behaviour it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// A user's phone: registers, calls numbers and people.
+    Phone { user: &'static str },
+    /// A trunk: asks for credentials, takes registrations, calls our numbers.
+    Carrier,
+}
+
+/// Something that a party does later.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    /// Send 180, or 183 with a description.
+    Ring { leg: SipLeg, early: bool },
+    /// Send 200.
+    Answer(SipLeg),
+    /// Refuse with this status.
+    Reject(SipLeg, u16),
+    /// CANCEL, BYE or 480, as the leg's state asks for.
+    HangUp(SipLeg),
+    /// A re-INVITE; with what kind of description.
+    Reinvite(SipLeg, &'static str),
+    /// A digit by INFO.
+    Digit(SipLeg),
+}
+
+#[derive(Debug)]
+struct Leg {
+    /// What our answer is or was.
+    answer: String,
+    up: bool,
+}
+
+pub(crate) struct Party {
+    pub role: Role,
+    pub address: SocketAddr,
+    pub transport: Transport,
+    pub connection: Option<ConnectionId>,
+    pub endpoint: Endpoint,
+    /// Acts planned, taken by the world.
+    pub plans: Vec<(Duration, Act)>,
+    rng: Rng,
+    codecs: &'static str,
+    challenger: Option<Challenger>,
+    legs: BTreeMap<SipLeg, Leg>,
+    next_leg: u64,
+    registered: bool,
+}
+
+/// Where the gateway is.
+pub(crate) const GATEWAY: &str = "192.0.2.1:5060";
+
+pub(crate) fn gateway() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 5060))
+}
+
+/// A number where it rings and nobody is.
+const NOBODY: &str = "+12025550103";
+
+/// What carriers ask us for.
+pub(crate) fn trunk_credentials() -> Credentials {
+    Credentials { username: "trunk-user".into(), password: "trunk-secret".into() }
+}
+
+impl Party {
+    pub fn new(role: Role, address: SocketAddr, transport: Transport, mut rng: Rng) -> Self {
+        let listener = Listener { transport, local: address, advertise: None };
+        let config = EndpointConfig { user_agent: "simnet".into(), listeners: vec![listener] };
+        let challenger = matches!(role, Role::Carrier)
+            .then(|| Challenger::new("carrier", vec![Algorithm::SHA256, Algorithm::MD5], &mut rng));
+        let codecs = match role {
+            Role::Carrier => *rng.pick(&["pcmu,pcma", "pcma,pcmu", "pcmu"]),
+            Role::Phone { .. } => *rng.pick(&["opus,pcmu,pcma", "pcma,pcmu", "pcmu"]),
+        };
+        Party {
+            role,
+            address,
+            transport,
+            connection: None,
+            endpoint: Endpoint::new(config, Box::new(rng.split())),
+            plans: Vec::new(),
+            rng,
+            codecs,
+            challenger,
+            legs: BTreeMap::new(),
+            next_leg: 0,
+            registered: false,
+        }
+    }
+
+    pub fn legs(&self) -> usize {
+        self.legs.len()
+    }
+
+    fn target(&self) -> Target {
+        Target::Address { transport: self.transport, remote: gateway(), local: None }
+    }
+
+    fn credentials(&self) -> Option<Credentials> {
+        match self.role {
+            Role::Phone { user } => {
+                Some(Credentials { username: user.into(), password: format!("{user}-secret") })
+            }
+            Role::Carrier => None,
+        }
+    }
+
+    fn say(&mut self, command: Command, now: Instant) {
+        self.endpoint.handle_command(command, now, Wall(0));
+    }
+
+    /// A phone registers; calling it again replaces the registration.
+    pub fn register(&mut self, now: Instant) {
+        let Role::Phone { user } = self.role else { return };
+        let register = Register {
+            target: self.target(),
+            registrar: "sip:sim.example".into(),
+            aor: format!("sip:{user}@sim.example"),
+            contact_user: user.into(),
+            credentials: self.credentials(),
+            expires: *self.rng.pick(&[30, 90, 600, 5000]),
+        };
+        self.registered = true;
+        self.say(Command::Register(RegistrationId(1), Box::new(register)), now);
+    }
+
+    /// Calls somebody who never answers, and waits for ever.
+    pub fn call_nobody(&mut self, now: Instant) {
+        self.invite(NOBODY, Some(self.codecs), now);
+    }
+
+    /// Calls a number. Sometimes without an offer, sometimes with one that is no good, sometimes impatiently.
+    pub fn call(&mut self, number: &str, now: Instant) {
+        let offer = match self.rng.below(40) {
+            0 => Some("garbage"),
+            1 => Some("g729"),
+            2 => None,
+            _ => Some(self.codecs),
+        };
+        let leg = self.invite(number, offer, now);
+        let patience = if self.rng.chance(250) { (50, 3_000) } else { (15_000, 40_000) };
+        self.plan(patience, Act::HangUp(leg));
+    }
+
+    fn invite(&mut self, number: &str, offer: Option<&str>, now: Instant) -> SipLeg {
+        let leg = SipLeg::outgoing(self.next_leg);
+        self.next_leg += 1;
+        let caller = match self.role {
+            Role::Phone { user } => user,
+            Role::Carrier => "+12025550177",
+        };
+        let host = if self.rng.chance(500) { "sim.example" } else { GATEWAY };
+        let invite = Invite {
+            target: self.target(),
+            uri: format!("sip:{number}@{host}"),
+            from: format!("\"Caller\" <sip:{caller}@sim.example>"),
+            to: format!("<sip:{number}@sim.example>"),
+            contact_user: caller.into(),
+            headers: Vec::new(),
+            body: offer.map(|o| Body::sdp(o.into())),
+            credentials: self.credentials(),
+        };
+        self.legs.insert(leg, Leg { answer: String::new(), up: false });
+        self.say(Command::Invite(leg, Box::new(invite)), now);
+        leg
+    }
+
+    fn plan(&mut self, (low, high): (u64, u64), act: Act) {
+        let at = self.rng.millis(low, high);
+        self.plans.push((at, act));
+    }
+
+    /// Everything ends: hang up, unregister.
+    pub fn leave(&mut self, now: Instant) {
+        for leg in self.legs.keys().copied().collect::<Vec<_>>() {
+            self.act(Act::HangUp(leg), now);
+        }
+    }
+
+    pub fn unregister(&mut self, now: Instant) {
+        if std::mem::take(&mut self.registered) {
+            self.say(Command::Unregister(RegistrationId(1)), now);
+        }
+    }
+
+    /// What was planned comes due. Legs that are over are ignored.
+    pub fn act(&mut self, act: Act, now: Instant) {
+        let (Act::Ring { leg, .. }
+        | Act::Answer(leg)
+        | Act::Reject(leg, _)
+        | Act::HangUp(leg)
+        | Act::Reinvite(leg, _)
+        | Act::Digit(leg)) = act;
+        let Some(known) = self.legs.get_mut(&leg) else { return };
+        let answer = Body::sdp(known.answer.clone().into_bytes());
+        let command = match act {
+            Act::Ring { early, .. } if !known.up => {
+                let status = if early { 183 } else { 180 };
+                Command::Provisional { leg, status, body: early.then_some(answer) }
+            }
+            Act::Answer(_) if !known.up => {
+                known.up = true;
+                Command::Answer { leg, body: answer }
+            }
+            Act::Reject(_, status) => {
+                Command::Reject { leg, status, reason: String::new(), headers: Headers::new() }
+            }
+            Act::HangUp(_) => Command::HangUp { leg, reason: None },
+            Act::Reinvite(_, text) if known.up => {
+                Command::Reinvite { leg, body: Body::sdp(text.as_bytes().to_vec()) }
+            }
+            Act::Digit(_) if known.up => {
+                let body =
+                    Body { content_type: "application/dtmf-relay".into(), bytes: b"Signal=4\r\n".to_vec() };
+                Command::Info { leg, body }
+            }
+            Act::Ring { .. } | Act::Answer(_) | Act::Reinvite(..) | Act::Digit(_) => return,
+        };
+        let answered = matches!(command, Command::Answer { .. });
+        self.say(command, now);
+        if answered {
+            self.plan_conversation(leg);
+        }
+    }
+
+    fn plan_conversation(&mut self, leg: SipLeg) {
+        self.plan((1_000, 25_000), Act::HangUp(leg));
+        if self.rng.chance(250) {
+            let text = *self.rng.pick(&["pcmu", "pcma,pcmu", "g729", "garbage"]);
+            self.plan((500, 6_000), Act::Reinvite(leg, text));
+        }
+        if self.rng.chance(200) {
+            self.plan((500, 6_000), Act::Digit(leg));
+        }
+    }
+
+    /// What the party's own endpoint tells it.
+    pub fn on_event(&mut self, event: Event, now: Instant, wall: Wall) {
+        match event {
+            Event::Invite { leg, request, .. } => self.on_invite(leg, &request, now, wall),
+            Event::Answered { leg, .. } => {
+                if let Some(known) = self.legs.get_mut(&leg) {
+                    known.up = true;
+                    self.plan_conversation(leg);
+                }
+            }
+            Event::Reinvite { leg, body } => {
+                let answer = body.unwrap_or_else(|| Body::sdp(self.codecs.into()));
+                self.say(Command::AcceptReinvite { leg, body: answer }, now);
+            }
+            Event::Ended { leg, .. } => {
+                self.legs.remove(&leg);
+            }
+            Event::Register { token, request, .. } => {
+                let contact = request.header("Contact").unwrap_or_default().to_owned();
+                let expires = request.expires().unwrap_or(120);
+                let headers = match expires {
+                    0 => Headers::new(),
+                    n => vec![("Contact", format!("{contact};expires={n}"))],
+                };
+                self.say(Command::Respond { token, status: 200, reason: String::new(), headers }, now);
+            }
+            Event::Provisional { .. }
+            | Event::Acked { .. }
+            | Event::ReinviteDone { .. }
+            | Event::Info { .. }
+            | Event::Registration { .. }
+            | Event::Pong { .. }
+            | Event::FlowClosed { .. } => {}
+        }
+    }
+
+    fn on_invite(&mut self, leg: SipLeg, request: &Arc<Message>, now: Instant, wall: Wall) {
+        if let Some(challenger) = &mut self.challenger {
+            let known = trunk_credentials();
+            let secret =
+                |user: &str| (user == known.username).then(|| Secret::Password(known.password.clone()));
+            if !matches!(challenger.check(Asks::Proxy, request, secret, wall), Check::Ok { .. }) {
+                let headers = challenger.challenge(Asks::Proxy, false, wall, &mut self.rng);
+                let (status, reason) = (Asks::Proxy.status(), String::new());
+                return self.say(Command::Reject { leg, status, reason, headers }, now);
+            }
+        }
+        let offer = String::from_utf8_lossy(request.body()).into_owned();
+        let common = offer.split(',').find(|word| self.codecs.split(',').any(|own| own == *word));
+        let answer = match common {
+            Some(word) if !self.rng.chance(15) => word.to_owned(),
+            Some(_) | None => "nonsense".to_owned(),
+        };
+        self.legs.insert(leg, Leg { answer, up: false });
+        // A phone does not ring for ever, not even when the network is gone.
+        self.plan((150_000, 160_000), Act::Reject(leg, 480));
+        let silent = request.request_uri().is_some_and(|uri| uri.user_unescaped() == NOBODY);
+        if silent {
+            return self.plan((50, 900), Act::Ring { leg, early: false });
+        }
+        let early = self.rng.chance(250);
+        let lot = self.rng.below(100);
+        if lot < 90 {
+            self.plan((50, 900), Act::Ring { leg, early });
+        }
+        match lot {
+            0..60 => self.plan((100, 6_000), Act::Answer(leg)),
+            60..92 => {
+                let status = *self.rng.pick(&[486, 486, 480, 404, 603, 500, 503, 488]);
+                self.plan((100, 5_000), Act::Reject(leg, status));
+            }
+            // Rings, or not even that, and nobody comes.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A scripted media plane behind the command and event seam: it counts leases and insists on sensible commands.
+//!
+//! Descriptions are words: an offer lists codecs (`opus,pcmu`), an answer names one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use media_bridge::control::{
+    CallCommand, Codec, Command, Event, LegKind, LegParams, LegStats, Refusal, Source,
+};
+use types::{CallId, LegId};
+
+use crate::rng::Rng;
+
+#[derive(Debug)]
+struct Leg {
+    kind: LegKind,
+}
+
+/// What comes back, and after how long.
+pub(crate) type Reply = (Duration, Event);
+
+#[derive(Debug)]
+pub(crate) struct Plane {
+    rng: Rng,
+    calls: BTreeMap<CallId, BTreeMap<LegId, Leg>>,
+    /// Calls that were closed or have crashed: nothing more may come for the first, anything for the second.
+    closed: BTreeSet<CallId>,
+    crashed: BTreeSet<CallId>,
+    /// A fault: the next call that is closed keeps one port.
+    pub keep_one: bool,
+}
+
+pub(crate) fn word(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Opus => "opus",
+        Codec::Pcmu => "pcmu",
+        Codec::Pcma => "pcma",
+    }
+}
+
+pub(crate) fn codec(word: &str) -> Option<Codec> {
+    [Codec::Opus, Codec::Pcmu, Codec::Pcma].into_iter().find(|c| self::word(*c) == word)
+}
+
+fn list(codecs: &[Codec]) -> String {
+    codecs.iter().map(|c| word(*c)).collect::<Vec<_>>().join(",")
+}
+
+/// The first of ours that is in an offer.
+fn choose(params: &LegParams, offer: &[u8]) -> Result<Codec, Refusal> {
+    let text = String::from_utf8_lossy(offer);
+    if text == "garbage" {
+        return Err(Refusal::Unparsable("line 1".into()));
+    }
+    let theirs: Vec<Codec> = text.split(',').filter_map(codec).collect();
+    let ours = params.codecs.iter().find(|c| theirs.contains(c)).copied();
+    ours.ok_or_else(|| Refusal::NoCommonCodec { theirs: text.into_owned(), ours: list(&params.codecs) })
+}
+
+impl Plane {
+    pub fn new(rng: Rng) -> Self {
+        let (calls, closed, crashed) = Default::default();
+        Plane { rng, calls, closed, crashed, keep_one: false }
+    }
+
+    /// Ports held for all calls.
+    pub fn leases(&self) -> usize {
+        self.calls.values().map(BTreeMap::len).sum()
+    }
+
+    /// Ports held for one call.
+    pub fn leases_of(&self, call: CallId) -> usize {
+        self.calls.get(&call).map_or(0, BTreeMap::len)
+    }
+
+    /// A leg of any call.
+    pub fn any_leg(&mut self) -> Option<(CallId, LegId)> {
+        let all: Vec<_> =
+            self.calls.iter().flat_map(|(call, legs)| legs.keys().map(|leg| (*call, *leg))).collect();
+        (!all.is_empty()).then(|| *self.rng.pick(&all))
+    }
+
+    /// Whether the leg is still there: an event planned for it may come.
+    pub fn has(&self, call: CallId, leg: LegId) -> bool {
+        self.calls.get(&call).is_some_and(|legs| legs.contains_key(&leg))
+    }
+
+    /// A defect takes one call's media away.
+    pub fn crash(&mut self, call: CallId) -> bool {
+        self.crashed.insert(call) && self.calls.remove(&call).is_some()
+    }
+
+    /// Carries a command out. An error is a command that makes no sense.
+    pub fn handle(&mut self, command: CallCommand) -> Result<Vec<Reply>, String> {
+        let call = command.call;
+        if self.crashed.contains(&call) {
+            return Ok(Vec::new());
+        }
+        if self.closed.contains(&call) {
+            return Err(format!("{call}: {:?} after Close", command.command));
+        }
+        let soon = self.rng.millis(1, 15);
+        match command.command {
+            Command::Answer { leg, params, offer } => Ok(self.answer(call, leg, &params, &offer, soon)),
+            Command::Offer { leg, params } => {
+                let refused = self.rng.chance(4) && !self.has(call, leg);
+                if refused {
+                    self.calls.entry(call).or_default();
+                    let why = Refusal::NoPort("all ports are in use".into());
+                    return Ok(vec![(soon, Event::Refused { leg, why })]);
+                }
+                self.calls.entry(call).or_default().entry(leg).or_insert(Leg { kind: params.kind });
+                Ok(vec![(soon, Event::LocalSdp { leg, sdp: list(&params.codecs).into(), codec: None })])
+            }
+            Command::SetAnswer { leg, answer } => {
+                self.need(call, leg, "SetAnswer")?;
+                let event = match codec(&String::from_utf8_lossy(&answer)) {
+                    Some(codec) => Event::Negotiated { leg, codec },
+                    None => Event::Refused { leg, why: Refusal::Unusable("no codec of the offer".into()) },
+                };
+                Ok(vec![(soon, event)])
+            }
+            Command::SetSource { leg, source } => {
+                self.need(call, leg, "SetSource")?;
+                if let Source::Leg(from) = source {
+                    self.need(call, from, "SetSource from")?;
+                }
+                Ok(Vec::new())
+            }
+            Command::SendDtmf { leg, .. } => self.need(call, leg, "SendDtmf").map(|()| Vec::new()),
+            Command::Remove { leg } => {
+                self.calls.get_mut(&call).map(|legs| legs.remove(&leg));
+                Ok(vec![(soon, Event::Stats { leg, stats: LegStats::default() })])
+            }
+            Command::Close => {
+                self.closed.insert(call);
+                let mut legs = self.calls.remove(&call).unwrap_or_default();
+                if std::mem::take(&mut self.keep_one) {
+                    self.calls.insert(call, legs.pop_last().into_iter().collect());
+                }
+                let stats = |leg| (soon, Event::Stats { leg, stats: LegStats::default() });
+                Ok(legs.into_keys().map(stats).chain([(soon, Event::Closed)]).collect())
+            }
+        }
+    }
+
+    fn need(&self, call: CallId, leg: LegId, what: &str) -> Result<(), String> {
+        if self.has(call, leg) {
+            Ok(())
+        } else {
+            Err(format!("{call}: {what} for {leg}, which does not exist"))
+        }
+    }
+
+    fn answer(
+        &mut self,
+        call: CallId,
+        leg: LegId,
+        params: &LegParams,
+        offer: &[u8],
+        soon: Duration,
+    ) -> Vec<Reply> {
+        let legs = self.calls.entry(call).or_default();
+        let codec = match choose(params, offer) {
+            Ok(codec) => codec,
+            Err(why) => return vec![(soon, Event::Refused { leg, why })],
+        };
+        let is_new = !legs.contains_key(&leg);
+        let kind = legs.entry(leg).or_insert(Leg { kind: params.kind }).kind;
+        let mut replies = vec![(soon, Event::LocalSdp { leg, sdp: word(codec).into(), codec: Some(codec) })];
+        if is_new && kind == LegKind::WebRtc && !self.rng.chance(20) {
+            replies.push((soon + self.rng.millis(5, 2_500), Event::Connected { leg }));
+        }
+        replies
+    }
+}

@@ -1,0 +1,263 @@
+//! Who is there, and what they come up with.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use b2bua::{
+    Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, SignalIn, SwitchConfig, TrunkConfig,
+    TrunkRegistration, UserConfig,
+};
+use media_bridge::control::{CallEvent, Codec, Event as MediaEvent, LegStats};
+use sip_ua::{Target, Transport};
+use types::{CallId, LegId, SessionId, UserName};
+use webrtc_peer::signalling::FromBrowser;
+
+use crate::browser::Browser;
+use crate::party::{Party, Role, trunk_credentials};
+use crate::rng::Rng;
+use crate::world::{What, World};
+
+const CARRIER: ([u8; 4], u16) = ([203, 0, 113, 5], 5060);
+const BACKUP: ([u8; 4], u16) = ([203, 0, 113, 6], 5060);
+
+fn target(address: ([u8; 4], u16)) -> Target {
+    Target::Address { transport: Transport::Udp, remote: SocketAddr::from(address), local: None }
+}
+
+fn user(name: &str, extension: &str, caller_id: &str, max_calls: Option<u32>) -> UserConfig {
+    UserConfig {
+        name: UserName::new(name),
+        secret: Secret::Password(format!("{name}-secret")),
+        extension: Some(extension.into()),
+        caller_id: Some(caller_id.into()),
+        max_calls,
+    }
+}
+
+fn trunk(name: &str, address: ([u8; 4], u16), max_calls: Option<u32>) -> TrunkConfig {
+    TrunkConfig {
+        name: name.into(),
+        targets: vec![target(address)],
+        host: format!("{name}.example"),
+        registration: None,
+        credentials: Some(trunk_credentials()),
+        contact_user: format!("wt-{name}"),
+        inbound_from: Vec::new(),
+        from_user: None,
+        from_domain: None,
+        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        max_calls,
+        advertise: None,
+    }
+}
+
+/// The switch's configuration: three people, two trunks of which one is registered.
+pub(crate) fn config() -> SwitchConfig {
+    let mut backup = trunk("backup", BACKUP, Some(4));
+    backup.registration = Some(TrunkRegistration {
+        registrar: "sip:backup.example".into(),
+        aor: "sip:4930@backup.example".into(),
+        expires: 90,
+    });
+    let trunks = ["carrier", "backup"].map(|name| RouteTo::Trunk(name.into())).to_vec();
+    let route = |pattern: &str, from: &[RouteFrom], to: Vec<RouteTo>, rewrite: Option<&str>| RouteConfig {
+        pattern: Pattern::parse(pattern).expect("a pattern"),
+        from: from.to_vec(),
+        to,
+        rewrite: rewrite.map(|text| Rewrite::parse(text).expect("a rewrite")),
+    };
+    SwitchConfig {
+        domain: "sim.example".into(),
+        local_hosts: vec!["192.0.2.1".into()],
+        local_ports: vec![5060],
+        users: vec![
+            user("alice", "100", "+12025550110", None),
+            user("bob", "101", "+12025550111", None),
+            user("carol", "102", "+12025550112", Some(2)),
+        ],
+        trunks: vec![trunk("carrier", CARRIER, Some(12)), backup],
+        routes: vec![
+            route("+1900*", &[RouteFrom::User(UserName::new("bob"))], trunks.clone(), None),
+            route("+1202555019x", &[], vec![RouteTo::User(UserName::new("carol"))], None),
+            route("0*", &[], trunks.clone(), Some("+1*")),
+            route("+1*", &[], trunks, None),
+        ],
+        workers: 2,
+    }
+}
+
+/// Two carriers, three phones, one of them on a stream.
+pub(crate) fn parties(rng: &mut Rng) -> Vec<Party> {
+    let phone = |user| Role::Phone { user };
+    [
+        (Role::Carrier, CARRIER, Transport::Udp),
+        (Role::Carrier, BACKUP, Transport::Udp),
+        (phone("alice"), ([192, 0, 2, 50], 5070), Transport::Udp),
+        (phone("bob"), ([192, 0, 2, 51], 5071), Transport::Udp),
+        (phone("bob"), ([192, 0, 2, 52], 5072), Transport::Tcp),
+    ]
+    .into_iter()
+    .map(|(role, address, transport)| Party::new(role, SocketAddr::from(address), transport, rng.split()))
+    .collect()
+}
+
+/// Five browsers of three people.
+pub(crate) fn browsers(rng: &mut Rng) -> Vec<Browser> {
+    ["alice", "alice", "bob", "carol", "carol"]
+        .into_iter()
+        .map(|user| Browser::new(SessionId(0), user, rng.split()))
+        .collect()
+}
+
+/// Phones register, browsers connect. In some runs the second carrier is never heard.
+pub(crate) fn begin(world: &mut World) {
+    if world.rng.chance(300) {
+        world.network.dark.push(SocketAddr::from(BACKUP));
+    }
+    let now = world.now;
+    world.parties.iter_mut().for_each(|p| p.register(now));
+    (0..world.browsers.len()).for_each(|index| connect(world, index));
+}
+
+fn connect(world: &mut World, index: usize) {
+    world.next_session += 1;
+    let session = SessionId(world.next_session);
+    let source = SocketAddr::from(([198, 51, 100, index as u8], 0)).ip();
+    world.browsers[index].connect(session);
+    world.later(Duration::from_millis(1), What::Signal(session, SignalIn::Opened { source }));
+}
+
+fn disconnect(world: &mut World, index: usize) {
+    let session = world.browsers[index].session;
+    world.browsers[index].disconnect();
+    world.later(Duration::from_millis(5), What::Signal(session, SignalIn::Closed));
+}
+
+const OURS: &[&str] =
+    &["alice", "bob", "carol", "100", "101", "102", "100", "101", "999", "sip:bob@sim.example", "a b"];
+const OUTSIDE: &[&str] = &["+12025550100", "+1 202 555-0101", "02025550102", "+19005550100", "+442079460000"];
+const INBOUND: &[&str] =
+    &["+12025550110", "+12025550111", "12025550112", "100", "+12025550195", "+12025550100"];
+
+/// Somebody does something.
+pub(crate) fn intent(world: &mut World) {
+    match world.rng.below(1000) {
+        0..330 => browser_calls(world),
+        330..650 => party_calls(world),
+        650..720 => {
+            let index = world.rng.below(world.browsers.len() as u64) as usize;
+            if world.browsers[index].connected {
+                disconnect(world, index);
+            } else {
+                connect(world, index);
+            }
+        }
+        720..760 => {
+            let index = world.rng.below(world.browsers.len() as u64) as usize;
+            let session = world.browsers[index].session;
+            world.later(Duration::from_millis(5), What::Says(index, session, FromBrowser::Ping {}));
+        }
+        760..930 => media_noise(world),
+        930..945 => (0..world.parties.len()).for_each(|index| world.cut(index)),
+        945..960 => move_trunk(world),
+        960..985 => {
+            let (index, now) = (world.rng.below(world.parties.len() as u64) as usize, world.now);
+            world.parties[index].register(now);
+        }
+        _ => strangers(world),
+    }
+}
+
+fn browser_calls(world: &mut World) {
+    let index = world.rng.below(world.browsers.len() as u64) as usize;
+    let to = if world.rng.chance(500) { *world.rng.pick(OURS) } else { *world.rng.pick(OUTSIDE) };
+    let session = world.browsers[index].session;
+    if world.browsers[index].connected
+        && let Some(message) = world.browsers[index].call(to)
+    {
+        world.later(Duration::from_millis(5), What::Signal(session, SignalIn::Message(message)));
+    }
+}
+
+fn party_calls(world: &mut World) {
+    let (index, now) = (world.rng.below(world.parties.len() as u64) as usize, world.now);
+    let to = match world.parties[index].role {
+        Role::Carrier => *world.rng.pick(INBOUND),
+        Role::Phone { .. } if world.rng.chance(600) => *world.rng.pick(OURS),
+        Role::Phone { .. } => *world.rng.pick(OUTSIDE),
+    };
+    world.parties[index].call(to, now);
+}
+
+fn media_noise(world: &mut World) {
+    let Some((call, leg)) = world.plane.any_leg() else { return };
+    let event = match world.rng.below(100) {
+        0..40 => MediaEvent::Dtmf { leg, digit: '5', duration: Duration::from_millis(100) },
+        40..60 => MediaEvent::Stats { leg, stats: LegStats { packets_in: 50, ..LegStats::default() } },
+        60..85 => MediaEvent::Silent { leg, expected: "192.0.2.99:4000".into() },
+        85..93 => MediaEvent::Lost { leg },
+        93..97 => {
+            world.plane.crash(call);
+            MediaEvent::Crashed
+        }
+        _ => {
+            world.note("in:media-overloaded");
+            let (now, wall) = (world.now, world.wall());
+            return world.switch.media_overloaded(call, now, wall);
+        }
+    };
+    world.later(Duration::from_millis(1), What::Media(CallEvent { call, event }));
+}
+
+fn move_trunk(world: &mut World) {
+    world.note("in:trunk-targets");
+    let targets = match world.rng.below(4) {
+        0 => vec![target(CARRIER)],
+        1 => Vec::new(),
+        2 => vec![target(BACKUP), target(CARRIER)],
+        _ => vec![target(BACKUP)],
+    };
+    world.switch.set_trunk_targets("backup", targets);
+}
+
+/// Things that concern nobody: they must change nothing.
+fn strangers(world: &mut World) {
+    let (now, wall) = (world.now, world.wall());
+    let leg = sip_ua::SipLeg::incoming(1 << 40);
+    world.switch.handle_sip(sip_ua::Event::Acked { leg, body: None }, now, wall);
+    let event = MediaEvent::Lost { leg: LegId::CALLER };
+    world.switch.handle_media(CallEvent { call: CallId(1 << 40), event }, now, wall);
+    let session = SessionId(1 << 40);
+    world.switch.handle_signal(session, SignalIn::Message(FromBrowser::Ping {}), now, wall);
+    world.switch.handle_signal(session, SignalIn::Closed, now, wall);
+}
+
+/// One more call, which only our own clock ends.
+pub(crate) fn one_call_to_nobody(world: &mut World) {
+    let now = world.now;
+    let phone = world.parties.iter_mut().find(|p| p.role == Role::Phone { user: "alice" });
+    phone.into_iter().for_each(|p| p.call_nobody(now));
+}
+
+/// Everybody ends their calls.
+pub(crate) fn everyone_leaves(world: &mut World) {
+    let now = world.now;
+    world.parties.iter_mut().for_each(|p| p.leave(now));
+    for index in 0..world.browsers.len() {
+        let session = world.browsers[index].session;
+        for message in world.browsers[index].leave() {
+            world.later(Duration::from_millis(5), What::Signal(session, SignalIn::Message(message)));
+        }
+    }
+}
+
+/// Phones unregister and browsers close.
+pub(crate) fn everyone_goes_home(world: &mut World) {
+    let now = world.now;
+    world.parties.iter_mut().for_each(|p| p.unregister(now));
+    for index in 0..world.browsers.len() {
+        if world.browsers[index].connected {
+            disconnect(world, index);
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! One simulation: everything that happens, in the order of virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use b2bua::{CloseWhy, Output, SignalIn, Switch};
+use media_bridge::control::{CallCommand, CallEvent, Command as Media, Event as MediaEvent};
+use sip_ua::{
+    ConnectionId, Endpoint, EndpointConfig, Flow, Listener, Output as EndpointOutput, Target, Transport,
+};
+use types::{SessionId, Wall};
+use webrtc_peer::signalling::{FromBrowser, ToBrowser};
+
+use crate::browser::Browser;
+use crate::fault::{Fault, Saboteur, Tampered};
+use crate::names;
+use crate::network::{Network, Packet, STREAM_DELAY};
+use crate::party::{Act, Party, gateway};
+use crate::plane::Plane;
+use crate::rng::Rng;
+use crate::traffic;
+use crate::watch::{Violation, Watch};
+
+/// Steps that a run has at least before it is drained.
+pub const STEPS: u64 = 2_000;
+/// Calls that a run has at least before it is drained.
+pub const CALLS: usize = 20;
+/// Virtual time in which calls must come to an end by themselves: ringing, closing, and the media plane's answers.
+const EBB: Duration = Duration::from_secs(200);
+/// Virtual time in which transactions and dialogs die out after the last word (RFC 3261 §17: 64*T1, some of them in
+/// sequence).
+const SILENCE: Duration = Duration::from_secs(200);
+/// One way of a browser's connection, which keeps its order.
+const WEBSOCKET: Duration = Duration::from_millis(5);
+
+/// What a run was.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Things that happened, the draining included.
+    pub steps: u64,
+    /// Calls, each with its record.
+    pub calls: usize,
+    /// Calls that were answered.
+    pub answered: usize,
+    /// Everything that was done to and by the switch, by name.
+    pub operations: BTreeSet<&'static str>,
+    /// Reasons of ends.
+    pub reasons: BTreeSet<&'static str>,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams lost.
+    pub lost: u64,
+    /// Datagrams duplicated.
+    pub duplicated: u64,
+    /// What a browser complained about.
+    pub(crate) trouble: Option<String>,
+    /// The fault, if any was asked for, was done.
+    pub struck: bool,
+}
+
+/// Something that happens at its time.
+#[derive(Debug)]
+pub(crate) enum What {
+    ToGateway(Packet),
+    ToParty(usize, Packet),
+    Act(usize, Act),
+    /// A person does something; it is on its way then.
+    Says(usize, SessionId, FromBrowser),
+    Signal(SessionId, SignalIn),
+    ToBrowser(SessionId, ToBrowser),
+    Media(CallEvent),
+    /// Somebody wants something new.
+    Intent,
+}
+
+pub(crate) struct World {
+    pub start: Instant,
+    pub now: Instant,
+    pub rng: Rng,
+    pub switch: Switch,
+    pub endpoint: Endpoint,
+    pub parties: Vec<Party>,
+    pub browsers: Vec<Browser>,
+    pub plane: Plane,
+    pub network: Network,
+    pub summary: Summary,
+    watch: Watch,
+    saboteur: Saboteur,
+    queue: BTreeMap<(Instant, u64), What>,
+    next: u64,
+    next_connection: u64,
+    pub next_session: u64,
+    media_at: Instant,
+}
+
+/// Plays one seed. `start` is any instant; `fault` is done once somewhere in the middle.
+///
+/// # Errors
+/// The first invariant that does not hold.
+pub fn run(seed: u64, start: Instant, fault: Option<Fault>) -> Result<Summary, Violation> {
+    let mut world = World::new(seed, start, fault);
+    let result = world.play(seed);
+    result.map_err(|what| Violation { step: world.summary.steps, at: world.now - start, what })?;
+    let summary = &mut world.summary;
+    summary.calls = world.watch.calls();
+    summary.struck = world.saboteur.struck();
+    (summary.sent, summary.lost) = (world.network.sent, world.network.lost);
+    summary.duplicated = world.network.duplicated;
+    Ok(world.summary)
+}
+
+impl World {
+    fn new(seed: u64, start: Instant, fault: Option<Fault>) -> World {
+        let mut rng = Rng::new(seed);
+        let listeners = [Transport::Udp, Transport::Tcp]
+            .map(|transport| Listener { transport, local: gateway(), advertise: None })
+            .to_vec();
+        let config = EndpointConfig { user_agent: "webtrunk".into(), listeners };
+        let parties = traffic::parties(&mut rng);
+        let browsers = traffic::browsers(&mut rng);
+        World {
+            start,
+            now: start,
+            switch: Switch::new(traffic::config(), Box::new(rng.split())),
+            endpoint: Endpoint::new(config, Box::new(rng.split())),
+            plane: Plane::new(rng.split()),
+            network: Network::new(rng.split()),
+            parties,
+            browsers,
+            rng,
+            summary: Summary::default(),
+            watch: Watch::default(),
+            saboteur: Saboteur::new(fault),
+            queue: BTreeMap::new(),
+            next: 0,
+            next_connection: 0,
+            next_session: 0,
+            media_at: start,
+        }
+    }
+
+    fn play(&mut self, seed: u64) -> Result<(), String> {
+        traffic::begin(self);
+        self.later(Duration::ZERO, What::Intent);
+        self.pump()?;
+        while self.summary.steps < STEPS || self.watch.calls() < CALLS {
+            if !self.step()? {
+                return Err("nothing happens any more".into());
+            }
+        }
+        self.queue.retain(|_, what| !matches!(what, What::Intent));
+        match seed % 4 {
+            // Calls end as they come to their end, by people and by timers.
+            0 | 1 => traffic::one_call_to_nobody(self),
+            2 => traffic::everyone_leaves(self),
+            _ => self.shut_down(),
+        }
+        self.pump()?;
+        self.until(self.now + EBB)?;
+        if self.switch.calls().count() != 0 {
+            return Err(format!(
+                "{} calls are left {EBB:?} after the last began",
+                self.switch.calls().count()
+            ));
+        }
+        self.shut_down();
+        traffic::everyone_goes_home(self);
+        self.pump()?;
+        self.until(self.now + SILENCE)?;
+        self.drained()
+    }
+
+    fn shut_down(&mut self) {
+        self.note("in:shut-down");
+        self.switch.shut_down(self.now, self.wall());
+    }
+
+    /// Everything must be gone.
+    fn drained(&self) -> Result<(), String> {
+        let mut left = vec![
+            ("calls", self.switch.calls().count()),
+            ("gateway transactions", self.endpoint.transactions()),
+            ("gateway dialogs", self.endpoint.dialogs()),
+            ("gateway registrations", self.endpoint.registrations()),
+            ("media leases", self.plane.leases()),
+        ];
+        for party in &self.parties {
+            left.push(("party calls", party.legs()));
+            left.push(("party dialogs", party.endpoint.dialogs()));
+            left.push(("party transactions", party.endpoint.transactions()));
+        }
+        left.extend(self.browsers.iter().map(|b| ("browser calls", b.calls())));
+        left.retain(|(_, n)| *n != 0);
+        if left.is_empty() { Ok(()) } else { Err(format!("left after all was drained: {left:?}")) }
+    }
+
+    pub fn wall(&self) -> Wall {
+        Wall(1_800_000_000_000_000).plus(self.now - self.start)
+    }
+
+    pub fn note(&mut self, operation: &'static str) {
+        self.summary.operations.insert(operation);
+    }
+
+    pub fn later(&mut self, after: Duration, what: What) {
+        self.at(self.now + after, what);
+    }
+
+    fn at(&mut self, at: Instant, what: What) {
+        self.queue.insert((at, self.next), what);
+        self.next += 1;
+    }
+
+    fn until(&mut self, end: Instant) -> Result<(), String> {
+        while self.due().is_some_and(|at| at <= end) {
+            self.step()?;
+        }
+        self.now = self.now.max(end);
+        Ok(())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let queue = self.queue.keys().next().map(|(at, _)| *at);
+        let parties = self.parties.iter().filter_map(|p| p.endpoint.poll_timeout()).min();
+        [queue, self.switch_due(), self.endpoint.poll_timeout(), parties].into_iter().flatten().min()
+    }
+
+    fn switch_due(&self) -> Option<Instant> {
+        if self.saboteur.timers_are_lost() { None } else { self.switch.poll_timeout() }
+    }
+
+    /// The next thing happens. False: there is none.
+    fn step(&mut self) -> Result<bool, String> {
+        let Some(at) = self.due() else { return Ok(false) };
+        self.now = self.now.max(at);
+        self.summary.steps += 1;
+        let (now, wall) = (self.now, self.wall());
+        if let Some(entry) = self.queue.first_entry().filter(|e| e.key().0 <= now) {
+            let what = entry.remove();
+            self.happens(what);
+        } else if self.switch_due().is_some_and(|at| at <= now) {
+            if !self.saboteur.loses_timer() {
+                self.switch.handle_timeout(now, wall);
+            }
+        } else if self.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+            self.endpoint.handle_timeout(now, wall);
+        } else {
+            for party in &mut self.parties {
+                if party.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+                    party.endpoint.handle_timeout(now, wall);
+                }
+            }
+        }
+        self.pump()?;
+        self.watch.check(&self.switch, self.now)?;
+        Ok(true)
+    }
+
+    fn happens(&mut self, what: What) {
+        let (now, wall) = (self.now, self.wall());
+        match what {
+            What::ToGateway(packet) => {
+                if self.connected(&packet.flow) {
+                    self.watch.arrives(&packet.bytes);
+                    self.endpoint.handle_message(packet.flow, packet.bytes.to_vec(), now, wall);
+                }
+            }
+            What::ToParty(index, packet) => {
+                let party = &mut self.parties[index];
+                if packet.flow.connection == party.connection {
+                    party.endpoint.handle_message(packet.flow, packet.bytes.to_vec(), now, wall);
+                }
+            }
+            What::Act(party, act) => self.parties[party].act(act, now),
+            What::Says(index, session, message) => {
+                let browser = &mut self.browsers[index];
+                if browser.session == session && browser.may_say(&message) {
+                    self.later(WEBSOCKET, What::Signal(session, SignalIn::Message(message)));
+                }
+            }
+            What::Signal(session, input) => {
+                self.note(names::of_signal(&input));
+                self.switch.handle_signal(session, input, now, wall);
+            }
+            What::ToBrowser(session, message) => {
+                self.note(names::of_said(&message));
+                if let Some(browser) = self.browsers.iter_mut().find(|b| b.session == session && b.connected)
+                {
+                    self.summary.trouble = browser.hears(message).err().or(self.summary.trouble.take());
+                }
+            }
+            What::Media(event) => {
+                // Answers may cross a Remove or Close; a connection that was never made may not.
+                let made = if let MediaEvent::Connected { leg } = event.event {
+                    self.plane.has(event.call, leg)
+                } else {
+                    true
+                };
+                if made && !self.saboteur.swallows(&event) {
+                    self.note(names::of_media(&event.event));
+                    self.switch.handle_media(event, now, wall);
+                }
+            }
+            What::Intent => {
+                traffic::intent(self);
+                let pause = self.rng.millis(20, 900);
+                self.later(pause, What::Intent);
+            }
+        }
+    }
+
+    /// Carries out what everyone wants until nobody wants anything.
+    fn pump(&mut self) -> Result<(), String> {
+        loop {
+            let mut quiet = true;
+            while let Some(output) = self.endpoint.poll_output() {
+                quiet = false;
+                match output {
+                    EndpointOutput::Transmit { target, bytes, .. } => self.gateway_sends(target, &bytes)?,
+                    EndpointOutput::Event(event) => {
+                        self.note(names::of_event(&event));
+                        self.switch.handle_sip(event, self.now, self.wall());
+                    }
+                }
+            }
+            while let Some(output) = self.switch.poll_output() {
+                quiet = false;
+                self.carry_out(output)?;
+            }
+            for index in 0..self.parties.len() {
+                quiet &= !self.pump_party(index);
+            }
+            for index in 0..self.browsers.len() {
+                let session = self.browsers[index].session;
+                for (after, message) in std::mem::take(&mut self.browsers[index].plans) {
+                    self.later(after, What::Says(index, session, message));
+                }
+            }
+            if quiet {
+                return self.summary.trouble.take().map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    fn pump_party(&mut self, index: usize) -> bool {
+        let mut busy = false;
+        let wall = self.wall();
+        while let Some(output) = self.parties[index].endpoint.poll_output() {
+            busy = true;
+            match output {
+                EndpointOutput::Transmit { target, bytes, .. } => self.party_sends(index, target, &bytes),
+                EndpointOutput::Event(event) => self.parties[index].on_event(event, self.now, wall),
+            }
+        }
+        for (after, act) in std::mem::take(&mut self.parties[index].plans) {
+            self.later(after, What::Act(index, act));
+        }
+        busy
+    }
+
+    fn carry_out(&mut self, output: Output) -> Result<(), String> {
+        match output {
+            Output::Sip(command) => {
+                self.note(names::of_command(&command));
+                self.endpoint.handle_command(command, self.now, self.wall());
+            }
+            Output::Browser(session, message) => self.later(WEBSOCKET, What::ToBrowser(session, message)),
+            Output::CloseBrowser(session, why) => {
+                self.note(match why {
+                    CloseWhy::Stopping => "out:close-browser",
+                    CloseWhy::TooManySessions => "out:too-many-sessions",
+                });
+                self.later(WEBSOCKET, What::Signal(session, SignalIn::Closed));
+            }
+            Output::Media(_, command) => self.media(command)?,
+            Output::Cdr(cdr) => {
+                self.summary.answered += usize::from(cdr.answered.is_some());
+                self.summary.reasons.insert(cdr.reason.word());
+                self.watch.record(&cdr, &self.plane)?;
+            }
+            Output::Log(_, _, text) => self.watch.log(&text, !self.network.dark.is_empty())?,
+        }
+        Ok(())
+    }
+
+    fn media(&mut self, command: CallCommand) -> Result<(), String> {
+        let call = command.call;
+        self.note(names::of_media_command(&command.command));
+        let closes = command.command == Media::Close && self.plane.leases_of(call) != 0;
+        if closes && self.saboteur.keeps_lease() {
+            self.plane.keep_one = true;
+        }
+        // Answers of one worker come in the order of its commands.
+        for (after, event) in self.plane.handle(command)? {
+            let at = self.media_at.max(self.now + after);
+            if !matches!(event, MediaEvent::Connected { .. }) {
+                self.media_at = at;
+            }
+            self.at(at, What::Media(CallEvent { call, event }));
+        }
+        Ok(())
+    }
+
+    fn gateway_sends(&mut self, target: Target, bytes: &Arc<[u8]>) -> Result<(), String> {
+        let tampered = self.saboteur.tampers(bytes);
+        let mut all: Vec<Arc<[u8]>> = vec![bytes.clone()];
+        match tampered {
+            Some(Tampered::Also(more)) => all.push(more.into()),
+            Some(Tampered::Instead(other)) => all = vec![other.into()],
+            None => {}
+        }
+        for bytes in all {
+            self.watch.leaves(&bytes)?;
+            self.deliver(target, bytes);
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, target: Target, bytes: Arc<[u8]>) {
+        let (transport, remote, connection) = parts(target);
+        let index = match connection {
+            Some(id) => self.parties.iter().position(|p| p.connection == Some(id)),
+            None => self.parties.iter().position(|p| p.address == remote && p.transport == transport),
+        };
+        match (transport, index) {
+            (Transport::Udp, Some(index)) => {
+                let flow = Flow { transport, local: remote, remote: gateway(), connection: None };
+                for at in self.network.arrivals(self.now, remote) {
+                    self.at(at, What::ToParty(index, Packet { flow, bytes: bytes.clone() }));
+                }
+            }
+            (Transport::Udp, None) => {}
+            (Transport::Tcp, Some(index)) if self.parties[index].connection.is_some() => {
+                let connection = self.parties[index].connection;
+                let local = self.parties[index].address;
+                let flow = Flow { transport, local, remote: gateway(), connection };
+                self.later(STREAM_DELAY, What::ToParty(index, Packet { flow, bytes }));
+            }
+            (Transport::Tcp, _) => self.endpoint.handle_transport_error(target, self.now),
+        }
+    }
+
+    fn party_sends(&mut self, index: usize, target: Target, bytes: &Arc<[u8]>) {
+        let (transport, _, connection) = parts(target);
+        let address = self.parties[index].address;
+        // Our endpoints cannot answer a late offer; some of these phones do, also where none was made.
+        let answered = self.rng.chance(300).then(|| with_answer(bytes)).flatten();
+        let bytes = answered.as_ref().unwrap_or(bytes);
+        let flow = |connection| Flow { transport, local: gateway(), remote: address, connection };
+        match transport {
+            Transport::Udp => {
+                for at in self.network.arrivals(self.now, gateway()) {
+                    let packet = Packet { flow: flow(None), bytes: bytes.clone() };
+                    self.at(at, What::ToGateway(packet));
+                }
+            }
+            Transport::Tcp => {
+                let party = &mut self.parties[index];
+                if connection.is_some() && connection != party.connection {
+                    party.endpoint.handle_transport_error(target, self.now);
+                    return;
+                }
+                let id = *party.connection.get_or_insert_with(|| {
+                    self.next_connection += 1;
+                    ConnectionId(self.next_connection)
+                });
+                let packet = Packet { flow: flow(Some(id)), bytes: bytes.clone() };
+                self.later(STREAM_DELAY, What::ToGateway(packet));
+            }
+        }
+    }
+
+    fn connected(&self, flow: &Flow) -> bool {
+        let Some(id) = flow.connection else { return true };
+        self.parties.iter().any(|p| p.connection == Some(id))
+    }
+
+    /// A stream is cut; both sides notice.
+    pub fn cut(&mut self, index: usize) {
+        let party = &mut self.parties[index];
+        let Some(id) = party.connection.take() else { return };
+        let (local, remote) = (party.address, gateway());
+        let theirs = Flow { transport: Transport::Tcp, local, remote, connection: Some(id) };
+        let ours = Flow { transport: Transport::Tcp, local: remote, remote: local, connection: Some(id) };
+        party.endpoint.handle_flow_closed(theirs, self.now);
+        self.endpoint.handle_flow_closed(ours, self.now);
+    }
+}
+
+fn parts(target: Target) -> (Transport, SocketAddr, Option<ConnectionId>) {
+    match target {
+        Target::Flow(flow) => (flow.transport, flow.remote, flow.connection),
+        Target::Address { transport, remote, .. } => (transport, remote, None),
+    }
+}
+
+/// An ACK with an answer in it; none for anything else.
+fn with_answer(bytes: &[u8]) -> Option<Arc<[u8]>> {
+    let text = std::str::from_utf8(bytes).ok().filter(|t| t.starts_with("ACK "))?;
+    let head = text.strip_suffix("Content-Length: 0\r\n\r\n")?;
+    let text = format!("{head}Content-Type: application/sdp\r\nContent-Length: 4\r\n\r\npcmu");
+    Some(text.into_bytes().into())
+}
