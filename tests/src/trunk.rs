@@ -22,11 +22,13 @@ pub struct Message {
     pub headers: Vec<(String, String)>,
     /// SDP, or nothing.
     pub body: String,
-    from: SocketAddr,
+    /// Who sent it.
+    pub from: SocketAddr,
 }
 
 impl Message {
-    fn parse(bytes: &[u8], from: SocketAddr) -> Option<Message> {
+    /// Reads one message; none if it is not text with a head.
+    pub fn parse(bytes: &[u8], from: SocketAddr) -> Option<Message> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
         let mut lines = head.split("\r\n");
