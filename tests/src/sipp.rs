@@ -13,8 +13,8 @@ pub struct Sipp {
     file: PathBuf,
     /// SIP port of SIPp on 127.0.0.1.
     pub port: u16,
-    /// RTP port of SIPp; echo and streams use it.
-    pub media_port: u16,
+    /// Port of an RTP party that its SDP announces, as `[rtp_port]`; none: SIPp's own, which can echo.
+    pub rtp_port: Option<u16>,
     /// Port of the other side; a caller needs it, a callee does not.
     pub remote: Option<u16>,
     /// User part of the Request-URI: the number called, or the name to register.
@@ -64,7 +64,7 @@ impl Sipp {
         Sipp {
             file,
             port: free_ports(2),
-            media_port: free_ports(4),
+            rtp_port: None,
             remote: None,
             service: "service".into(),
             user: "carrier".into(),
@@ -125,9 +125,11 @@ impl Sipp {
             command.arg(format!("127.0.0.1:{remote}"));
         }
         command.arg("-sf").arg(&self.file).current_dir(dir);
+        let media = free_ports(4);
+        command.args(["-key", "rtp_port", &self.rtp_port.unwrap_or(media).to_string()]);
         let numbers = [
             ("-p", u32::from(self.port)),
-            ("-mp", u32::from(self.media_port)),
+            ("-mp", u32::from(media)),
             ("-cp", u32::from(free_ports(2))),
             ("-m", 1),
             ("-d", self.pause),

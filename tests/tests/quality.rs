@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 fn carrier() -> (Gateway, Running, RtpParty) {
     let party = RtpParty::start();
     let mut sipp = Sipp::scenario("outbound_answer_echo");
-    sipp.media_port = party.port;
+    sipp.rtp_port = Some(party.port);
     sipp.timeout = 120;
     let gateway = Gateway::run(&Setup::with_trunk(sipp.port));
     (gateway, sipp.start(), party)

@@ -210,14 +210,16 @@ fn reinvite_of_the_callee_with_unknown_codec_gets_488_and_keeps_the_call() {
 fn each_repetition_of_the_200_gets_an_ack() {
     let (gateway, callee) = gateway_with(Sipp::scenario("outbound_repeated-200_acked"), "");
     alice(&gateway, "inbound_call_answered").pause(1000).run().must_pass();
-    callee.finish().must_pass();
+    let callee = callee.finish();
+    callee.must_pass();
+    assert_eq!(callee.messages.matches("ACK sip:").count(), 2, "{}", callee.messages);
 }
 
 #[test]
 fn hold_and_resume_of_the_caller_are_answered_and_the_call_goes_on() {
     let (_, caller, _) =
         call_out("inbound_hold-and-resume_answered", Sipp::scenario("outbound_answer_echo"), "");
-    assert_eq!(caller.logs.trim(), "resumed []", "resume is answered without a hold direction");
+    assert_eq!(caller.logs.trim(), "resumed", "resume is answered without a hold direction");
 }
 
 #[test]
@@ -254,7 +256,7 @@ fn missing_ack_ends_the_call_by_bye_and_says_why() {
 
 #[test]
 fn repeated_invite_makes_one_call() {
-    call_out_answered("inbound_repeated-invite_one-call", "outbound_answer_echo", "");
+    call_out_answered("inbound_repeated-invite_one-call", "outbound_long-ring_answered", "");
 }
 
 #[test]
@@ -378,15 +380,18 @@ fn unregistered_softphone_is_called_no_more() {
     assert!(verdict.logs.contains("final 480"), "{}", verdict.logs);
 }
 
+/// An unknown number is 404; one that only a trunk serves is 403: no call from trunk to trunk without an explicit route.
 #[test]
-fn trunk_call_to_an_unknown_number_is_404() {
+fn trunk_call_to_an_unknown_number_is_404_and_back_out_to_a_trunk_403() {
     let trunk = free_ports(2);
     let gateway = Gateway::run(&Setup::with_trunk(trunk));
-    let mut carrier = Sipp::scenario("inbound_trunk-call_refused").calls("+12025550177").to(gateway.sip);
-    carrier.port = trunk;
-    let verdict = carrier.run();
-    verdict.must_pass();
-    assert!(verdict.logs.contains("final 404"), "{}", verdict.logs);
+    for (number, status) in [("+442079460000", 404), ("+12025550177", 403)] {
+        let mut carrier = Sipp::scenario("inbound_trunk-call_refused").calls(number).to(gateway.sip);
+        carrier.port = trunk;
+        let verdict = carrier.run();
+        verdict.must_pass();
+        assert!(verdict.logs.contains(&format!("final {status}")), "{number}: {}", verdict.logs);
+    }
 }
 
 #[test]
@@ -403,10 +408,10 @@ fn gateway_registers_at_its_trunk_with_verified_credentials() {
 fn audio_and_digits_pass_between_softphone_and_trunk_both_ways() {
     let (mut near, mut far) = (RtpParty::start(), RtpParty::start());
     let mut callee = Sipp::scenario("outbound_answer_echo");
-    callee.media_port = far.port;
+    callee.rtp_port = Some(far.port);
     let (gateway, callee) = gateway_with(callee, "");
     let mut caller = alice(&gateway, "inbound_call_answered").pause(9000);
-    caller.media_port = near.port;
+    caller.rtp_port = Some(near.port);
     let caller = caller.start();
     let answered = || {
         let messages = caller.messages();
