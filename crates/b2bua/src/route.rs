@@ -121,12 +121,13 @@ fn destination(config: &SwitchConfig, to: &[RouteTo], number: &str, from: &Party
 pub(crate) fn plan(sh: &Shared, destination: Destination, from: From<'_>) -> Result<Plan, EndReason> {
     match destination {
         Destination::User(user) => {
-            let browsers = sh.sessions.of_user(&user).iter().copied().filter(|session| {
-                let own = matches!(from.device, Device::Browser { session: own, .. } if own == session);
-                !own && sh
-                    .sessions
-                    .get(*session)
-                    .is_some_and(|s| s.calls.len() < types::limits::CALLS_PER_SESSION)
+            let others = || {
+                let own =
+                    |s: &SessionId| matches!(from.device, Device::Browser { session, .. } if session == s);
+                sh.sessions.of_user(&user).iter().copied().filter(move |session| !own(session))
+            };
+            let browsers = others().filter(|session| {
+                sh.sessions.get(*session).is_some_and(|s| s.calls.len() < types::limits::CALLS_PER_SESSION)
             });
             let contacts = sh.registrar.bindings(&user).iter().filter(|b| from.flow != Some(&b.flow));
             let devices: Vec<Ring> = browsers
@@ -136,7 +137,11 @@ pub(crate) fn plan(sh: &Shared, destination: Destination, from: From<'_>) -> Res
                 )
                 .take(types::limits::LEGS_PER_CALL - usize::from(LegId::CALLER.0) - 1)
                 .collect();
-            if devices.is_empty() { Err(EndReason::NotRegistered) } else { Ok(Plan::Ring { user, devices }) }
+            match (devices.is_empty(), others().next()) {
+                (false, _) => Ok(Plan::Ring { user, devices }),
+                (true, Some(_)) => Err(EndReason::Busy),
+                (true, None) => Err(EndReason::NotRegistered),
+            }
         }
         Destination::Trunks(trunks) => {
             let hops: VecDeque<Hop> = trunks

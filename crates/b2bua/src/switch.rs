@@ -103,7 +103,7 @@ impl Switch {
             SipEvent::Answered { leg, body } => {
                 self.on_leg(leg, |call, id, sh| call.on_answered(id, body, sh, t));
             }
-            SipEvent::Acked { leg, body } => self.on_leg(leg, |call, id, sh| call.on_acked(id, body, sh)),
+            SipEvent::Acked { leg, body } => self.on_leg(leg, |call, id, sh| call.on_acked(id, body, sh, t)),
             SipEvent::Reinvite { leg, body } => {
                 self.on_leg(leg, |call, id, sh| call.on_reinvite(id, body, sh));
             }

@@ -434,6 +434,19 @@ fn a_caller_who_gives_up_cancels_every_ringing_device() {
 }
 
 #[test]
+fn a_cancel_because_of_an_answer_elsewhere_says_so_to_the_browser() {
+    // RFC 3326 §3.1.
+    let mut bench = Bench::new();
+    bench.sign_in(BOB, "bob");
+    let trunk = bench.trunk_calls("101", "pcmu");
+    bench.incoming(BOB);
+    let reason = Some("SIP;cause=200;text=\"Call completed elsewhere\"".to_owned());
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Cancelled { reason } });
+    assert_eq!(ended(&bench.take_said(BOB)), Some("answered-elsewhere"));
+    bench.assert_over(1);
+}
+
+#[test]
 fn nobody_answers_within_two_minutes() {
     let mut bench = Bench::new();
     bench.sign_in(ALICE, "alice");

@@ -133,6 +133,20 @@ fn invite_without_offer_gets_ours_in_the_200_and_the_answer_in_the_ack() {
 }
 
 #[test]
+fn an_offer_of_ours_that_the_ack_does_not_answer_ends_the_call() {
+    let mut bench = Bench::new();
+    bench.phone("alice", "192.0.2.50:5070");
+    let trunk = bench.trunk_calls("100", "");
+    let (phone, _) = bench.invite();
+    bench.heard(Event::Answered { leg: phone, body: sdp("pcmu") });
+    bench.heard(Event::Acked { leg: trunk, body: None });
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Local });
+    bench.heard(Event::Ended { leg: phone, end: LegEnd::Local });
+    bench.assert_over(1);
+    assert_eq!(bench.cdrs[0].reason, EndReason::BadSdp);
+}
+
+#[test]
 fn invite_with_a_body_that_is_no_sdp_gets_488_with_warning() {
     let mut bench = Bench::new();
     bench.sign_in(ALICE, "alice");
@@ -300,6 +314,20 @@ fn a_session_has_at_most_eight_calls_each_with_its_own_name() {
     }
     assert_eq!(errors(&bench.take_said(ALICE)), ["too-many-calls"]);
     assert_eq!(bench.switch.calls().count(), limits::CALLS_PER_SESSION);
+}
+
+#[test]
+fn a_browser_with_eight_calls_is_busy() {
+    let mut bench = Bench::new();
+    bench.sign_in(BOB, "bob");
+    bench.sign_in(ALICE, "alice");
+    bench.sign_in(ALICE_TAB, "alice");
+    for n in 0..limits::CALLS_PER_SESSION {
+        let (call, to, sdp) = (format!("c{n}"), "bob".into(), "opus".into());
+        bench.browser(ALICE, FromBrowser::Call { call, to, sdp });
+    }
+    bench.call(ALICE_TAB, "bob");
+    assert_eq!(bench.cdrs[0].reason, EndReason::Busy);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use media_bridge::control::Command as Media;
+use sip_ua::message::Reason;
 use sip_ua::{Body, Command as Sip, LegEnd};
 use types::{EndReason, EndedBy, LegId};
 
@@ -77,13 +78,20 @@ impl Call {
     }
 
     /// ACK to our 200; with an answer where we made the offer (RFC 3261 §13.2.2.4).
-    pub fn on_acked(&mut self, id: LegId, body: Option<Body>, sh: &mut Shared) {
+    pub fn on_acked(&mut self, id: LegId, body: Option<Body>, sh: &mut Shared, t: Clock) {
         let Some(leg) = self.leg(id).filter(|l| l.alive()) else { return };
         let ours_to_answer = leg.offer.is_none() || leg.reoffered;
         leg.reoffered = false;
-        if let (Some(body), true) = (body, ours_to_answer) {
-            leg.remote_sdp = None;
-            self.take_answer(id, body.bytes, sh);
+        match body {
+            Some(body) if ours_to_answer => {
+                leg.remote_sdp = None;
+                self.take_answer(id, body.bytes, sh);
+            }
+            // They wanted our offer and never answered it: nothing was agreed.
+            None if leg.offer.is_none() && leg.codec.is_none() && leg.idle() => {
+                self.end(Failure::of(EndReason::BadSdp), EndedBy::Caller, sh, t);
+            }
+            Some(_) | None => {}
         }
     }
 
@@ -174,11 +182,20 @@ fn failure_of(end: &LegEnd, party: &super::Party, was_up: bool) -> Failure {
         }
         LegEnd::Unreachable if was_up => Failure::of(EndReason::RemoteFailure),
         LegEnd::Unreachable => Failure { status: None, ..Failure::of_status(408, None, party) },
+        // The caller's own network had it answered on another branch (RFC 3326 §3.1).
+        LegEnd::Cancelled { reason: Some(reason) } if answered_elsewhere(reason) => {
+            Failure::of(EndReason::AnsweredElsewhere)
+        }
         LegEnd::Cancelled { .. } => Failure::of(EndReason::Cancelled),
         LegEnd::Bye { q850 } => Failure { q850: *q850, ..Failure::of(EndReason::HungUp) },
         LegEnd::Local => Failure::of(EndReason::RemoteFailure),
         LegEnd::NoAck => Failure::of(EndReason::NoAck),
     }
+}
+
+fn answered_elsewhere(reason: &str) -> bool {
+    let reason = Reason::parse(reason);
+    reason.protocol.eq_ignore_ascii_case("SIP") && reason.cause() == Some(200)
 }
 
 /// The digit of an INFO body: `application/dtmf-relay` (`Signal=5`, `Duration=160`) or `application/dtmf` (`5`).
