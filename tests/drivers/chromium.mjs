@@ -43,7 +43,7 @@ async function open(command) {
   const made = { page, cursor: 0, console: [] };
   page.on('console', (message) => made.console.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => made.console.push(`pageerror: ${error.stack}`));
-  await page.addInitScript(install, { ports: command.ports, raw: command.raw });
+  await page.addInitScript(install, { ports: command.ports });
   await page.goto(command.url);
   tabs.set(command.page ?? 'main', made);
 }
@@ -105,6 +105,12 @@ const ops = {
   stats: async (command) => evaluate(tab(command), 'window.__e2e.stats()'),
   evaluate: async (command) => evaluate(tab(command), command.expression),
   screenshot: async (command) => void (await tab(command).page.screenshot({ path: command.file })),
+  /** Changes the window's size and the colour scheme. */
+  look: async (command) => {
+    const { page } = tab(command);
+    await page.setViewportSize({ width: command.width, height: command.height });
+    await page.emulateMedia({ colorScheme: command.dark ? 'dark' : 'light' });
+  },
   console: async (command) => tab(command).console,
   key: async (command) => tab(command).page.keyboard.press(command.key),
   closePage: async (command) => {

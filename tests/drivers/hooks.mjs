@@ -3,7 +3,6 @@
 /**
  * @typedef {object} HookOptions
  * @property {string} [speech] base64 of a WAV file that stands in for the microphone, where the browser has no way of its own
- * @property {boolean} [raw] the microphone without echo cancelling, noise suppression and gain control, which change speech
  * @property {Record<string, number>} [ports] candidate port to relay port: media goes through the test's relay on 127.0.0.1
  */
 
@@ -77,12 +76,6 @@ export function install(options) {
     });
     return Math.max(0, ...peaks);
   };
-
-  if (options.raw) {
-    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-    const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-    navigator.mediaDevices.getUserMedia = () => open({ audio });
-  }
 
   const look = () => {
     for (const region of document.querySelectorAll('[role=status], output')) {

@@ -93,7 +93,7 @@ impl Phone {
         self.ask("open", json!({ "url": url }), STEP);
     }
 
-    /// Opens `url` with options of the driver: `width`, `height`, `dark`, `raw` (microphone without processing).
+    /// Opens `url` with options of the driver: `width`, `height`, `dark`.
     pub fn open_with(&mut self, url: &str, mut options: Value) {
         options["url"] = json!(url);
         self.ask("open", options, STEP);
