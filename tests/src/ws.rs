@@ -70,6 +70,11 @@ impl Ws {
         self.socket.send(frame).expect("the gateway reads");
     }
 
+    /// Sends any frame to a gateway that may be closing already.
+    pub fn try_send_frame(&mut self, frame: Message) {
+        drop(self.socket.send(frame));
+    }
+
     /// Signs in; `welcome`, or the error.
     pub fn hello(&mut self, user: &str, password: &str) -> Value {
         self.send(&json!({ "type": "hello", "version": 1, "username": user, "password": password }));
