@@ -207,15 +207,6 @@ fn reinvite_of_the_callee_with_unknown_codec_gets_488_and_keeps_the_call() {
 }
 
 #[test]
-fn each_repetition_of_the_200_gets_an_ack() {
-    let (gateway, callee) = gateway_with(Sipp::scenario("outbound_repeated-200_acked"), "");
-    alice(&gateway, "inbound_call_answered").pause(1000).run().must_pass();
-    let callee = callee.finish();
-    callee.must_pass();
-    assert_eq!(callee.messages.matches("ACK sip:").count(), 2, "{}", callee.messages);
-}
-
-#[test]
 fn hold_and_resume_of_the_caller_are_answered_and_the_call_goes_on() {
     let (_, caller, _) =
         call_out("inbound_hold-and-resume_answered", Sipp::scenario("outbound_answer_echo"), "");
