@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/bin:/usr/sbin:/sbin
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup-run run setup-test test fmt lint
+.PHONY: help setup-run run setup-test test bench fmt lint
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | sort | while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
@@ -22,6 +22,9 @@ setup-test: ## get what the tests need (SIPp, browsers, softphone, speech, scori
 
 test: setup-test ## everything: format, lints, types, unit, simulation, SIPp, browsers, softphones
 	@scripts/test.sh
+
+bench: setup-run ## what a packet costs, beside the cipher and codec work in it
+	cargo bench --locked -p media-bridge --bench media_call
 
 fmt: ## format the Rust sources
 	cargo fmt --all

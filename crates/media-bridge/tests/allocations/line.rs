@@ -43,8 +43,8 @@ pub struct Arrival {
 
 /// The call and its time.
 pub struct Line {
-    pub call: MediaCall,
     pub now: Instant,
+    call: MediaCall,
     begun: Instant,
     buf: Vec<u8>,
 }
@@ -127,7 +127,7 @@ impl Line {
     }
 }
 
-/// A scripted phone that speaks.
+/// A scripted phone.
 pub struct Phone {
     pub leg: LegId,
     pub address: SocketAddr,
@@ -135,7 +135,6 @@ pub struct Phone {
     pt: u8,
     seq: u16,
     ts: u32,
-    voice: Voice,
 }
 
 impl Phone {
@@ -146,7 +145,7 @@ impl Phone {
             Codec::Pcma => 8,
         };
         let address = SocketAddr::from(([198, 51, 100, 1 + leg.0 as u8], 6_000));
-        Phone { leg, address, codec, pt, seq: 65_000, ts: u32::MAX - 40_000, voice: Voice::new(codec) }
+        Phone { leg, address, codec, pt, seq: 65_000, ts: u32::MAX - 40_000 }
     }
 
     fn offer(&self) -> String {
@@ -162,15 +161,15 @@ impl Phone {
         )
     }
 
-    /// The next frame as a packet that arrives at `at`.
-    pub fn say(&mut self, at: Instant) -> Arrival {
+    /// This payload as the next packet, arriving at `at`.
+    pub fn say(&mut self, payload: &[u8], at: Instant) -> Arrival {
         let ticks = if self.codec == Codec::Opus { 960 } else { 160 };
         let ssrc = 0x1000 + u32::from(self.leg.0);
         let header =
             RtpHeader { payload_type: self.pt, marker: false, sequence: self.seq, timestamp: self.ts, ssrc };
         let mut data = Vec::new();
         header.write(&mut data);
-        data.extend_from_slice(&self.voice.next());
+        data.extend_from_slice(payload);
         self.seq = self.seq.wrapping_add(1);
         self.ts = self.ts.wrapping_add(ticks);
         Arrival { at, leg: self.leg, from: self.address, browser: false, data }

@@ -6,7 +6,7 @@ mod line;
 
 use std::time::Duration;
 
-use line::{A, Arrival, B, FRAME, Line};
+use line::{A, Arrival, B, FRAME, Line, Voice};
 use media_bridge::call::Output;
 use media_bridge::control::Codec;
 use webrtc_peer::PeerFactory;
@@ -35,14 +35,14 @@ fn bad(n: u64) -> Option<Duration> {
 /// Allocations of 2,000 packets each way, and how many packets went out for them.
 fn steady_call(a: Codec, b: Codec, network: Network) -> (u64, usize) {
     let mut line = Line::new(PeerFactory::new().unwrap());
-    let mut phones = [line.phone(A, a), line.phone(B, b)];
+    let mut phones = [(line.phone(A, a), Voice::new(a)), (line.phone(B, b), Voice::new(b))];
     line.hear(A, B);
     line.hear(B, A);
     let begin = line.now;
     let mut arrivals: Vec<(u64, Arrival)> = Vec::new();
     for n in 0..WARM + MEASURED {
-        for phone in &mut phones {
-            let packet = phone.say(begin + FRAME * n as u32);
+        for (phone, voice) in &mut phones {
+            let packet = phone.say(&voice.next(), begin + FRAME * n as u32);
             if let Some(late) = network(n) {
                 arrivals.push((n, Arrival { at: packet.at + late, ..packet }));
             }

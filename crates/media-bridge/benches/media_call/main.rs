@@ -1,0 +1,307 @@
+//! What a `MediaCall` costs per packet, beside the cipher and codec work that it can not save. In process, in virtual
+//! time; each route's call, its floors and str0m alone take turns, so that a busy machine disturbs all of them alike.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::wildcard_enum_match_arm, missing_docs)]
+
+mod browser;
+mod floor;
+#[path = "../../tests/allocations/line.rs"]
+mod line;
+
+use std::time::Instant;
+
+use browser::{Alone, Browser};
+use floor::{Cipher, Codecs};
+use line::{A, Arrival, B, FRAME, Line, Phone, Voice};
+use media_bridge::call::Output;
+use media_bridge::control::Codec;
+use types::LegId;
+use webrtc_peer::PeerFactory;
+
+/// Packets of one turn: 5 s of a call, so that every turn has its reports.
+const PACKETS: usize = 250;
+const TURNS: usize = 60;
+
+/// Who is at one end.
+#[derive(Clone, Copy)]
+enum Kind {
+    Phone,
+    Browser,
+}
+
+struct Route {
+    name: &'static str,
+    from: (Kind, Codec),
+    to: (Kind, Codec),
+}
+
+const fn route(name: &'static str, from: (Kind, Codec), to: (Kind, Codec)) -> Route {
+    Route { name, from, to }
+}
+
+const ROUTES: [Route; 9] = [
+    route("relay  phone PCMU   -> phone PCMU", (Kind::Phone, Codec::Pcmu), (Kind::Phone, Codec::Pcmu)),
+    route("relay  browser PCMU -> phone PCMU", (Kind::Browser, Codec::Pcmu), (Kind::Phone, Codec::Pcmu)),
+    route("relay  phone PCMU -> browser PCMU", (Kind::Phone, Codec::Pcmu), (Kind::Browser, Codec::Pcmu)),
+    route("relay  browser Opus -> phone Opus", (Kind::Browser, Codec::Opus), (Kind::Phone, Codec::Opus)),
+    route("relay  phone Opus -> browser Opus", (Kind::Phone, Codec::Opus), (Kind::Browser, Codec::Opus)),
+    route("transcode  phone Opus -> phone PCMU", (Kind::Phone, Codec::Opus), (Kind::Phone, Codec::Pcmu)),
+    route("transcode  phone PCMU -> phone Opus", (Kind::Phone, Codec::Pcmu), (Kind::Phone, Codec::Opus)),
+    route("transcode  browser Opus -> phone PCMU", (Kind::Browser, Codec::Opus), (Kind::Phone, Codec::Pcmu)),
+    route("transcode  phone PCMU -> browser Opus", (Kind::Phone, Codec::Pcmu), (Kind::Browser, Codec::Opus)),
+];
+
+enum End {
+    Phone(Box<Phone>),
+    Browser(Box<Browser>),
+}
+
+impl End {
+    fn new(line: &mut Line, leg: LegId, (kind, codec): (Kind, Codec)) -> End {
+        match kind {
+            Kind::Phone => End::Phone(Box::new(line.phone(leg, codec))),
+            Kind::Browser => End::Browser(Box::new(Browser::dial(line, leg, codec))),
+        }
+    }
+
+    fn say(&mut self, payload: &[u8], at: Instant) -> Arrival {
+        match self {
+            End::Phone(phone) => phone.say(payload, at),
+            End::Browser(browser) => browser.say(payload, at),
+        }
+    }
+
+    /// Keeps the ICE pair alive on both sides.
+    fn check(&mut self, line: &mut Line) {
+        if let End::Browser(browser) = self {
+            let arrival = browser.check_arrival(line.now);
+            line.arrive(&arrival, &mut |_, _| {});
+            browser.checked(line.now);
+        }
+    }
+
+    /// The payload of a datagram that the call sent here.
+    fn hear(&mut self, output: &Output, data: &[u8], at: Instant) -> Option<Vec<u8>> {
+        match (self, output) {
+            (End::Phone(_), Output::Rtp { leg: B, .. }) => Some(data[12..].to_vec()),
+            (End::Browser(browser), Output::Browser { leg: B, .. }) => browser.hear(data, at),
+            _ => None,
+        }
+    }
+}
+
+/// Nanoseconds per packet of one turn.
+#[derive(Clone, Copy)]
+struct Turn {
+    ours: f64,
+    cipher: f64,
+    codecs: f64,
+    str0m: f64,
+}
+
+/// One direction of one call with its floors.
+struct Running {
+    line: Line,
+    speaker: End,
+    listener: End,
+    voice: Voice,
+    proven: bool,
+    cipher: Cipher,
+    opens: bool,
+    seals: bool,
+    codecs: Option<Codecs>,
+    alone: Option<Alone>,
+    turns: Vec<Turn>,
+    allocations: u64,
+    str0m_allocations: u64,
+}
+
+impl Running {
+    fn new(route: &Route) -> Running {
+        let mut line = Line::new(PeerFactory::new().unwrap());
+        let speaker = End::new(&mut line, A, route.from);
+        let listener = End::new(&mut line, B, route.to);
+        line.hear(B, A);
+        let opens = matches!(route.from.0, Kind::Browser);
+        let seals = matches!(route.to.0, Kind::Browser);
+        let browser_codec = if opens { route.from.1 } else { route.to.1 };
+        Running {
+            line,
+            speaker,
+            listener,
+            voice: Voice::new(route.from.1),
+            proven: false,
+            cipher: Cipher::new(),
+            opens,
+            seals,
+            codecs: Codecs::new(route.from.1, route.to.1),
+            alone: (opens || seals).then(|| Alone::new(browser_codec)),
+            turns: Vec::new(),
+            allocations: 0,
+            str0m_allocations: 0,
+        }
+    }
+
+    /// The next packets: as the speaker's datagrams, and their payloads. The first comes at once.
+    fn packets(&mut self) -> (Vec<Arrival>, Vec<Vec<u8>>) {
+        if self.proven {
+            self.line.pass(self.line.now + FRAME, &mut |_, _| {});
+        }
+        self.speaker.check(&mut self.line);
+        self.listener.check(&mut self.line);
+        let payloads: Vec<Vec<u8>> = (0..PACKETS).map(|_| self.voice.next()).collect();
+        let at = |n: usize| self.line.now + FRAME * n as u32;
+        let arrivals = payloads.iter().enumerate().map(|(n, p)| self.speaker.say(p, at(n))).collect();
+        (arrivals, payloads)
+    }
+
+    /// The first turn is not measured: it shows that the call does what the floors do.
+    fn prove(&mut self, name: &str) {
+        let (arrivals, payloads) = self.packets();
+        let mut heard = Vec::new();
+        for arrival in &arrivals {
+            let listener = &mut self.listener;
+            self.line
+                .arrive(arrival, &mut |output, data| heard.extend(listener.hear(&output, data, arrival.at)));
+        }
+        self.proven = true;
+        let mut expected = payloads;
+        if let Some(codecs) = &mut self.codecs {
+            let source = expected.clone();
+            codecs.run(&source, &mut expected);
+        }
+        assert_eq!(heard.len(), PACKETS, "{name}");
+        assert!(heard == expected, "{name}: the call sent something else than the codecs make");
+    }
+
+    fn turn(&mut self) {
+        let (arrivals, payloads) = self.packets();
+        let mut sent = 0;
+        let (ours, allocations) = measured(|| {
+            for arrival in &arrivals {
+                self.line.arrive(arrival, &mut |output, _| {
+                    sent += usize::from(matches!(
+                        output,
+                        Output::Rtp { leg: B, .. } | Output::Browser { leg: B, .. }
+                    ));
+                });
+            }
+        });
+        assert!(sent >= PACKETS, "{sent} of {PACKETS} packets were sent");
+        self.allocations += allocations;
+        let mut coded = payloads.clone();
+        coded.iter_mut().for_each(|payload| payload.reserve(1_500));
+        let codecs =
+            self.codecs.as_mut().map_or(0.0, |codecs| measured(|| codecs.run(&payloads, &mut coded)).0);
+        let sealed = self.cipher.sealed(&payloads);
+        let mut cipher = 0.0;
+        if self.opens {
+            cipher += measured(|| self.cipher.open_all(&sealed)).0;
+        }
+        if self.seals {
+            cipher += measured(|| self.cipher.seal_all(&coded)).0;
+        }
+        let str0m = self.str0m(&payloads, &coded);
+        self.turns.push(Turn { ours, cipher, codecs, str0m });
+    }
+
+    /// The same payloads through a `Peer` alone.
+    fn str0m(&mut self, received: &[Vec<u8>], sent: &[Vec<u8>]) -> f64 {
+        let Some(alone) = &mut self.alone else { return 0.0 };
+        let arrivals = alone.packets(received);
+        let (time, allocations) = measured(|| {
+            let done = if self.opens { alone.receive(&arrivals) } else { alone.send(sent) };
+            assert!(done >= PACKETS);
+        });
+        alone.rest();
+        self.str0m_allocations += allocations;
+        time
+    }
+
+    fn median(&self, of: impl Fn(&Turn) -> f64) -> f64 {
+        let mut all: Vec<f64> = self.turns.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    }
+}
+
+/// Nanoseconds per packet, and allocations of all.
+fn measured(work: impl FnOnce()) -> (f64, u64) {
+    let mut time = 0.0;
+    let counted = allocation_counter::measure(|| {
+        let begin = Instant::now();
+        work();
+        time = begin.elapsed().as_nanos() as f64 / PACKETS as f64;
+    });
+    (time, counted.count_total)
+}
+
+fn main() {
+    let mut running: Vec<Running> = ROUTES.iter().map(Running::new).collect();
+    for (route, running) in ROUTES.iter().zip(&mut running) {
+        running.prove(route.name);
+        running.turn();
+        running.turns.clear();
+        (running.allocations, running.str0m_allocations) = (0, 0);
+    }
+    for _ in 0..TURNS {
+        running.iter_mut().for_each(Running::turn);
+    }
+    print_ratios(&running);
+    print_times(&running);
+    std::process::exit(print_allocations(&running));
+}
+
+fn print_ratios(running: &[Running]) {
+    println!(
+        "\ncost of a packet as a multiple of the work in it (median of {TURNS} turns of {PACKETS} packets)\n"
+    );
+    println!("| route | / cipher + codecs | / str0m + codecs |");
+    println!("|---|---:|---:|");
+    for (route, r) in ROUTES.iter().zip(running) {
+        let floor = |t: &Turn| t.cipher + t.codecs;
+        let bare = if r.median(floor) > 0.0 {
+            format!("{:.2}", r.median(|t| t.ours / floor(t)))
+        } else {
+            "nothing to compare with".to_owned()
+        };
+        let with = match &r.alone {
+            Some(_) => format!("{:.2}", r.median(|t| t.ours / (t.str0m + t.codecs))),
+            None => String::new(),
+        };
+        println!("| {} | {bare} | {with} |", route.name);
+    }
+}
+
+fn print_times(running: &[Running]) {
+    println!("\nmicroseconds per packet\n");
+    println!("| route | MediaCall | cipher alone | codecs alone | str0m alone |");
+    println!("|---|---:|---:|---:|---:|");
+    for (route, r) in ROUTES.iter().zip(running) {
+        let us = |of: fn(&Turn) -> f64| match r.median(of) / 1_000.0 {
+            us if us > 0.0 => format!("{us:.3}"),
+            _ => String::new(),
+        };
+        let (ours, cipher) = (us(|t| t.ours), us(|t| t.cipher));
+        println!("| {} | {ours} | {cipher} | {} | {} |", route.name, us(|t| t.codecs), us(|t| t.str0m));
+    }
+}
+
+/// Exit code: our own crates must allocate nothing.
+fn print_allocations(running: &[Running]) -> i32 {
+    println!("\nallocations per packet after warm-up\n");
+    println!("| route | all | of these str0m, as counted alone | ours |");
+    println!("|---|---:|---:|---:|");
+    let mut bad = 0;
+    for (route, r) in ROUTES.iter().zip(running) {
+        let per_packet = |n: i64| n as f64 / (TURNS * PACKETS) as f64;
+        let (all, str0m) = (r.allocations as i64, r.str0m_allocations as i64);
+        let ours = all - str0m;
+        let [a, b, c] = [all, str0m, ours].map(per_packet);
+        println!("| {} | {a:.3} | {b:.3} | {c:.3} |", route.name);
+        bad |= i32::from(ours > 0);
+    }
+    if bad != 0 {
+        println!("\nour own crates allocate: see the last column");
+    }
+    bad
+}
