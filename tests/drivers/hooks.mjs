@@ -100,7 +100,7 @@ export function install(options) {
       return open({ ...constraints, audio: plain });
     };
   }
-  if (options.speech) {
+  if (options.speech && navigator.mediaDevices) {
     const bytes = Uint8Array.from(atob(options.speech), (char) => char.charCodeAt(0));
     navigator.mediaDevices.getUserMedia = async () => {
       e2e.requests += 1;
