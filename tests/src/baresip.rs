@@ -126,12 +126,18 @@ impl Baresip {
         write!(self.control, "{}:{body},", body.len()).expect("baresip reads");
     }
 
+    /// Waits until it is registered. Its event may be sent before the control connection stands, so its output tells.
+    pub fn wait_registered(&mut self, limit: Duration) {
+        let bound = |line: &str| line.contains("200 OK") && line.contains("binding");
+        self.process.wait_line(limit, "that it is registered", bound);
+    }
+
     /// Events so far.
     pub fn events(&self) -> Vec<Value> {
         self.events.lock().expect("events").clone()
     }
 
-    /// Waits for an event by its type, e.g. `REGISTER_OK`, `CALL_INCOMING`, `CALL_ESTABLISHED`, `CALL_CLOSED`.
+    /// Waits for an event by its type, e.g. `CALL_INCOMING`, `CALL_ESTABLISHED`, `CALL_CLOSED`.
     pub fn wait_event(&self, kind: &str, limit: Duration) -> Value {
         let find = || self.events().into_iter().find(|event| event["type"] == kind);
         wait_for(limit, &format!("baresip event {kind}; output:\n{}", self.process.tail(30)), find)

@@ -13,8 +13,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 fn registered(user: &str, transport: &str, gateway: &Gateway) -> Baresip {
     let account = Account { transport, ..Account::new(user, gateway.sip, &speech().reference) };
-    let phone = Baresip::start(&account);
-    phone.wait_event("REGISTER_OK", LIMIT);
+    let mut phone = Baresip::start(&account);
+    phone.wait_registered(LIMIT);
     phone
 }
 
