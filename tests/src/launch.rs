@@ -56,10 +56,8 @@ impl Launched {
     pub fn spawn(command: &mut Command) -> Launched {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        let streams = vec![
-            collect(child.stdout.take().expect("piped")),
-            collect(child.stderr.take().expect("piped")),
-        ];
+        let streams =
+            vec![collect(child.stdout.take().expect("piped")), collect(child.stderr.take().expect("piped"))];
         Launched { child, streams }
     }
 

@@ -49,6 +49,11 @@ impl RawSip {
         RawSip::bind(SocketAddr::new(ip, 0), peer)
     }
 
+    /// The same socket, talking to another peer.
+    pub fn towards(self, peer: SocketAddr) -> RawSip {
+        RawSip { peer, ..self }
+    }
+
     /// Sends these bytes as one datagram.
     pub fn send(&self, bytes: &[u8]) {
         self.socket.send_to(bytes, self.peer).expect("a datagram");
@@ -77,8 +82,8 @@ impl RawSip {
         self.wait(method, SOON, |message| message.is(method))
     }
 
-    /// Answers a request, in a dialog of ours.
-    pub fn reply(&self, request: &Message, status: &str, body: &str) {
+    /// Answers a request, in a dialog of ours, with these further header lines.
+    pub fn reply(&self, request: &Message, status: &str, headers: &str, body: &str) {
         let mut text = format!("SIP/2.0 {status}\r\n");
         for (name, value) in &request.headers {
             match name.as_str() {
@@ -89,7 +94,7 @@ impl RawSip {
             }
         }
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        text += &format!("Contact: <sip:raw@{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}", self.local, body.len());
+        text += &format!("{headers}{kind}Content-Length: {}\r\n\r\n{body}", body.len());
         self.send(text.as_bytes());
     }
 
@@ -128,7 +133,8 @@ impl RawSip {
         let begun = Instant::now();
         self.send(self.register_text(user, &call_id, 2, &digest).as_bytes());
         let last = |m: &Message| m.status().is_some_and(|s| s >= 200) && m.header("cseq").starts_with('2');
-        let answer = self.wait("an answer to the digest", SOON, |m| last(m) && m.header("call-id") == call_id);
+        let answer =
+            self.wait("an answer to the digest", SOON, |m| last(m) && m.header("call-id") == call_id);
         (answer, begun.elapsed())
     }
 }

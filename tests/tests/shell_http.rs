@@ -54,7 +54,10 @@ fn every_part_of_the_page_is_served_with_its_type_and_a_strict_policy() {
         assert_eq!((answer.status, answer.header("content-type")), (200, kind), "{path}");
         assert!(!answer.body.is_empty(), "{path}");
         let policy = answer.header("content-security-policy");
-        assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{path}: {policy}");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("script-src 'self'"),
+            "{path}: {policy}"
+        );
         assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
     }
@@ -122,14 +125,21 @@ fn a_name_that_is_not_ours_is_refused_on_every_path() {
     let to = http(&gateway);
     let port = to.port();
     for path in ["/", "/ws", "/metrics", "/sdk/webtrunk.js", "/nothing"] {
-        for host in [format!("evil.example:{port}"), "evil.example".into(), format!("127.0.0.1.evil.example:{port}")] {
+        for host in
+            [format!("evil.example:{port}"), "evil.example".into(), format!("127.0.0.1.evil.example:{port}")]
+        {
             let answer = get(to, path, &[("Host", &host)]);
             assert_eq!(answer.status, 421, "{path} as {host}");
             assert!(answer.body.contains("evil.example"), "{}", answer.body);
         }
     }
     assert_eq!(get(to, "/", &[]).status / 100, 4, "without a name");
-    for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), "localhost".into(), format!("[::1]:{port}")] {
+    for host in [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        "localhost".into(),
+        format!("[::1]:{port}"),
+    ] {
         assert_eq!(get(to, "/healthz", &[("Host", &host)]).status, 200, "{host}");
     }
 }
@@ -144,7 +154,13 @@ fn signalling_opens_for_our_own_page_and_for_clients_without_origin_only() {
         assert_eq!(answer.status, 101, "{good:?}: {answer:?}");
         assert_eq!(answer.header("sec-websocket-protocol"), "webtrunk.v1");
     }
-    for bad in ["http://evil.example", "http://127.0.0.1", "null", "http://127.0.0.1:1", &format!("http://{host}.evil.example")] {
+    for bad in [
+        "http://evil.example",
+        "http://127.0.0.1",
+        "null",
+        "http://127.0.0.1:1",
+        &format!("http://{host}.evil.example"),
+    ] {
         assert_eq!(upgrade(to, &host, Some(bad)).status, 403, "{bad}");
     }
     assert_eq!(upgrade(to, "evil.example", Some("http://evil.example")).status, 421);
@@ -228,7 +244,17 @@ fn over_plain_http_from_another_address_the_page_says_why_it_can_not_call() {
 fn certificate(dir: &Path, name: &str) -> (String, String) {
     let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", "/CN=phones.test", "-addext", "subjectAltName=DNS:phones.test,IP:127.0.0.1"])
         .arg("-out")
         .arg(&cert)

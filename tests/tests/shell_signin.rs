@@ -135,7 +135,8 @@ fn costs_an_error(ws: &mut Ws, text: &str, code: &str) -> Value {
 fn a_bad_message_costs_an_error_and_not_the_connection() {
     let gateway = Gateway::run(&Setup::default());
     let mut ws = Ws::open(http(&gateway));
-    let before = costs_an_error(&mut ws, r#"{"type":"call","call":"c1","to":"100","sdp":"v=0"}"#, "not-signed-in");
+    let before =
+        costs_an_error(&mut ws, r#"{"type":"call","call":"c1","to":"100","sdp":"v=0"}"#, "not-signed-in");
     assert_eq!(before["call"], "c1");
     costs_an_error(
         &mut ws,
@@ -177,7 +178,8 @@ fn an_offer_that_can_not_be_read_ends_that_call_alone_with_a_reason() {
     let gateway = Gateway::run(&Setup::default());
     let _bob = Ws::signed_in(http(&gateway), "bob");
     let mut ws = Ws::signed_in(http(&gateway), "alice");
-    for (id, sdp) in [("c1", "v=0\r\nnonsense"), ("c2", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n")] {
+    for (id, sdp) in [("c1", "v=0\r\nnonsense"), ("c2", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n")]
+    {
         ws.send(&json!({ "type": "call", "call": id, "to": "101", "sdp": sdp }));
         assert_eq!(ws.wait_ended(id), "bad-sdp");
     }

@@ -47,7 +47,8 @@ impl Plan {
     /// # Errors
     /// One sentence about the flag that does not fit.
     pub fn build(self) -> Result<Demo, String> {
-        let open = [("--http", self.http), ("--sip", self.sip)].into_iter().find(|(_, a)| !a.ip().is_loopback());
+        let open =
+            [("--http", self.http), ("--sip", self.sip)].into_iter().find(|(_, a)| !a.ip().is_loopback());
         if let (Some((flag, addr)), None) = (open, &self.password) {
             return Err(format!(
                 "{flag} {addr} can be reached from other machines: choose a password with --password, \
@@ -76,7 +77,9 @@ impl Plan {
             http: HttpConfig { listen: self.http, tls: Tls::Off },
             sip: SipConfig {
                 domain: "webtrunk.localhost".into(),
-                listen: [Transport::Udp, Transport::Tcp].map(|transport| SipListen { transport, addr: self.sip }).into(),
+                listen: [Transport::Udp, Transport::Tcp]
+                    .map(|transport| SipListen { transport, addr: self.sip })
+                    .into(),
                 advertise: None,
             },
             media: MediaConfig { webrtc_port: self.webrtc_port, rtp_ports: own, workers, advertise: None },
@@ -100,11 +103,16 @@ impl Plan {
     }
 }
 
-fn split((first, last): (u16, u16)) -> Result<((u16, u16), (u16, u16)), String> {
+/// First and last port.
+type Ports = (u16, u16);
+
+fn split((first, last): Ports) -> Result<(Ports, Ports), String> {
     let middle = first + (last - first) / 2;
     let middle = middle + middle % 2;
     if middle < first + 2 || middle + 1 > last {
-        return Err("--rtp-ports needs room for at least two pairs: one for the gateway, one for the carrier".into());
+        return Err(
+            "--rtp-ports needs room for at least two pairs: one for the gateway, one for the carrier".into(),
+        );
     }
     Ok(((first, middle - 1), (middle, last)))
 }
@@ -167,7 +175,8 @@ mod tests {
         let open = Plan { http: "0.0.0.0:8080".parse().expect("address"), ..plan() };
         let sentence = open.build().expect_err("refused");
         assert!(sentence.contains("--http") && sentence.contains("--password"), "{sentence}");
-        let chosen = Plan { http: "0.0.0.0:8080".parse().expect("address"), password: Some("x".into()), ..plan() };
+        let chosen =
+            Plan { http: "0.0.0.0:8080".parse().expect("address"), password: Some("x".into()), ..plan() };
         assert!(chosen.build().is_ok());
     }
 }

@@ -224,7 +224,10 @@ impl Carrier {
                 self.alarms.insert((now + if early { EARLY_MEDIA } else { RING }, id), Alarm::Answer);
                 self.sip(Command::Provisional { leg, status: if early { 183 } else { 180 }, body });
                 if early {
-                    self.media(id, media::Command::SetSource { leg: LEG, source: Source::Tone(Tone::Ringback) });
+                    self.media(
+                        id,
+                        media::Command::SetSource { leg: LEG, source: Source::Tone(Tone::Ringback) },
+                    );
                 }
             }
             State::Offering { number } => {
@@ -273,7 +276,9 @@ impl Carrier {
     fn reinvite(&mut self, leg: SipLeg, body: Option<Body>) {
         let Some(id) = self.by_leg.get(&leg).copied() else { return };
         match body {
-            Some(offer) => self.media(id, media::Command::Answer { leg: LEG, params: params(), offer: offer.bytes }),
+            Some(offer) => {
+                self.media(id, media::Command::Answer { leg: LEG, params: params(), offer: offer.bytes })
+            }
             None => self.sip(Command::RejectReinvite { leg, status: 488, headers: Vec::new() }),
         }
     }
@@ -299,7 +304,8 @@ impl Carrier {
         let leg = SipLeg::outgoing(id.0);
         self.by_leg.insert(leg, id);
         // Music, not CallBack: a call back must not call back again.
-        let call = Call { leg, service: Service::Music, caller: String::new(), state: State::Offering { number } };
+        let call =
+            Call { leg, service: Service::Music, caller: String::new(), state: State::Offering { number } };
         self.calls.insert(id, call);
         self.media(id, media::Command::Offer { leg: LEG, params: params() });
     }

@@ -48,7 +48,12 @@ pub async fn start(plan: CarrierPlan) -> Result<Running, String> {
     Ok(Running(tokio::spawn(run(sip, media, events, carrier))))
 }
 
-async fn run(mut sip: SipPort, media: MediaPlane, mut events: mpsc::Receiver<CallEvent>, mut carrier: Carrier) {
+async fn run(
+    mut sip: SipPort,
+    media: MediaPlane,
+    mut events: mpsc::Receiver<CallEvent>,
+    mut carrier: Carrier,
+) {
     loop {
         let far = Instant::now() + Duration::from_secs(3600);
         let timer = [sip.poll_timeout(), carrier.poll_timeout()].into_iter().flatten().min().unwrap_or(far);

@@ -6,9 +6,9 @@ use std::ops::Range;
 use b2bua::{RouteConfig, RouteFrom, RouteTo, UserConfig};
 use types::UserName;
 
+use super::Trunk;
 use super::reader::Findings;
 use super::sections::Placed;
-use super::Trunk;
 
 pub fn across(
     users: &[Placed<UserConfig>],
@@ -19,8 +19,11 @@ pub fn across(
     unique(users.iter().map(|(u, s)| (u.name.as_str(), s)), "users.name", found);
     unique(users.iter().filter_map(|(u, s)| Some((u.extension.as_deref()?, s))), "users.extension", found);
     unique(trunks.iter().map(|(t, s)| (t.name.as_str(), s)), "trunks.name", found);
-    let user = |name: &UserName| (!users.iter().any(|(u, _)| u.name == *name)).then(|| ("user", name.as_str().to_owned()));
-    let trunk = |name: &String| (!trunks.iter().any(|(t, _)| t.name == *name)).then(|| ("trunk", name.clone()));
+    let user = |name: &UserName| {
+        (!users.iter().any(|(u, _)| u.name == *name)).then(|| ("user", name.as_str().to_owned()))
+    };
+    let trunk =
+        |name: &String| (!trunks.iter().any(|(t, _)| t.name == *name)).then(|| ("trunk", name.clone()));
     for (route, span) in routes {
         let to = route.to.iter().filter_map(|to| match to {
             RouteTo::User(name) => user(name),

@@ -111,7 +111,14 @@ impl<'d, 'i> Section<'d, 'i> {
         self.table.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| (v.get_ref(), v.span()))
     }
 
-    fn wrong_type(&self, found: &mut Findings<'_>, key: &str, span: &Range<usize>, want: &str, got: &DeValue<'_>) {
+    fn wrong_type(
+        &self,
+        found: &mut Findings<'_>,
+        key: &str,
+        span: &Range<usize>,
+        want: &str,
+        got: &DeValue<'_>,
+    ) {
         found.add(span, self.key(key), format!("expected {want}, found {}", name_of(got)));
     }
 
@@ -126,7 +133,12 @@ impl<'d, 'i> Section<'d, 'i> {
         }
     }
 
-    pub fn required(&mut self, found: &mut Findings<'_>, key: &'static str, example: &str) -> Option<Located<String>> {
+    pub fn required(
+        &mut self,
+        found: &mut Findings<'_>,
+        key: &'static str,
+        example: &str,
+    ) -> Option<Located<String>> {
         if !self.has(key) {
             self.known.push(key);
             found.add(&self.span, self.key(key), format!("is missing; for example: {key} = {example}"));
@@ -215,7 +227,9 @@ impl<'d, 'i> Section<'d, 'i> {
         for (i, item) in array.iter().enumerate() {
             match item.get_ref().as_table() {
                 Some(table) => out.push(Section::new(format!("{}[{i}]", self.key(key)), table, item.span())),
-                None => self.wrong_type(found, key, &item.span(), &format!("a section [[{key}]]"), item.get_ref()),
+                None => {
+                    self.wrong_type(found, key, &item.span(), &format!("a section [[{key}]]"), item.get_ref())
+                }
             }
         }
         out

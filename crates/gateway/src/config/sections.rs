@@ -48,7 +48,9 @@ pub fn http(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<Http
     let cert = section.string(found, "tls_cert");
     let key = section.string(found, "tls_key");
     let tls = match (cert, key) {
-        (Some(cert), Some(key)) => Tls::Files { cert: PathBuf::from(cert.value), key: PathBuf::from(key.value) },
+        (Some(cert), Some(key)) => {
+            Tls::Files { cert: PathBuf::from(cert.value), key: PathBuf::from(key.value) }
+        }
         (None, None) => Tls::Off,
         (Some(one), None) => {
             found.add(&one.span, one.key, "needs tls_key beside it: the PEM file of the private key");
@@ -68,9 +70,13 @@ pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipCo
         found.add(&(0..0), "sip", "the section is missing; for example:\n[sip]\ndomain = \"example.com\"");
         return None;
     };
-    let domain = section.required(found, "domain", "\"example.com\"").and_then(|d| d.parse(found, |t| domain(t)));
+    let domain =
+        section.required(found, "domain", "\"example.com\"").and_then(|d| d.parse(found, |t| domain(t)));
     let listen = match section.strings(found, "listen") {
-        None => values::sip_listen("udp:0.0.0.0:5060").into_iter().chain(values::sip_listen("tcp:0.0.0.0:5060")).collect(),
+        None => values::sip_listen("udp:0.0.0.0:5060")
+            .into_iter()
+            .chain(values::sip_listen("tcp:0.0.0.0:5060"))
+            .collect(),
         Some(list) => {
             if list.is_empty() {
                 found.add(section.span(), section.key("listen"), "needs at least one listener");
@@ -100,17 +106,23 @@ pub fn media(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<Med
         advertise: None,
     };
     let Some(mut section) = root.table(found, "media") else { return Some(default) };
-    let webrtc_port = section.integer(found, "webrtc_port", 1..=65_535).map_or(default.webrtc_port, |p| p as u16);
+    let webrtc_port =
+        section.integer(found, "webrtc_port", 1..=65_535).map_or(default.webrtc_port, |p| p as u16);
     let rtp_ports = defaulted(&mut section, found, "rtp_ports", default.rtp_ports, values::port_range);
     let workers = section.integer(found, "workers", 1..=64).map_or(default.workers, |w| w as u8);
     let advertise = optional(&mut section, found, "advertise", values::ip_addr);
     let (first, last) = rtp_ports?;
     let browsers = u32::from(webrtc_port)..u32::from(webrtc_port) + u32::from(workers);
     if browsers.end > 65_536 {
-        found.add(section.span(), section.key("webrtc_port"), format!("leaves no room for {workers} workers below 65536"));
+        found.add(
+            section.span(),
+            section.key("webrtc_port"),
+            format!("leaves no room for {workers} workers below 65536"),
+        );
     }
     if browsers.start <= u32::from(last) && u32::from(first) < browsers.end {
-        let message = format!("{first}-{last} overlaps the browser ports from {webrtc_port} (one for each worker)");
+        let message =
+            format!("{first}-{last} overlaps the browser ports from {webrtc_port} (one for each worker)");
         found.add(section.span(), section.key("rtp_ports"), message);
     }
     section.finish(found);
@@ -145,7 +157,12 @@ fn password(
     }
 }
 
-fn hash(section: &mut Section<'_, '_>, found: &mut Findings<'_>, key: &'static str, digits: usize) -> Option<String> {
+fn hash(
+    section: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    key: &'static str,
+    digits: usize,
+) -> Option<String> {
     section.string(found, key)?.parse(found, |text| {
         if text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit()) {
             Ok(text.to_ascii_lowercase())
@@ -162,7 +179,8 @@ pub fn users(
 ) -> Vec<Placed<UserConfig>> {
     let mut out = Vec::new();
     for mut section in root.tables(found, "users") {
-        let name = section.required(found, "name", "\"alice\"").and_then(|n| n.parse(found, |t| user_name(t)));
+        let name =
+            section.required(found, "name", "\"alice\"").and_then(|n| n.parse(found, |t| user_name(t)));
         let password = password(&mut section, found, env);
         let md5 = hash(&mut section, found, "ha1_md5", 32);
         let sha256 = hash(&mut section, found, "ha1_sha256", 64);
@@ -181,21 +199,36 @@ pub fn users(
         let span = section.span().clone();
         section.finish(found);
         if let Some(name) = name {
-            out.push((UserConfig { name: UserName::new(&name), secret, extension, caller_id, max_calls }, span));
+            out.push((
+                UserConfig { name: UserName::new(&name), secret, extension, caller_id, max_calls },
+                span,
+            ));
         }
     }
     out
 }
 
 fn user_name(text: &str) -> Result<String, String> {
-    let valid = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if valid { Ok(text.to_owned()) } else { Err("expected 1 to 64 letters, digits, dots, dashes or underscores".into()) }
+    let valid = !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 64 letters, digits, dots, dashes or underscores".into())
+    }
 }
 
 fn number(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix('+').unwrap_or(text);
-    let valid = !digits.is_empty() && digits.len() <= 32 && digits.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b));
-    if valid { Ok(text.to_owned()) } else { Err("expected digits with an optional + in front, for example \"+12025550110\"".into()) }
+    let valid = !digits.is_empty()
+        && digits.len() <= 32
+        && digits.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b));
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err("expected digits with an optional + in front, for example \"+12025550110\"".into())
+    }
 }
 
 fn codec(text: &str) -> Result<Codec, String> {
@@ -208,7 +241,8 @@ fn codec(text: &str) -> Result<Codec, String> {
 }
 
 fn token(text: &str) -> Result<String, String> {
-    let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&b));
+    let valid = !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&b));
     if valid { Ok(text.to_owned()) } else { Err("expected characters that may stand in a SIP URI".into()) }
 }
 
@@ -219,7 +253,8 @@ pub fn trunks(
 ) -> Vec<Placed<Trunk>> {
     let mut out = Vec::new();
     for mut section in root.tables(found, "trunks") {
-        let name = section.required(found, "name", "\"carrier\"").and_then(|n| n.parse(found, |t| user_name(t)));
+        let name =
+            section.required(found, "name", "\"carrier\"").and_then(|n| n.parse(found, |t| user_name(t)));
         let server = section
             .required(found, "server", "\"sip.example.net\"")
             .and_then(|s| s.parse(found, |t| values::server(t)));
@@ -244,13 +279,23 @@ pub fn trunks(
         let inbound_from = parsed_list(&mut section, found, "inbound_from", IpNet::parse).unwrap_or_default();
         let from_user = optional(&mut section, found, "from_user", token);
         let from_domain = optional(&mut section, found, "from_domain", domain);
-        let codecs = parsed_list(&mut section, found, "codecs", codec).unwrap_or(vec![Codec::Pcmu, Codec::Pcma]);
+        let codecs =
+            parsed_list(&mut section, found, "codecs", codec).unwrap_or(vec![Codec::Pcmu, Codec::Pcma]);
         let max_calls = section.integer(found, "max_calls", 1..=100_000);
         let span = section.span().clone();
         section.finish(found);
         if let (Some(name), Some(server)) = (name, server) {
-            let trunk =
-                Trunk { name, server, credentials, register, inbound_from, from_user, from_domain, codecs, max_calls };
+            let trunk = Trunk {
+                name,
+                server,
+                credentials,
+                register,
+                inbound_from,
+                from_user,
+                from_domain,
+                codecs,
+                max_calls,
+            };
             out.push((trunk, span));
         }
     }

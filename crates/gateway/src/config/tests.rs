@@ -58,7 +58,9 @@ fn broken_toml_is_reported_with_its_place() {
 
 #[test]
 fn a_route_to_an_unknown_trunk_and_a_name_used_twice_are_refused() {
-    let text = format!("{GOOD}\n[[routes]]\nmatch = \"1\"\nto = \"trunk:carier\"\n[[users]]\nname = \"alice\"\npassword = \"x\"\n");
+    let text = format!(
+        "{GOOD}\n[[routes]]\nmatch = \"1\"\nto = \"trunk:carier\"\n[[users]]\nname = \"alice\"\npassword = \"x\"\n"
+    );
     let all = problems(&text);
     assert!(all.iter().any(|p| p.contains("there is no trunk named \"carier\"")), "{all:?}");
     assert!(all.iter().any(|p| p.contains("\"alice\" is used twice")), "{all:?}");

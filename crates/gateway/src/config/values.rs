@@ -43,7 +43,8 @@ fn transport(text: &str) -> (Option<Transport>, &str) {
 
 /// Parses `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`.
 pub fn sip_listen(text: &str) -> Result<SipListen, String> {
-    const WANT: &str = "expected \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\", for example \"udp:0.0.0.0:5060\"";
+    const WANT: &str =
+        "expected \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\", for example \"udp:0.0.0.0:5060\"";
     let (transport, rest) = transport(text);
     let transport = transport.ok_or(WANT)?;
     let addr = rest.parse().map_err(|_| WANT)?;
@@ -84,7 +85,8 @@ pub fn server(text: &str) -> Result<Server, String> {
 
 /// Parses `20000-29999`: RTP ports, at least one even/odd pair, none privileged.
 pub fn port_range(text: &str) -> Result<(u16, u16), String> {
-    const WANT: &str = "expected FIRST-LAST with FIRST >= 1024 and room for a pair, for example \"20000-29999\"";
+    const WANT: &str =
+        "expected FIRST-LAST with FIRST >= 1024 and room for a pair, for example \"20000-29999\"";
     let (first, last) = text.split_once('-').ok_or(WANT)?;
     let first: u16 = first.trim().parse().map_err(|_| WANT)?;
     let last: u16 = last.trim().parse().map_err(|_| WANT)?;

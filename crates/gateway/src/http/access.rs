@@ -59,7 +59,9 @@ mod tests {
     #[test]
     fn a_name_that_was_rebound_to_our_address_is_refused() {
         assert!(!is_ours("evil.example:8080", "example.com", false));
-        for good in ["127.0.0.1:8080", "[::1]:8080", "localhost", "localhost:8080", "example.com", "EXAMPLE.com:8443"] {
+        for good in
+            ["127.0.0.1:8080", "[::1]:8080", "localhost", "localhost:8080", "example.com", "EXAMPLE.com:8443"]
+        {
             assert!(is_ours(good, "example.com", false), "{good}");
         }
         assert!(is_ours("phones.example.org", "example.com", true), "the certificate vouches for the name");

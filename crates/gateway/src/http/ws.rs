@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
-use types::limits::{SESSIONS, SIGNAL_MESSAGE_BYTES, SIGNAL_QUEUE};
 use types::SessionId;
+use types::limits::{SESSIONS, SIGNAL_MESSAGE_BYTES, SIGNAL_QUEUE};
 use webrtc_peer::session::{CloseReason, Received, SUBPROTOCOL, Session};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser, VERSION};
 
@@ -34,10 +34,12 @@ pub async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if !access::same_origin(&headers) {
-        return (StatusCode::FORBIDDEN, "signalling is only for pages that this gateway serves itself\n").into_response();
+        return (StatusCode::FORBIDDEN, "signalling is only for pages that this gateway serves itself\n")
+            .into_response();
     }
     if app.sessions.load(Ordering::Relaxed) >= SESSIONS as u64 {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many browsers are connected; try again later\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many browsers are connected; try again later\n")
+            .into_response();
     }
     upgrade
         .protocols([SUBPROTOCOL])
@@ -109,9 +111,9 @@ impl Connection {
                     username: user.as_str().to_owned(),
                     password: password.as_str().to_owned(),
                 };
-                self.to_core(hello).await
+                self.pass_on(hello).await
             }
-            Received::Request(request) => self.to_core(request).await,
+            Received::Request(request) => self.pass_on(request).await,
             Received::Reply(reply) => self.write(&reply).await,
             Received::ReplyThenClose(reply, reason) => {
                 self.write(&reply).await?;
@@ -120,7 +122,7 @@ impl Connection {
         }
     }
 
-    async fn to_core(&mut self, message: FromBrowser) -> Result<(), Gone> {
+    async fn pass_on(&mut self, message: FromBrowser) -> Result<(), Gone> {
         self.core.send(CoreInput::FromBrowser { id: self.id, message }).await.map_err(|_| Gone)
     }
 

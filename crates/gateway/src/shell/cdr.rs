@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use b2bua::{Cdr, CdrParty};
 use media_bridge::control::{Codec, LegStats};
 use serde_json::{Value, json};
-use types::limits::CDR_QUEUE;
 use types::EndedBy;
+use types::limits::CDR_QUEUE;
 
 /// Takes records and never blocks.
 pub struct CdrWriter {

@@ -1,18 +1,19 @@
 //! The signalling core: one task that owns the SIP endpoint and the switch and carries messages between them, the
 //! browsers and the media workers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use b2bua::{CloseWhy, Level, Output, SignalIn, Switch, TrunkStatus};
-use media_bridge::control::CallEvent;
+use media_bridge::control::{CallCommand, CallEvent, Command};
 use media_io::MediaPlane;
 use sip_ua::RegistrationState;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
-use types::{CallId, SessionId};
+use types::limits::CLOSING_DURATION;
+use types::{CallId, SessionId, WorkerId};
 use webrtc_peer::session::CloseReason;
 use webrtc_peer::signalling::ToBrowser;
 
@@ -20,7 +21,10 @@ use super::cdr::CdrWriter;
 use super::{CoreInput, SipPort, ToSession, clocks, gauges};
 
 /// After this long, what has not ended by itself is dropped; the process is to be gone within 8 s.
-const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(6);
+const STOP_PATIENCE: Duration = Duration::from_secs(6);
+
+/// How soon a full worker is told again to close a call's media.
+const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
 /// Everything that one signalling task owns.
 pub struct Core {
@@ -30,6 +34,8 @@ pub struct Core {
     pub cdrs: CdrWriter,
     pub ready: Arc<AtomicBool>,
     pub sessions: HashMap<SessionId, mpsc::Sender<ToSession>>,
+    /// Calls whose media a full worker still has to be told to close: at most one entry for each call.
+    pub unclosed: VecDeque<(WorkerId, CallId)>,
 }
 
 impl Core {
@@ -62,13 +68,23 @@ impl Core {
                 break;
             }
         }
+        self.give_up();
         self.cdrs.finish();
         self.media.stop();
     }
 
+    /// Whoever has not confirmed by now is left behind, as if the deadline of `Closing` had passed: every call gets its
+    /// record.
+    fn give_up(&mut self) {
+        let (now, wall) = clocks();
+        self.switch.handle_timeout(now + CLOSING_DURATION, wall);
+        self.pump();
+    }
+
     /// Whether everyone has been told that we stop: calls are over, registrations removed, browsers gone.
     fn drained(&self) -> bool {
-        let registered = |t: TrunkStatus<'_>| matches!(t.registration, Some(RegistrationState::Registered { .. }));
+        let registered =
+            |t: TrunkStatus<'_>| matches!(t.registration, Some(RegistrationState::Registered { .. }));
         self.switch.calls().next().is_none()
             && self.sip.dialogs() == 0
             && self.sessions.is_empty()
@@ -76,8 +92,19 @@ impl Core {
     }
 
     fn next_timer(&self, give_up: Option<Instant>) -> Instant {
-        let far = Instant::now() + std::time::Duration::from_secs(3600);
-        [self.sip.poll_timeout(), self.switch.poll_timeout(), give_up].into_iter().flatten().min().unwrap_or(far)
+        let now = Instant::now();
+        let retry = (!self.unclosed.is_empty()).then_some(now + CLOSE_RETRY);
+        let timers = [self.sip.poll_timeout(), self.switch.poll_timeout(), give_up, retry];
+        timers.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    fn close_media(&mut self) {
+        while let Some((worker, call)) = self.unclosed.front().copied() {
+            if self.media.send(worker, CallCommand { call, command: Command::Close }).is_err() {
+                return;
+            }
+            self.unclosed.pop_front();
+        }
     }
 
     /// True: the process is to stop.
@@ -112,6 +139,7 @@ impl Core {
 
     /// Carries outputs to where they belong until nobody has any.
     fn pump(&mut self) {
+        self.close_media();
         loop {
             let mut idle = true;
             let (now, wall) = clocks();
@@ -133,17 +161,23 @@ impl Core {
         let (now, wall) = clocks();
         match output {
             Output::Sip(command) => self.sip.command(command, now, wall),
-            Output::Browser(id, message) => self.to_browser(id, ToSession::Message(message)),
+            Output::Browser(id, message) => self.tell_browser(id, ToSession::Message(message)),
             Output::CloseBrowser(id, why) => {
                 let reason = match why {
                     CloseWhy::TooManySessions => CloseReason::TooManySessions,
                     CloseWhy::Stopping => CloseReason::Stopping,
                 };
-                self.to_browser(id, ToSession::Close(reason));
+                self.tell_browser(id, ToSession::Close(reason));
             }
             Output::Media(worker, command) => {
                 let call = command.call;
-                if self.media.send(worker, command).is_err() {
+                let close = command.command == Command::Close;
+                if self.media.send(worker, command).is_ok() {
+                    return;
+                }
+                if close {
+                    self.unclosed.push_back((worker, call));
+                } else {
                     tracing::error!(%call, "a media worker takes no more commands; the call ends");
                     self.switch.media_overloaded(call, now, wall);
                 }
@@ -157,7 +191,7 @@ impl Core {
     }
 
     /// A browser that does not read loses its connection, nobody else notices.
-    fn to_browser(&mut self, id: SessionId, message: ToSession) {
+    fn tell_browser(&mut self, id: SessionId, message: ToSession) {
         let Some(outbox) = self.sessions.get(&id) else { return };
         if let ToSession::Message(ToBrowser::Error { code, .. }) = &message {
             metrics::counter!("webtrunk_browser_errors_total", "code" => code.clone()).increment(1);

@@ -17,12 +17,21 @@ pub fn describe() {
     describe_gauge!("webtrunk_contacts", "Registered SIP devices.");
     describe_gauge!("webtrunk_sip_transactions", "SIP transactions alive.");
     describe_gauge!("webtrunk_sip_dialogs", "SIP dialogs alive.");
-    describe_gauge!("webtrunk_trunk_registration", "1 for the state that a trunk's registration is in, else 0.");
+    describe_gauge!(
+        "webtrunk_trunk_registration",
+        "1 for the state that a trunk's registration is in, else 0."
+    );
     describe_gauge!("webtrunk_trunk_calls", "Calls on a trunk.");
-    describe_gauge!("webtrunk_trunk_addresses", "Addresses known of a trunk's server; 0: its name does not resolve.");
+    describe_gauge!(
+        "webtrunk_trunk_addresses",
+        "Addresses known of a trunk's server; 0: its name does not resolve."
+    );
     describe_gauge!("webtrunk_media_calls", "Calls that the media workers hold.");
     describe_gauge!("webtrunk_rtp_port_pairs_free", "Pairs of RTP ports that are free.");
-    describe_counter!("webtrunk_media_packets_total", "Datagrams by side (browser, rtp) and direction (in, out).");
+    describe_counter!(
+        "webtrunk_media_packets_total",
+        "Datagrams by side (browser, rtp) and direction (in, out)."
+    );
     describe_counter!(
         "webtrunk_media_dropped_total",
         "What was given up, by cause. unknown-sender: a datagram on a browser port that is nobody's. socket-error: a \

@@ -113,19 +113,16 @@ pub enum ToSession {
 
 /// One sentence for a port that can not be bound; `option` is where it was chosen.
 pub fn bind_error(option: &str, transport: &str, addr: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "{option}: {transport} port {} on {} is in use by another program; stop it or choose another port",
-            addr.port(),
-            addr.ip()
-        ),
-        io::ErrorKind::PermissionDenied => {
-            format!("{option}: no permission to open {transport} port {}; choose one above 1023", addr.port())
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            format!("{option}: {} is no address of this machine; choose one of its own or 0.0.0.0", addr.ip())
-        }
-        _ => format!("{option}: {transport} {addr} cannot be opened: {error}"),
+    let (ip, port, kind) = (addr.ip(), addr.port(), error.kind());
+    if kind == io::ErrorKind::AddrInUse {
+        format!(
+            "{option}: {transport} port {port} on {ip} is in use by another program; stop it or choose another port"
+        )
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!("{option}: no permission to open {transport} port {port}; choose one above 1023")
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        format!("{option}: {ip} is no address of this machine; choose one of its own or 0.0.0.0")
+    } else {
+        format!("{option}: {transport} {addr} cannot be opened: {error}")
     }
 }
-

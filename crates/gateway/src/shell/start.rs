@@ -1,6 +1,6 @@
 //! Starts everything in the order in which it can fail, and stops it again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
@@ -64,7 +64,15 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     let (core_sender, core_inputs) = mpsc::channel(CORE_QUEUE);
     let ready = Arc::new(AtomicBool::new(true));
     let switch = Switch::new(switch_config(&config, &host), Box::new(SystemEntropy));
-    let core = Core { sip, switch, media, cdrs, ready: ready.clone(), sessions: HashMap::new() };
+    let core = Core {
+        sip,
+        switch,
+        media,
+        cdrs,
+        ready: ready.clone(),
+        sessions: HashMap::new(),
+        unclosed: VecDeque::new(),
+    };
     let app = Arc::new(http::App {
         core: core_sender.clone(),
         metrics,
@@ -80,7 +88,12 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     };
     for trunk in &config.trunks {
         let advertise = config.media.advertise.or(config.sip.advertise);
-        tokio::spawn(trunks::follow(trunk.name.clone(), trunk.server.clone(), advertise, core_sender.clone()));
+        tokio::spawn(trunks::follow(
+            trunk.name.clone(),
+            trunk.server.clone(),
+            advertise,
+            core_sender.clone(),
+        ));
     }
     tokio::spawn(http::serve(listener, acceptor, http::router(app)));
     let mut core = tokio::spawn(core.run(core_inputs, media_events));
