@@ -155,7 +155,12 @@ impl Checker<'_> {
 
     fn path(&mut self, mut path: Vec<String>, span: Span) {
         let Some(full) = path.first().and_then(|first| self.imports.get(first)) else {
-            return self.resolved(&path, span);
+            // A crate's name alone is a variable or a field of that name.
+            let crate_name = ["tokio", "str0m", "rand", "getrandom"].iter().any(|name| path == [*name]);
+            if !crate_name {
+                self.resolved(&path, span);
+            }
+            return;
         };
         let full = full.clone();
         path.splice(0..1, full);
@@ -526,6 +531,8 @@ mod planted {
             let found = breaches(&format!("crates/webrtc-peer/src/{file}"), "use str0m::Rtc;");
             assert_eq!(found, Vec::<String>::new());
         }
+        let field = "fn f() { g!(self.str0m) }";
+        assert_eq!(breaches("crates/media-bridge/src/lib.rs", field), Vec::<String>::new());
     }
 
     #[test]
