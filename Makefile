@@ -15,7 +15,7 @@ setup-run: ## get what building needs (cmake, a C compiler)
 run: setup-run ## build the release binary and start the demo phone on this machine
 	cargo build --release --locked -p gateway
 	@echo
-	target/release/webtrunk demo
+	$${CARGO_TARGET_DIR:-target}/release/webtrunk demo
 
 setup-test: ## get what the tests need (SIPp, browsers, softphone, speech, scoring)
 	@scripts/setup.sh test

@@ -3,7 +3,8 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-JUNIT=target/nextest/default/junit.xml
+TARGET=${CARGO_TARGET_DIR:-$PWD/target}
+JUNIT=$TARGET/nextest/default/junit.xml
 failed_steps=()
 
 step() {
@@ -18,9 +19,9 @@ step() {
 junit() { sed -n "s/.*<testsuites [^>]*$1=\"\([0-9]*\)\".*/\1/p" "$JUNIT" | head -1; }
 
 run_tests() {
-    rm -f "$JUNIT"
+    rm -rf "$JUNIT" target/test-tools/{run,sipp,baresip}
     cargo build --locked -p gateway || return 1
-    WEBTRUNK_BIN=$PWD/target/debug/webtrunk cargo nextest run --locked --workspace --no-fail-fast
+    WEBTRUNK_BIN=$TARGET/debug/webtrunk cargo nextest run --locked --workspace --no-fail-fast
 }
 
 step "format" cargo fmt --all --check
@@ -33,8 +34,9 @@ if [ ! -s "$JUNIT" ]; then
     echo "make test: no test ran; failed: ${failed_steps[*]}"
     exit 1
 fi
-total=$(junit tests) failures=$(($(junit failures) + $(junit errors)))
-echo "make test: $((total - failures)) tests passed, $failures failed, 0 skipped, $SECONDS s"
+total=$(junit tests) skipped=$(junit skipped) failures=$(($(junit failures) + $(junit errors)))
+echo "make test: $((total - failures - skipped)) tests passed, $failures failed, $skipped skipped, $SECONDS s"
+if [ "$skipped" != 0 ]; then failed_steps+=("skipped tests"); fi
 if [ ${#failed_steps[@]} -gt 0 ]; then
     echo "make test: FAILED: ${failed_steps[*]}"
     exit 1
