@@ -208,13 +208,18 @@ impl Alone {
         });
     }
 
-    /// Keeps both sides' pairs alive; the payloads as they arrive here.
-    pub fn packets(&mut self, payloads: &[Vec<u8>]) -> Vec<Arrival> {
-        let (check, now) = (self.browser.check_arrival(self.now), self.now);
-        self.browser.checked(now);
+    /// A check each way.
+    pub fn keep_alive(&mut self) {
+        let check = self.browser.check_arrival(self.now);
+        self.browser.checked(self.now);
         self.receive(&[check]);
+    }
+
+    /// The payloads as they arrive here.
+    pub fn packets(&mut self, payloads: &[Vec<u8>]) -> Vec<Arrival> {
+        let begin = self.now + FRAME;
         let browser = &mut self.browser;
-        payloads.iter().enumerate().map(|(n, p)| browser.say(p, now + FRAME * n as u32)).collect()
+        payloads.iter().enumerate().map(|(n, p)| browser.say(p, begin + FRAME * n as u32)).collect()
     }
 
     /// Receives all of these; gives how many payloads came out.
@@ -231,7 +236,7 @@ impl Alone {
 
     /// Sends all of these, 20 ms apart; gives how many datagrams came out.
     pub fn send(&mut self, payloads: &[Vec<u8>]) -> usize {
-        let begin = self.now;
+        let begin = self.now + FRAME;
         let mut sent = 0;
         for (n, payload) in payloads.iter().enumerate() {
             self.pass(begin + FRAME * n as u32);
@@ -242,12 +247,6 @@ impl Alone {
             sent += self.drain().0;
         }
         sent
-    }
-
-    /// Time passes after a batch.
-    pub fn rest(&mut self) {
-        let next = self.now + FRAME;
-        self.pass(next);
     }
 
     fn pass(&mut self, until: Instant) {
