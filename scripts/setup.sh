@@ -11,7 +11,7 @@ TEST_TOOLS=("${RUN_TOOLS[@]}" c++:g++ pkg-config:pkg-config
     pulseaudio:pulseaudio pactl:pulseaudio-utils sox:sox espeak-ng:espeak-ng
     /usr/share/pocketsphinx/test/data:pocketsphinx-testdata
     node:nodejs npm:npm python3:python3 ip:iproute2)
-NEXTEST_VERSION=0.9.143
+NEXTEST_VERSION=0.9.122
 TOOLS_DIR=target/test-tools
 
 say() { printf 'setup: %s\n' "$*"; }
