@@ -69,7 +69,7 @@ install_packages() {
 get_node_modules() {
     if [ tests/node_modules/.package-lock.json -nt tests/package-lock.json ]; then return; fi
     say "missing here: node packages of tests/package.json; installing them into tests/node_modules"
-    npm ci --prefix tests --ignore-scripts --loglevel=error
+    (cd tests && npm ci --ignore-scripts --loglevel=error)
     touch tests/node_modules/.package-lock.json
 }
 
