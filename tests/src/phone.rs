@@ -169,6 +169,22 @@ impl Phone {
         reports.iter().find(fits).cloned().unwrap_or_else(|| panic!("no {kind} among {reports:?}"))
     }
 
+    /// MIME types of the codecs that the newest open connection sends or receives with, each once; no digits.
+    pub fn codecs(&mut self) -> Vec<String> {
+        let all = self.stats();
+        let reports = all.last().and_then(|pc| pc["reports"].as_array().cloned()).unwrap_or_default();
+        let used = |id: &Value| {
+            let stream = |one: &&Value| one["type"] == "inbound-rtp" || one["type"] == "outbound-rtp";
+            reports.iter().filter(stream).any(|one| one["codecId"] == *id)
+        };
+        let codecs = reports.iter().filter(|one| one["type"] == "codec" && used(&one["id"]));
+        let mut names: Vec<String> =
+            codecs.filter_map(|one| one["mimeType"].as_str().map(str::to_owned)).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Value of a JavaScript expression on the page.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         self.ask("evaluate", json!({ "expression": expression }), STEP)
