@@ -126,3 +126,27 @@ pub fn wait_for<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Optio
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Idle share of the processors over half a second, from `/proc/stat`; 1 where that does not exist.
+fn idle_share() -> f64 {
+    let read = || -> Option<(u64, u64)> {
+        let text = std::fs::read_to_string("/proc/stat").ok()?;
+        let counts: Vec<u64> =
+            text.lines().next()?.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        Some((*counts.get(3)? + *counts.get(4)?, counts.iter().take(8).sum()))
+    };
+    let before = read();
+    std::thread::sleep(Duration::from_millis(500));
+    match (before, read()) {
+        (Some((idle, all)), Some((idle_then, all_then))) if all_then > all => {
+            (idle_then - idle) as f64 / (all_then - all) as f64
+        }
+        _ => 1.0,
+    }
+}
+
+/// Waits, at most `limit`, until the processors are mostly idle: measurements of real time mean little before.
+pub fn wait_calm(limit: Duration) {
+    let until = Instant::now() + limit;
+    while idle_share() < 0.6 && Instant::now() < until {}
+}
