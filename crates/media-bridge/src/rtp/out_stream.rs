@@ -81,6 +81,8 @@ pub struct OutStream {
     used: u64,
     /// Timestamp and time of the newest audio packet.
     last: Option<(u32, Instant)>,
+    /// The same of the first event, where no audio came before it: a stream of digits alone has a clock, too.
+    anchor: Option<(u32, Instant)>,
     mapping: Option<Mapping>,
     event: u32,
     packets: u32,
@@ -100,6 +102,7 @@ impl OutStream {
             first_timestamp: entropy.u32(),
             used: 0,
             last: None,
+            anchor: None,
             mapping: None,
             event: 0,
             packets: 0,
@@ -190,6 +193,7 @@ impl OutStream {
     pub fn event(&mut self, first: bool, offset: u32, marker: bool, now: Instant) -> Stamp {
         if first {
             self.event = self.position(now);
+            self.anchor.get_or_insert((self.event, now));
         }
         let extended = self.append(1);
         if let Some(map) = self.mapping.as_mut().and_then(|m| m.sequence.as_mut()) {
@@ -281,7 +285,7 @@ impl OutStream {
 
     /// The timestamp of a frame that begins now: whole frames after the last one, at least one.
     fn position(&self, now: Instant) -> u32 {
-        let Some((last, at)) = self.last else { return self.first_timestamp };
+        let Some((last, at)) = self.last.or(self.anchor) else { return self.first_timestamp };
         let frame = u64::from(self.frame.max(1));
         let passed = samples(now.saturating_duration_since(at), self.clock);
         let frames = ((passed + frame / 2) / frame).max(1);
@@ -451,6 +455,17 @@ mod tests {
     }
 
     /// RFC 4733 §2.5.1: the packets of an event share its start as timestamp; sequence goes on.
+    /// RFC 4733 §2.5.1.1: the timestamp tells events apart, also where no audio moves it.
+    #[test]
+    fn events_without_any_audio_have_timestamps_of_their_own() {
+        let (mut out, t) = stream(8000, 160);
+        let one = out.event(true, 0, true, t);
+        let two = out.event(true, 0, true, t + 400 * MS);
+        assert_eq!(two.timestamp.wrapping_sub(one.timestamp), 20 * 160);
+        let audio = out.next(A, 9, 8000, t + Duration::from_secs(1)).unwrap();
+        assert_eq!(audio.timestamp.wrapping_sub(one.timestamp), 50 * 160);
+    }
+
     #[test]
     fn an_event_between_forwarded_audio_leaves_no_gap() {
         let (mut out, t) = stream(48_000, 960);
