@@ -29,13 +29,14 @@ def load(path):
 
 def envelope(samples):
     frames = samples[: len(samples) // ENVELOPE * ENVELOPE].reshape(-1, ENVELOPE)
-    power = np.log10(np.square(frames).mean(axis=1) + 1e-7)
-    return power - power.mean()
+    return np.sqrt(np.square(frames).mean(axis=1))
 
 
 def offset_of(reference, heard):
     """Sample of `heard` at which `reference` begins; may be negative."""
-    coarse = correlate(envelope(heard), envelope(reference), mode="full", method="fft")
+    shape = envelope(reference)
+    # Silence in the recording counts for nothing; what is loud there must be loud in the reference.
+    coarse = correlate(envelope(heard), shape - shape.mean(), mode="full", method="fft")
     start = (int(np.argmax(coarse)) - (len(reference) // ENVELOPE - 1)) * ENVELOPE
     span = 800
     low = max(0, start - span)
