@@ -10,7 +10,7 @@ TEST_TOOLS=("${RUN_TOOLS[@]}" c++:g++ pkg-config:pkg-config
     sipp:sip-tester chromium:chromium firefox-esr:firefox-esr baresip:baresip-core
     pulseaudio:pulseaudio pactl:pulseaudio-utils sox:sox espeak-ng:espeak-ng
     /usr/share/pocketsphinx/test/data:pocketsphinx-testdata
-    node:nodejs npm:npm python3:python3 ip:iproute2)
+    node:nodejs npm:npm python3:python3 ip:iproute2 openssl:openssl curl:curl kill:procps)
 NEXTEST_VERSION=0.9.122
 TOOLS_DIR=target/test-tools
 

@@ -7,6 +7,7 @@ pub mod browser;
 pub mod gateway;
 pub mod http;
 pub mod launch;
+pub mod netns;
 pub mod pesq;
 pub mod phone;
 pub mod ports;

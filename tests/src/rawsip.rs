@@ -56,7 +56,12 @@ impl RawSip {
 
     /// Sends these bytes as one datagram.
     pub fn send(&self, bytes: &[u8]) {
-        self.socket.send_to(bytes, self.peer).expect("a datagram");
+        self.send_to(bytes, self.peer);
+    }
+
+    /// Sends these bytes as one datagram somewhere else.
+    pub fn send_to(&self, bytes: &[u8], to: SocketAddr) {
+        self.socket.send_to(bytes, to).expect("a datagram");
     }
 
     /// Waits for the first message that fits, among those not taken yet, and takes it.

@@ -1,7 +1,7 @@
 //! An RTP endpoint of the tests' own (RFC 3550, 3551, 4733): plays, records, sends and hears digits, loses packets.
 
 use crate::ports::free_ports;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -80,10 +80,15 @@ fn parse(packet: &[u8], from: SocketAddr) -> Option<Heard> {
 }
 
 impl RtpParty {
-    /// Listens on a free port.
+    /// Listens on a free port of 127.0.0.1.
     pub fn start() -> RtpParty {
+        RtpParty::start_on(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Listens on a free port of this address.
+    pub fn start_on(address: Ipv4Addr) -> RtpParty {
         let port = free_ports(2);
-        let socket = UdpSocket::bind(("127.0.0.1", port)).expect("free port");
+        let socket = UdpSocket::bind((address, port)).expect("free port");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
         let (heard, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (reading, into, until) = (socket.try_clone().expect("clone"), heard.clone(), stop.clone());

@@ -70,7 +70,10 @@ fn a_refusal_of_the_carrier_is_told_to_the_browser_and_recorded_in_the_same_word
         assert_eq!(alice.ws.wait_ended("c1"), reason);
         let cdr = record(&gateway, reason);
         let code: u64 = status[..3].parse().expect("a status");
-        assert_eq!((&cdr["sip_status"], &cdr["q850"], &cdr["ended_by"]), (&json!(code), &json!(q850), &json!("callee")));
+        assert_eq!(
+            (&cdr["sip_status"], &cdr["q850"], &cdr["ended_by"]),
+            (&json!(code), &json!(q850), &json!("callee"))
+        );
         assert_eq!((&cdr["answered"], &cdr["duration_ms"]), (&Value::Null, &json!(0)));
         assert_eq!(cdr["caller"], json!({ "kind": "browser", "user": "alice" }));
         assert_eq!(cdr["callee"], json!({ "kind": "trunk", "trunk": "carrier" }));
@@ -103,7 +106,10 @@ fn an_answered_call_is_recorded_with_its_length_its_codecs_and_who_hung_up() {
         let length = cdr["duration_ms"].as_u64().expect("a number");
         assert!((1000..8000).contains(&length), "{length} ms");
         assert_eq!(cdr["ended_by"], hangs_up);
-        assert_eq!((&cdr["caller_media"]["codec"], &cdr["callee_media"]["codec"]), (&json!("opus"), &json!("pcmu")));
+        assert_eq!(
+            (&cdr["caller_media"]["codec"], &cdr["callee_media"]["codec"]),
+            (&json!("opus"), &json!("pcmu"))
+        );
         assert!(cdr["caller_media"]["packets_in"].as_u64() >= Some(40), "{cdr}");
         assert!(cdr["callee_media"]["packets_out"].as_u64() >= Some(40), "{cdr}");
         let metrics = gateway.get("/metrics").expect("metrics").1;
@@ -145,7 +151,9 @@ fn a_page_that_is_closed_while_it_calls_is_recorded_as_lost() {
 
 #[test]
 fn numbers_that_lead_nowhere_say_why() {
-    for (number, reason) in [("4711", "unknown-number"), ("not a number!", "invalid-number"), ("101", "not-registered")] {
+    for (number, reason) in
+        [("4711", "unknown-number"), ("not a number!", "invalid-number"), ("101", "not-registered")]
+    {
         let gateway = Gateway::run(&Setup::with_trunk(free_ports(2)));
         let mut ws = Ws::signed_in(http(&gateway), "alice");
         let browser = RustBrowser::new(Voice::Pcmu, LOOPBACK);
@@ -205,7 +213,10 @@ fn a_call_of_the_carrier_to_a_browser_is_recorded_from_its_side() {
     call.hang_up();
     assert_eq!(alice.wait_ended(&id), "hung-up");
     let cdr = record(&gateway, "hung-up");
-    assert_eq!((&cdr["caller"], &cdr["ended_by"]), (&json!({ "kind": "trunk", "trunk": "carrier" }), &json!("caller")));
+    assert_eq!(
+        (&cdr["caller"], &cdr["ended_by"]),
+        (&json!({ "kind": "trunk", "trunk": "carrier" }), &json!("caller"))
+    );
     assert_eq!((&cdr["from"], &cdr["to"]), (&json!("+12025550177"), &json!("+12025550110")));
 }
 
@@ -268,7 +279,10 @@ fn attack(gateway: &Gateway) {
     let mut rest = Vec::new();
     // Closed by the gateway, with or without an answer: a reset counts as closed.
     let closed = endless.read_to_end(&mut rest);
-    assert!(closed.is_ok() || closed.is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock), "a header without end");
+    assert!(
+        closed.is_ok() || closed.is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock),
+        "a header without end"
+    );
 }
 
 /// RFC 4475, field problem 36: what one peer sends wrong is nobody else's trouble.
@@ -333,15 +347,19 @@ fn the_trace_shows_both_legs_and_no_secret() {
     let to = SocketAddr::new(LOOPBACK, gateway.sip);
     let mut carrier = carrier.towards(to);
     let first = carrier.wait_request("REGISTER");
-    let challenge = "WWW-Authenticate: Digest realm=\"c\", nonce=\"carriernonce\", qop=\"auth\", algorithm=MD5\r\n";
+    let challenge =
+        "WWW-Authenticate: Digest realm=\"c\", nonce=\"carriernonce\", qop=\"auth\", algorithm=MD5\r\n";
     carrier.reply(&first, "401 Unauthorized", challenge, "");
-    let second = carrier.wait("REGISTER with digest", LIMIT, |m| m.is("REGISTER") && !m.header("authorization").is_empty());
+    let second = carrier
+        .wait("REGISTER with digest", LIMIT, |m| m.is("REGISTER") && !m.header("authorization").is_empty());
     carrier.reply(&second, "200 OK", &format!("Contact: {};expires=600\r\n", second.header("contact")), "");
     let mut softphone = RawSip::at(LOOPBACK, to);
     assert_eq!(softphone.register("alice", PASSWORD).0.status(), Some(200));
-    let registered = || gateway.get("/metrics").filter(|(_, text)| {
-        text.contains("webtrunk_trunk_registration{trunk=\"carrier\",state=\"registered\"} 1")
-    });
+    let registered = || {
+        gateway.get("/metrics").filter(|(_, text)| {
+            text.contains("webtrunk_trunk_registration{trunk=\"carrier\",state=\"registered\"} 1")
+        })
+    };
     wait_for(LIMIT, "the trunk's registration in the metrics", registered);
     let lines = gateway.process.lines();
     let text = lines.join("\n");
@@ -360,7 +378,8 @@ fn the_trace_shows_both_legs_and_no_secret() {
         assert!(text.contains(&seen), "{seen} is not in\n{text}");
     }
     let answer = second.header("authorization");
-    let response = answer.split("response=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a response");
+    let response =
+        answer.split("response=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a response");
     for secret in [PASSWORD, TRUNK_SECRET, response, "carriernonce", "c0ffee"] {
         assert!(!text.contains(secret), "{secret} is in\n{text}");
     }
@@ -430,10 +449,17 @@ fn sigterm_and_sigint_end_a_call_with_a_reason_a_record_and_exit_0() {
         carrier.reply(&bye, "200 OK", "", "");
         let begun = Instant::now();
         assert_eq!(gateway.process.wait(Duration::from_secs(8)).code(), Some(0), "after SIG{signal}");
-        assert!(begun.elapsed() < Duration::from_secs(3), "nothing is left to wait for: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "nothing is left to wait for: {:?}",
+            begun.elapsed()
+        );
         let cdrs = gateway.cdrs();
         assert_eq!(cdrs.len(), 1, "{cdrs:?}");
-        assert_eq!((&cdrs[0]["reason"], &cdrs[0]["ended_by"]), (&json!("gateway-stopping"), &json!("gateway")));
+        assert_eq!(
+            (&cdrs[0]["reason"], &cdrs[0]["ended_by"]),
+            (&json!("gateway-stopping"), &json!("gateway"))
+        );
     }
 }
 
@@ -449,4 +475,23 @@ fn a_carrier_that_never_confirms_does_not_keep_a_stopping_gateway() {
     let cdrs: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(cdrs.len(), 1, "{text}");
     assert_eq!(cdrs[0]["reason"], "gateway-stopping");
+}
+
+/// A carrier whose voice menu is silent until it has something to say in digits.
+#[test]
+fn digits_reach_the_browser_before_any_audio_has_come() {
+    let mut trunk = Trunk::start();
+    let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
+    let mut alice = dial(&gateway, &mut trunk, Voice::Pcmu);
+    let mut party = RtpParty::start();
+    alice.call.answer(&mut party);
+    alice.ws.wait_state("in-call");
+    alice.browser.wait_connected();
+    alice.browser.speak_for(Duration::from_millis(300), &[0x31; 160]);
+    for digit in ['7', '7', '#'] {
+        party.digit(101, digit, 160);
+        assert_eq!(alice.ws.wait_type("dtmf")["digit"], digit.to_string());
+    }
+    let heard = || (alice.browser.digits() == [('7', 1280), ('7', 1280), ('#', 1280)]).then_some(());
+    wait_for(LIMIT, "the digits as events in the browser's stream", heard);
 }

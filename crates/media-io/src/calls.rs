@@ -18,7 +18,7 @@ use webrtc_peer::Demux;
 
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::bump;
-use crate::ports::RtpSockets;
+use crate::ports::{RtpSockets, is_own};
 use crate::timers::Timers;
 use crate::worker::Shared;
 
@@ -219,7 +219,9 @@ impl Calls {
         if params.advertise.is_none() && !local.is_loopback() {
             params.advertise = self.shared.config.advertise;
         }
-        match self.open_rtp(LegKey { slot, leg }, local) {
+        // Audio must come from where the description says and be heard there, if that address is this host's.
+        let bind = params.advertise.filter(|ip| is_own(*ip)).unwrap_or(local);
+        match self.open_rtp(LegKey { slot, leg }, bind) {
             Ok(address) => Ok((command, Some(address))),
             Err(words) => {
                 bump(&self.shared.tally.no_port);

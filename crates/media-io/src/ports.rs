@@ -98,6 +98,11 @@ fn bind(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from_std(socket.into()))
 }
 
+/// Whether this host has the address; asked each time, because an address may move from host to host.
+pub(crate) fn is_own(ip: IpAddr) -> bool {
+    open(SocketAddr::new(ip, 0)).is_ok()
+}
+
 /// A bound, non-blocking UDP socket.
 pub(crate) fn open(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -145,6 +150,12 @@ mod tests {
         assert!(refused.starts_with("No RTP port could be opened: "), "{refused}");
         drop(squatter);
         assert_eq!(pool.lease(LOOPBACK).unwrap().address.port(), 17_112);
+    }
+
+    #[test]
+    fn the_hosts_own_addresses_are_told_from_others() {
+        assert!(is_own(LOOPBACK) && is_own("127.0.0.77".parse().unwrap()));
+        assert!(!is_own("198.51.100.77".parse().unwrap()));
     }
 
     #[test]

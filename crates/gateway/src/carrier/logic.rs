@@ -11,6 +11,7 @@ use types::{CallId, LegId};
 const CALLS: usize = 200;
 const RING: Duration = Duration::from_millis(800);
 const EARLY_MEDIA: Duration = Duration::from_secs(4);
+const GREETING: Duration = Duration::from_secs(1);
 const HANG_UP_AFTER: Duration = Duration::from_millis(700);
 const CALL_BACK_AFTER: Duration = Duration::from_secs(2);
 const LEG: LegId = LegId(0);
@@ -44,9 +45,12 @@ impl Service {
     /// What the caller hears once answered.
     fn source(self) -> Source {
         match self {
-            Service::Music | Service::EarlyMedia | Service::CallBack => Source::Tone(Tone::Music),
+            // The digits' number greets with a tune, so that its caller knows that the audio works.
+            Service::Music | Service::EarlyMedia | Service::CallBack | Service::Digits => {
+                Source::Tone(Tone::Music)
+            }
             Service::Echo => Source::Echo,
-            Service::Digits | Service::Busy | Service::NoAnswer => Source::Nothing,
+            Service::Busy | Service::NoAnswer => Source::Nothing,
         }
     }
 }
@@ -80,6 +84,7 @@ struct Call {
 enum Alarm {
     Answer,
     HangUp,
+    Hush,
 }
 
 /// What to do.
@@ -137,6 +142,7 @@ impl Carrier {
             match alarm {
                 Alarm::Answer => self.answer(call, now),
                 Alarm::HangUp => self.hang_up(call),
+                Alarm::Hush => self.media(call, media::Command::SetSource { leg: LEG, source: Source::Nothing }),
             }
         }
         while let Some(entry) = self.call_backs.first_entry().filter(|e| e.key().0 <= now) {
@@ -257,8 +263,10 @@ impl Carrier {
         let (leg, service) = (call.leg, call.service);
         self.sip(Command::Answer { leg, body });
         self.media(id, media::Command::SetSource { leg: LEG, source: service.source() });
-        if service == Service::CallBack {
-            self.alarms.insert((now + HANG_UP_AFTER, id), Alarm::HangUp);
+        match service {
+            Service::CallBack => drop(self.alarms.insert((now + HANG_UP_AFTER, id), Alarm::HangUp)),
+            Service::Digits => drop(self.alarms.insert((now + GREETING, id), Alarm::Hush)),
+            Service::Echo | Service::Music | Service::Busy | Service::NoAnswer | Service::EarlyMedia => {}
         }
     }
 

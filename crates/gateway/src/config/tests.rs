@@ -87,3 +87,22 @@ fn half_a_certificate_names_the_other_half() {
     let text = format!("{GOOD}\n[http]\ntls_cert = \"a.pem\"\n");
     assert!(problems(&text)[0].contains("needs tls_key beside it"));
 }
+
+#[test]
+fn the_example_file_loads_and_shows_every_key() {
+    let example = include_str!("../../../../config/webtrunk.example.toml");
+    let config = load(example, no_env).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!((config.users.len(), config.trunks.len(), config.routes.len()), (2, 1, 1));
+    // With every comment that looks like a key switched on there is still no unknown key.
+    let key = |line: &str| line.split(" = ").next().is_some_and(|k| k.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+    let all: Vec<&str> = example
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && key(rest)).unwrap_or(line))
+        .collect();
+    assert!(all.len() > 60);
+    let found = load(&all.join("\n"), no_env).err().unwrap_or_default();
+    assert!(found.iter().all(|p| !p.message.contains("unknown key")), "{found:?}");
+    for key in ["tls_cert", "advertise", "file", "max_calls", "inbound_from", "from_user", "codecs", "rewrite"] {
+        assert!(all.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not shown");
+    }
+}
