@@ -61,7 +61,9 @@ fn the_numbers_that_answer_echo_play_music_and_say_digits_back() {
         browser.speak_for(Duration::from_millis(300), &SPEECH);
     }
     let said: Vec<char> = (0..3)
-        .map(|_| ws.wait_type("dtmf")["digit"].as_str().and_then(|digit| digit.chars().next()).expect("a digit"))
+        .map(|_| {
+            ws.wait_type("dtmf")["digit"].as_str().and_then(|digit| digit.chars().next()).expect("a digit")
+        })
         .collect();
     assert_eq!(said, ['4', '2', '#'], "as messages");
     let heard: Vec<char> = browser.digits().into_iter().map(|(digit, _)| digit).collect();

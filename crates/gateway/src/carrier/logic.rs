@@ -142,7 +142,9 @@ impl Carrier {
             match alarm {
                 Alarm::Answer => self.answer(call, now),
                 Alarm::HangUp => self.hang_up(call),
-                Alarm::Hush => self.media(call, media::Command::SetSource { leg: LEG, source: Source::Nothing }),
+                Alarm::Hush => {
+                    self.media(call, media::Command::SetSource { leg: LEG, source: Source::Nothing })
+                }
             }
         }
         while let Some(entry) = self.call_backs.first_entry().filter(|e| e.key().0 <= now) {

@@ -94,7 +94,9 @@ fn the_example_file_loads_and_shows_every_key() {
     let config = load(example, no_env).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!((config.users.len(), config.trunks.len(), config.routes.len()), (2, 1, 1));
     // With every comment that looks like a key switched on there is still no unknown key.
-    let key = |line: &str| line.split(" = ").next().is_some_and(|k| k.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+    let key = |line: &str| {
+        line.split(" = ").next().is_some_and(|k| k.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    };
     let all: Vec<&str> = example
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && key(rest)).unwrap_or(line))
@@ -102,7 +104,9 @@ fn the_example_file_loads_and_shows_every_key() {
     assert!(all.len() > 60);
     let found = load(&all.join("\n"), no_env).err().unwrap_or_default();
     assert!(found.iter().all(|p| !p.message.contains("unknown key")), "{found:?}");
-    for key in ["tls_cert", "advertise", "file", "max_calls", "inbound_from", "from_user", "codecs", "rewrite"] {
+    for key in
+        ["tls_cert", "advertise", "file", "max_calls", "inbound_from", "from_user", "codecs", "rewrite"]
+    {
         assert!(all.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not shown");
     }
 }
