@@ -1,6 +1,6 @@
 //! What people meet on the page, call by call, with a carrier of the tests' own at the trunk.
 
-use e2e::gateway::{Gateway, Setup};
+use e2e::gateway::{Gateway, PASSWORD, Setup};
 use e2e::phone::Phone;
 use e2e::process::wait_for;
 use e2e::rtp::RtpParty;
@@ -296,4 +296,70 @@ fn hanging_up_closing_the_page_and_muting_do_what_they_say() {
     call.wait("BYE", LIMIT);
     let reason = reasons(&gateway.wait_cdrs(5)).pop().expect("five");
     assert!(["signalling-lost", "media-lost"].contains(&reason.as_str()), "{reason}");
+}
+
+#[test]
+fn a_second_caller_is_announced_and_can_be_answered_instead() {
+    let (mut trunk, gateway, mut phone) = alice_at_a_carrier();
+    let (mut first, mut second) = (RtpParty::start(), RtpParty::start());
+    phone.dial("+12025550100");
+    let talking = trunk.wait_call(LIMIT);
+    talking.answer(&mut first);
+    phone.wait_status("^In call$", LIMIT);
+    let waiting = trunk.call(gateway.sip, ALICE, ("Peter", "+12025550188"), second.port);
+    waiting.wait(180, LIMIT);
+    let announced = || phone.text().contains("Peter (+12025550188) is calling too").then_some(());
+    wait_for(LIMIT, "the second caller on the page", announced);
+    phone.press("End this call and answer");
+    talking.wait("BYE", LIMIT);
+    waiting.wait_answer(&mut second, LIMIT);
+    phone.wait_status("^In call$", LIMIT);
+    second.play(0, &mulaw_tone(700.0, 1.0));
+    assert!(!phone.text().contains("is calling too"));
+    phone.press("Hang up");
+    waiting.wait_bye(LIMIT);
+    assert_eq!(reasons(&gateway.wait_cdrs(2)), ["hung-up", "hung-up"]);
+}
+
+fn strike(phone: &mut Phone, keys: &[&str]) {
+    for key in keys {
+        phone.ask("key", json!({ "key": key }), LIMIT);
+    }
+}
+
+/// The page's first field has the focus, digits need no field, Enter calls, Escape gives up, arrows walk the keypad.
+#[test]
+fn signing_in_calling_and_giving_up_need_no_mouse() {
+    let mut trunk = Trunk::start();
+    let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
+    let mut phone = Phone::chromium(None);
+    phone.open(&gateway.url());
+    strike(&mut phone, &["a", "l", "i", "c", "e", "Tab"]);
+    let password: Vec<String> = PASSWORD.chars().map(|one| one.to_string()).collect();
+    strike(&mut phone, &password.iter().map(String::as_str).collect::<Vec<_>>());
+    strike(&mut phone, &["Enter"]);
+    phone.wait_status("^Ready", LIMIT);
+    strike(&mut phone, &["+", "1", "2", "0", "2", "5", "5", "5", "0", "1", "0", "0", "Enter"]);
+    let call = trunk.wait_call(LIMIT);
+    assert_eq!(call.invite.number(), "+12025550100");
+    call.ring();
+    phone.wait_status("^Ringing$", LIMIT);
+    strike(&mut phone, &["Escape"]);
+    call.wait("CANCEL", LIMIT);
+    ended(&mut phone);
+    let mut party = RtpParty::start();
+    strike(&mut phone, &["+", "1", "2", "0", "2", "5", "5", "5", "0", "1", "0", "1", "Enter"]);
+    let call = trunk.wait_call(LIMIT);
+    call.answer(&mut party);
+    phone.wait_status("^In call$", LIMIT);
+    strike(&mut phone, &["4", "2", "#"]);
+    let digits = |party: &RtpParty| party.digits(101).iter().map(|(digit, _)| *digit).collect::<String>();
+    wait_for(LIMIT, "the digits at the trunk", || (digits(&party) == "42#").then_some(()));
+    // Neither Escape nor Enter ends a conversation by accident.
+    strike(&mut phone, &["Escape", "Enter"]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(phone.statuses().last().map(String::as_str), Some("In call"));
+    call.hang_up();
+    assert_eq!(ended(&mut phone), "The call was hung up.");
+    assert_eq!(reasons(&gateway.wait_cdrs(2)), ["cancelled", "hung-up"]);
 }
