@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 good, 1 the thing asked about is bad, 2 usage.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -154,13 +155,12 @@ fn read_config(file: &Path) -> Result<Config, ExitCode> {
     })
 }
 
-/// A line for the person at the terminal.
-#[expect(clippy::print_stdout, reason = "this is the command line's own output")]
+/// A line for the person at the terminal. Nobody may be there any more: that ends no call.
 pub fn out(line: &str) {
-    println!("{line}");
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// A line about what went wrong.
 fn err(line: &str) {
-    eprintln!("webtrunk: {line}");
+    let _ = writeln!(io::stderr(), "webtrunk: {line}");
 }

@@ -110,7 +110,7 @@ pub fn media(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<Med
         section.integer(found, "webrtc_port", 1..=65_535).map_or(default.webrtc_port, |p| p as u16);
     let rtp_ports = defaulted(&mut section, found, "rtp_ports", default.rtp_ports, values::port_range);
     let workers = section.integer(found, "workers", 1..=64).map_or(default.workers, |w| w as u8);
-    let advertise = optional(&mut section, found, "advertise", values::ip_addr);
+    let advertise = optional(&mut section, found, "advertise", values::ipv4_addr);
     let (first, last) = rtp_ports?;
     let browsers = u32::from(webrtc_port)..u32::from(webrtc_port) + u32::from(workers);
     if browsers.end > 65_536 {

@@ -83,6 +83,12 @@ fn browser_ports_must_not_lie_among_rtp_ports() {
 }
 
 #[test]
+fn media_is_advertised_on_ipv4_only() {
+    let text = format!("{GOOD}\n[media]\nadvertise = \"2001:db8::5\"\n");
+    assert!(problems(&text)[0].contains("expected an IPv4 address"));
+}
+
+#[test]
 fn half_a_certificate_names_the_other_half() {
     let text = format!("{GOOD}\n[http]\ntls_cert = \"a.pem\"\n");
     assert!(problems(&text)[0].contains("needs tls_key beside it"));

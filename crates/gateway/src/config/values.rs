@@ -1,6 +1,6 @@
 //! The small languages inside configuration strings: listeners, servers, port ranges, networks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sip_ua::Transport;
 
@@ -59,6 +59,12 @@ pub fn socket_addr(text: &str) -> Result<SocketAddr, String> {
 /// Parses an IP address.
 pub fn ip_addr(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "expected an IP address, for example \"203.0.113.5\"".to_owned())
+}
+
+/// Parses an IPv4 address: media is IPv4 only so far.
+pub fn ipv4_addr(text: &str) -> Result<IpAddr, String> {
+    let ip = text.parse::<Ipv4Addr>().map(IpAddr::V4);
+    ip.map_err(|_| "expected an IPv4 address, for example \"203.0.113.5\"".to_owned())
 }
 
 /// Parses a trunk server.

@@ -32,7 +32,9 @@ pub fn run(config: Config, options: Options) -> Result<(), String> {
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("WEBTRUNK_LOG").unwrap_or_else(|_| "info".into()),
         )
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -142,7 +144,8 @@ pub fn rtp_ports_left(option: &str, (first, last): (u16, u16)) -> Result<(), Str
 fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, mpsc::Receiver<CallEvent>), String> {
     let candidates = match config.media.advertise {
         Some(public) => vec![public],
-        None => host.to_vec(),
+        // The browsers' sockets are IPv4: what is offered must be listening.
+        None => host.iter().copied().filter(IpAddr::is_ipv4).collect(),
     };
     start_media(MediaConfig {
         workers: usize::from(config.media.workers),

@@ -1,5 +1,6 @@
 //! `--sip-trace`: every SIP message of both legs on standard error, secrets masked.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use sip_ua::{Target, Transport};
@@ -19,7 +20,9 @@ pub fn print(direction: Direction, transport: Transport, remote: SocketAddr, byt
         Direction::Out => "-->",
     };
     let text = sip_ua::trace::mask(bytes);
-    eprintln!("{} {arrow} {} {remote}\n{}\n", wall.rfc3339(), name(transport), text.trim_end());
+    let (time, transport) = (wall.rfc3339(), name(transport));
+    // Nobody may be reading any more.
+    let _ = writeln!(io::stderr(), "{time} {arrow} {transport} {remote}\n{}\n", text.trim_end());
 }
 
 /// How a transport is written.
