@@ -220,6 +220,37 @@ fn a_call_of_the_carrier_to_a_browser_is_recorded_from_its_side() {
     assert_eq!((&cdr["from"], &cdr["to"]), (&json!("+12025550177"), &json!("+12025550110")));
 }
 
+/// The address of a candidate line of SDP; none for another line.
+fn candidate(line: &str) -> Option<&str> {
+    line.strip_prefix("a=candidate:").and_then(|rest| rest.split(' ').nth(4))
+}
+
+/// Firefox never connects to 127.0.0.1, a machine on the same network never can: each address must do alone.
+#[test]
+fn every_address_offered_to_a_browser_connects_alone() {
+    let trunk = Trunk::start();
+    let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
+    let mut ws = Ws::signed_in(http(&gateway), "alice");
+    let mut call = |browser: &RustBrowser, only: Option<&str>| -> Vec<String> {
+        ws.send(&json!({ "type": "call", "call": "c1", "to": NUMBER, "sdp": browser.offer() }));
+        let answer = ws.wait_type("sdp")["sdp"].as_str().expect("text").to_owned();
+        if let Some(only) = only {
+            let kept = answer.lines().filter(|line| candidate(line).is_none_or(|ip| ip == only));
+            browser.set_answer(&kept.flat_map(|line| [line, "\r\n"]).collect::<String>());
+            browser.wait_connected();
+        }
+        ws.bye("c1");
+        assert_eq!(ws.wait_ended("c1"), "cancelled");
+        answer.lines().filter_map(candidate).map(str::to_owned).collect()
+    };
+    let offered = call(&RustBrowser::new(Voice::Pcmu, LOOPBACK), None);
+    assert!(offered.len() >= 2 && offered.last().is_some_and(|last| last == "127.0.0.1"), "{offered:?}");
+    for address in &offered {
+        let own: Ipv4Addr = address.parse().expect("an IPv4 address, as the socket is");
+        call(&RustBrowser::new(Voice::Pcmu, own.into()), Some(address));
+    }
+}
+
 /// Bytes that are no SIP, or not quite.
 fn garbage() -> Vec<Vec<u8>> {
     let mut all = Vec::new();

@@ -1,11 +1,14 @@
 //! `webtrunk demo` as its first user meets it: every number that it prints does what it says.
 
 use e2e::browser::{RustBrowser, Voice};
-use e2e::gateway::Gateway;
+use e2e::gateway::{Gateway, binary};
+use e2e::ports::free_ports;
+use e2e::process::wait_for;
 use e2e::ws::Ws;
 use serde_json::json;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -89,6 +92,32 @@ fn the_numbers_that_do_not_answer_are_busy_ring_on_or_play_before_the_answer() {
     assert!(is_sound(&browser), "early media");
     ws.wait_state("in-call");
     hang_up(&mut ws, "early", "hung-up");
+}
+
+/// `webtrunk demo | head -3`, a terminal that was closed: calls go on, and the end is a clean one.
+#[test]
+fn a_terminal_that_goes_away_ends_no_call() {
+    let [http, sip, carrier, webrtc, rtp] = [2, 2, 2, 8, 40].map(free_ports);
+    let mut command = Command::new(binary());
+    let args = format!(
+        "demo --http 127.0.0.1:{http} --sip 127.0.0.1:{sip} --carrier 127.0.0.1:{carrier} --webrtc-port {webrtc} \
+         --rtp-ports {rtp}-{} --password deaf --sip-trace",
+        rtp + 39
+    );
+    command.args(args.split(' ')).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("webtrunk starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    let to = SocketAddr::new(LOOPBACK, http);
+    wait_for(LIMIT, "the page", || std::net::TcpStream::connect(to).ok());
+    let mut ws = Ws::open(to);
+    assert_eq!(ws.hello("alice", "deaf")["type"], "welcome");
+    let browser = dial(&mut ws, "c1", "+12025550101");
+    ws.wait_state("in-call");
+    assert!(is_sound(&browser));
+    let stopped = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(stopped.is_ok_and(|status| status.success()));
+    assert_eq!(ws.wait_ended("c1"), "gateway-stopping");
+    assert_eq!(child.wait().expect("our child").code(), Some(0));
 }
 
 #[test]
