@@ -529,7 +529,10 @@ mod tests {
         let doc = include_str!("../../../docs/SIGNALLING.md");
         for reason in [Stopping, TooLarge, NoHello, Idle, SlowReader, TooManySessions] {
             assert!(reason.text().len() <= 123 && (1000..5000).contains(&reason.code()));
-            assert!(doc.contains(&format!("\n| {} | ", reason.code())), "docs/SIGNALLING.md lacks {reason:?}");
+            assert!(
+                doc.contains(&format!("\n| {} | ", reason.code())),
+                "docs/SIGNALLING.md lacks {reason:?}"
+            );
         }
     }
 

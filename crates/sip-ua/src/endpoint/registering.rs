@@ -63,7 +63,8 @@ impl Endpoint {
             let target = r.path.target;
             target.transport() == Transport::Tcp && target.remote() == flow.remote
         };
-        let mut lost: Vec<_> = self.registrations.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
+        let mut lost: Vec<_> =
+            self.registrations.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
         // The same order in every run of a simulation.
         lost.sort_by_key(|id| id.0);
         for id in lost {
