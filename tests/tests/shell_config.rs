@@ -2,6 +2,7 @@
 //! nothing left behind.
 
 use e2e::gateway::PASSWORD;
+use e2e::http::get_page;
 use e2e::launch::{Launched, Outcome, fresh_dir, webtrunk};
 use e2e::ports::{free_ports, root};
 use e2e::process::wait_for;
@@ -282,8 +283,7 @@ fn the_demo_is_not_opened_to_other_machines_without_a_chosen_password() {
     let args = ["demo", "--http", &http, "--sip", &sip, "--carrier", &carrier, "--webrtc-port", &webrtc];
     let more = ["--rtp-ports", &rtp, "--password", PASSWORD];
     let gateway = Launched::start(&dir, &[&args[..], &more[..]].concat());
-    let there = || std::net::TcpStream::connect(("127.0.0.1", ports.http)).ok();
-    wait_for(Duration::from_secs(5), "the open demo listens", there);
+    wait_ready(ports.http);
     gateway.signal("INT");
     let outcome = gateway.finish(Duration::from_secs(8));
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
@@ -293,11 +293,17 @@ fn the_demo_is_not_opened_to_other_machines_without_a_chosen_password() {
     );
 }
 
+fn wait_ready(http: u16) {
+    let to = std::net::SocketAddr::from(([127, 0, 0, 1], http));
+    let there = || std::net::TcpStream::connect(to).ok();
+    wait_for(Duration::from_secs(10), "the page's port is open", there);
+    assert_eq!(get_page(to, "/readyz").status, 200);
+}
+
 /// The passwords of alice and bob as the demo prints them.
 fn printed_passwords(dir: &Path, ports: &Ports) -> (Vec<String>, Outcome) {
     let gateway = ports.demo(dir, &["--sip-trace"]);
-    let there = || std::net::TcpStream::connect(("127.0.0.1", ports.http)).ok();
-    wait_for(Duration::from_secs(5), "the demo listens", there);
+    wait_ready(ports.http);
     std::thread::sleep(Duration::from_millis(300));
     gateway.signal("TERM");
     let outcome = gateway.finish(Duration::from_secs(8));
