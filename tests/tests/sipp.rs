@@ -2,6 +2,7 @@
 
 use e2e::gateway::{Gateway, Setup};
 use e2e::ports::{free_ports, root};
+use e2e::process::wait_for;
 use e2e::rtp::RtpParty;
 use e2e::sipp::{Running, Sipp, Verdict};
 use e2e::speech::speech;
@@ -392,6 +393,20 @@ fn gateway_registers_at_its_trunk_with_verified_credentials() {
     let verdict = registrar.finish();
     verdict.must_pass();
     assert!(verdict.logs.contains("verified true"), "{}", verdict.logs);
+}
+
+/// One interval of a minute passes first.
+#[test]
+fn gateway_asks_its_trunk_by_options_and_shows_the_answer() {
+    let mut carrier = Sipp::scenario("outbound_options_200");
+    carrier.timeout = 80;
+    let (gateway, carrier) = gateway_with(carrier, "");
+    carrier.finish().must_pass();
+    let line = "webtrunk_trunk_reachable{trunk=\"carrier\"} 1";
+    wait_for(Duration::from_secs(5), line, || {
+        let (_, text) = gateway.get("/metrics")?;
+        text.lines().any(|one| one == line).then_some(())
+    });
 }
 
 /// RFC 4733 from a softphone through the gateway to the trunk, and back, beside PCMU in both directions.

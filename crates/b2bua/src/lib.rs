@@ -8,6 +8,7 @@ mod browsers;
 mod call;
 mod config;
 mod guard;
+mod health;
 mod inbound;
 mod later;
 mod number;
@@ -23,6 +24,7 @@ pub use call::{ANSWER_MEDIA, MEDIA_REPLY};
 pub use config::{
     IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig,
 };
+pub use health::PING_EVERY;
 pub use number::{DIALLED_CHARS, Pattern, Rewrite, clean, same_number};
 pub use output::{Cdr, CdrParty, CloseWhy, Level, Output, SignalIn};
 pub use registrar::{Binding, DEFAULT_EXPIRES, MAX_EXPIRES, MIN_EXPIRES, Registrar};

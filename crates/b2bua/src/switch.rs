@@ -6,13 +6,14 @@ use std::time::Instant;
 use media_bridge::control::CallEvent;
 use sip_ua::digest::{Challenger, offered_for};
 use sip_ua::{
-    Command as Sip, Event as SipEvent, Register, RegistrationId, RegistrationState, SipLeg, Target,
+    Command as Sip, Event as SipEvent, PingId, Register, RegistrationId, RegistrationState, SipLeg, Target,
 };
 use types::{CallId, EndReason, EndedBy, Entropy, LegId, Wall, limits};
 
 use crate::call::{Call, Failure, NewCall, State};
 use crate::config::SwitchConfig;
 use crate::guard::Guard;
+use crate::health::Health;
 use crate::later::Later;
 use crate::output::{CloseWhy, Level, Output};
 use crate::registrar::Registrar;
@@ -25,6 +26,8 @@ pub struct TrunkStatus<'a> {
     pub name: &'a str,
     /// Its registration; none where it needs none or has no address yet.
     pub registration: Option<&'a RegistrationState>,
+    /// Whether it answered the last OPTIONS; none where it was not asked yet, or where we register.
+    pub reachable: Option<bool>,
     /// Addresses known.
     pub targets: usize,
     /// Calls on it now.
@@ -59,6 +62,7 @@ pub struct Switch {
     trunk_states: Vec<Option<RegistrationState>>,
     current: Vec<Option<RegistrationId>>,
     next_registration: u32,
+    health: Health,
     pub(crate) stopping: bool,
 }
 
@@ -81,6 +85,7 @@ impl Switch {
             trunk_states: vec![None; trunks],
             current: vec![None; trunks],
             next_registration: 0,
+            health: Health::new(trunks),
             stopping: false,
         };
         for trunk in 0..trunks {
@@ -108,8 +113,8 @@ impl Switch {
                 self.on_leg(leg, |call, id, sh| call.on_reinvite(id, body, sh));
             }
             // We send none so far: hold and transfer from our side come later.
-            // Trunk health by OPTIONS comes later too.
-            SipEvent::ReinviteDone { .. } | SipEvent::Pong { .. } => {}
+            SipEvent::ReinviteDone { .. } => {}
+            SipEvent::Pong { ping, status } => self.on_pong(ping, status),
             SipEvent::Info { leg, body } => self.on_leg(leg, |call, id, sh| call.on_info(id, &body, sh)),
             SipEvent::Ended { leg, end } => {
                 for (source, user) in self.later.forget_leg(leg) {
@@ -144,6 +149,11 @@ impl Switch {
         while let Some(item) = self.later.due(now) {
             self.resume(item, t);
         }
+        if !self.stopping {
+            for ping in self.health.due(&self.shared.config.trunks, &self.shared.targets, now) {
+                self.shared.sip(ping);
+            }
+        }
     }
 
     /// The next thing to do, in order.
@@ -154,7 +164,8 @@ impl Switch {
     /// When `handle_timeout` is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let call = self.wake.first().map(|(at, _)| *at);
-        [call, self.shared.registrar.poll_timeout(), self.later.next()].into_iter().flatten().min()
+        let others = [self.shared.registrar.poll_timeout(), self.later.next(), self.health.poll_timeout()];
+        others.into_iter().chain([call]).flatten().min()
     }
 
     /// The addresses of a trunk, tried in order; as DNS or configuration says. Registers there where configured.
@@ -181,6 +192,7 @@ impl Switch {
         for id in self.current.iter_mut().filter_map(Option::take) {
             self.shared.sip(Sip::Unregister(id));
         }
+        self.health.stop();
         for session in self.shared.sessions.ids().collect::<Vec<_>>() {
             self.shared.out.push_back(Output::CloseBrowser(session, CloseWhy::Stopping));
         }
@@ -265,6 +277,19 @@ impl Switch {
         self.shared.sip(Sip::Register(id, Box::new(register)));
     }
 
+    fn on_pong(&mut self, ping: PingId, status: Option<u16>) {
+        let Some((trunk, there)) = self.health.answered(ping, status) else { return };
+        let name = &self.shared.config.trunks[trunk].name;
+        let (level, text) = match there {
+            true => (Level::Info, format!("trunk {name}: answers OPTIONS")),
+            false => (
+                Level::Warn,
+                format!("trunk {name}: does not answer OPTIONS; calls to it will probably fail"),
+            ),
+        };
+        self.shared.log(level, None, text);
+    }
+
     fn on_registration(&mut self, id: RegistrationId, state: RegistrationState) {
         let Some(trunk) = self.registrations.get(&id).copied() else { return };
         let name = &self.shared.config.trunks[trunk].name;
@@ -312,6 +337,7 @@ impl Switch {
         self.shared.config.trunks.iter().enumerate().map(|(i, trunk)| TrunkStatus {
             name: &trunk.name,
             registration: self.trunk_states[i].as_ref(),
+            reachable: self.health.reachable(i),
             targets: self.shared.targets[i].len(),
             calls: self.shared.usage.on_trunk(i),
         })

@@ -99,7 +99,7 @@ fn contacts_expire_by_themselves() {
     assert_eq!(left(&bench), 1);
     bench.pass(Duration::from_secs(600));
     assert_eq!(left(&bench), 0);
-    assert_eq!(bench.switch.poll_timeout(), None);
+    assert_eq!(bench.switch.registrar().poll_timeout(), None);
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub struct Core {
 impl Core {
     /// Runs until stopped; returns when every call has ended, or patience has.
     pub async fn run(mut self, mut inputs: mpsc::Receiver<CoreInput>, mut media: mpsc::Receiver<CallEvent>) {
+        let (now, wall) = clocks();
+        // Starts what runs at intervals.
+        self.switch.handle_timeout(now, wall);
         self.pump();
         let mut give_up: Option<Instant> = None;
         loop {

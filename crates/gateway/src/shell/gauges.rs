@@ -21,6 +21,7 @@ pub fn describe() {
         "webtrunk_trunk_registration",
         "1 for the state that a trunk's registration is in, else 0."
     );
+    describe_gauge!("webtrunk_trunk_reachable", "1: the trunk answered our last OPTIONS; 0: it did not.");
     describe_gauge!("webtrunk_trunk_calls", "Calls on a trunk.");
     describe_gauge!(
         "webtrunk_trunk_addresses",
@@ -64,6 +65,9 @@ pub fn measure(sip: &SipPort, switch: &Switch, media: &MediaPlane) {
         for state in REGISTRATION {
             let labels = [("trunk", trunk.name.to_owned()), ("state", state.to_owned())];
             gauge!("webtrunk_trunk_registration", &labels).set(u32::from(state == now));
+        }
+        if let Some(there) = trunk.reachable {
+            gauge!("webtrunk_trunk_reachable", "trunk" => trunk.name.to_owned()).set(u32::from(there));
         }
         gauge!("webtrunk_trunk_calls", "trunk" => trunk.name.to_owned()).set(trunk.calls);
         gauge!("webtrunk_trunk_addresses", "trunk" => trunk.name.to_owned()).set(trunk.targets as f64);
