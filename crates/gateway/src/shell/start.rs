@@ -34,7 +34,6 @@ pub fn run(config: Config, options: Options) -> Result<(), String> {
         )
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
         .log_internal_errors(false)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
