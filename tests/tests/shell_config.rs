@@ -64,6 +64,25 @@ fn every_problem_is_told_at_once_with_line_column_key_and_nearest_key() {
 }
 
 #[test]
+fn route_explain_tells_the_deciding_rule_and_whether_it_leads_anywhere() {
+    let example = root().join("config/webtrunk.example.toml").display().to_string();
+    let ask = |rest: &[&str]| {
+        let all: Vec<&str> = ["route", "explain", &example].into_iter().chain(rest.iter().copied()).collect();
+        webtrunk(&fresh_dir("config"), &all)
+    };
+    let told = ask(&["+12025550100"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.stdout.starts_with("+12025550100, called by user alice:\n"), "{}", told.stdout);
+    assert!(told.stdout.contains("route 1 (match \"+*\"): takes it, to trunk:carrier"), "{}", told.stdout);
+    assert!(told.stdout.contains("as sip:+12025550100@sip.carrier.example"), "{}", told.stdout);
+    let told = ask(&["999", "--from", "bob"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.stdout.contains("goes nowhere (404)"), "{}", told.stdout);
+    assert_eq!(ask(&["999", "--from", "mallory"]).code, Some(1));
+    assert_eq!(ask(&[]).code, Some(2), "no number is a usage error");
+}
+
+#[test]
 fn broken_toml_is_told_with_its_place() {
     let outcome = check(&fresh_dir("config"), "[sip]\ndomain = \"example.com\nlisten = [\n");
     assert_eq!(outcome.code, Some(1));

@@ -7,6 +7,7 @@ mod auth;
 mod browsers;
 mod call;
 mod config;
+mod explain;
 mod guard;
 mod health;
 mod inbound;
@@ -24,6 +25,7 @@ pub use call::{ANSWER_MEDIA, MEDIA_REPLY};
 pub use config::{
     IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig,
 };
+pub use explain::{Explanation, explain};
 pub use health::PING_EVERY;
 pub use number::{DIALLED_CHARS, Pattern, Rewrite, clean, same_number};
 pub use output::{Cdr, CdrParty, CloseWhy, Level, Output, SignalIn};

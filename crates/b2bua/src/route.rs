@@ -69,21 +69,53 @@ pub(crate) enum Destination {
     Trunks(Vec<(usize, String)>),
 }
 
+/// One rule that was looked at on the way to a destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step<'a> {
+    /// The name or extension of this user.
+    User(&'a UserName),
+    /// A trunk calls the caller id or extension of this user.
+    InboundNumber(&'a UserName),
+    /// The route's pattern does not take the number.
+    OtherNumber(usize),
+    /// The route takes the number, but not from this caller.
+    OtherCaller(usize),
+    /// The route would lead a trunk's call to a trunk.
+    TrunkToTrunk(usize),
+    /// The route takes the call.
+    Taken(usize),
+}
+
 /// Looks a number up: users first, then inbound numbers, then routes in order.
 pub(crate) fn look_up(config: &SwitchConfig, number: &str, from: &Party) -> Result<Destination, EndReason> {
+    look_up_aloud(config, number, from, |_| {})
+}
+
+/// The same, telling each step.
+pub(crate) fn look_up_aloud<'c>(
+    config: &'c SwitchConfig,
+    number: &str,
+    from: &Party,
+    mut tell: impl FnMut(Step<'c>),
+) -> Result<Destination, EndReason> {
     let is = |u: &&UserConfig| u.name.as_str() == number || u.extension.as_deref() == Some(number);
     if let Some(user) = config.users.iter().find(is) {
+        tell(Step::User(&user.name));
         return Ok(Destination::User(user.name.clone()));
     }
     if let Party::Trunk(_) = from {
         let has = |n: &Option<String>| n.as_deref().is_some_and(|n| same_number(n, number));
         if let Some(user) = config.users.iter().find(|u| has(&u.caller_id) || has(&u.extension)) {
+            tell(Step::InboundNumber(&user.name));
             return Ok(Destination::User(user.name.clone()));
         }
     }
     let mut refused = EndReason::UnknownNumber;
-    for route in &config.routes {
-        let Some(tail) = route.pattern.matches(number) else { continue };
+    for (index, route) in config.routes.iter().enumerate() {
+        let Some(tail) = route.pattern.matches(number) else {
+            tell(Step::OtherNumber(index));
+            continue;
+        };
         let allowed = route.from.is_empty()
             || route.from.iter().any(|f| match (f, from) {
                 (RouteFrom::User(name), Party::User(user)) => name == user,
@@ -91,14 +123,21 @@ pub(crate) fn look_up(config: &SwitchConfig, number: &str, from: &Party) -> Resu
                 (RouteFrom::User(_), Party::Trunk(_)) | (RouteFrom::Trunk(_), Party::User(_)) => false,
             });
         if !allowed {
+            tell(Step::OtherCaller(index));
             refused = EndReason::Forbidden;
             continue;
         }
         let rewritten = route.rewrite.as_ref().map_or_else(|| number.to_owned(), |r| r.apply(tail));
         match destination(config, &route.to, &rewritten, from) {
-            Some(found) => return Ok(found),
+            Some(found) => {
+                tell(Step::Taken(index));
+                return Ok(found);
+            }
             // From a trunk back to a trunk: toll fraud's favourite, so never by accident.
-            None => refused = EndReason::Forbidden,
+            None => {
+                tell(Step::TrunkToTrunk(index));
+                refused = EndReason::Forbidden;
+            }
         }
     }
     Err(refused)

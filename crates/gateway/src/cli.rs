@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use b2bua::RouteFrom;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use types::UserName;
 
 use crate::config::{self, Config, values};
 use crate::demo;
@@ -35,6 +37,23 @@ enum Command {
     CheckConfig {
         /// The file.
         file: PathBuf,
+    },
+    /// Questions about routes.
+    #[command(subcommand)]
+    Route(RouteQuestion),
+}
+
+#[derive(Subcommand)]
+enum RouteQuestion {
+    /// Say where a number goes and which rule decides it. Exit code 1: it goes nowhere.
+    Explain {
+        /// The configuration file.
+        file: PathBuf,
+        /// As dialled, e.g. +12025550100.
+        number: String,
+        /// Who calls: a user's name, or trunk:NAME. Default: the first user of the file.
+        #[arg(long, value_name = "USER")]
+        from: Option<String>,
     },
 }
 
@@ -97,7 +116,31 @@ pub fn main() -> ExitCode {
             Err(code) => code,
         },
         Command::Demo(args) => demo_command(args),
+        Command::Route(RouteQuestion::Explain { file, number, from }) => match read_config(&file) {
+            Ok(config) => explain(&config, &number, from.as_deref()),
+            Err(code) => code,
+        },
     }
+}
+
+fn explain(config: &Config, number: &str, from: Option<&str>) -> ExitCode {
+    let from = match (from.map(|name| (name, name.strip_prefix("trunk:"))), config.users.first()) {
+        (Some((_, Some(trunk))), _) => RouteFrom::Trunk(trunk.to_owned()),
+        (Some((user, None)), _) => RouteFrom::User(UserName::new(user.strip_prefix("user:").unwrap_or(user))),
+        (None, Some(first)) => RouteFrom::User(first.name.clone()),
+        (None, None) => {
+            err("the file has no user; say who calls with --from trunk:NAME");
+            return ExitCode::from(2);
+        }
+    };
+    let who = match &from {
+        RouteFrom::User(user) => format!("user {}", user.as_str()),
+        RouteFrom::Trunk(name) => format!("trunk {name}"),
+    };
+    out(&format!("{number}, called by {who}:"));
+    let told = b2bua::explain(&shell::switch_config(config, &[]), number, &from);
+    told.lines.iter().for_each(|line| out(&format!("  {line}")));
+    if told.found { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn demo_command(args: Demo) -> ExitCode {

@@ -23,7 +23,7 @@ use crate::demo::CarrierPlan;
 
 pub use entropy::SystemEntropy;
 pub use sip_port::{SipPort, clocks};
-pub use start::{rtp_ports_left, run, start_media};
+pub use start::{rtp_ports_left, run, start_media, switch_config};
 
 /// Messages from all HTTP and helper tasks that wait for the signalling core. Full: the sender waits, which slows
 /// that one browser down.

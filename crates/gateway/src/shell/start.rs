@@ -169,7 +169,8 @@ pub fn start_media(config: MediaConfig) -> Result<(MediaPlane, mpsc::Receiver<Ca
     Ok((plane, receiver))
 }
 
-fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
+/// What the switch is told; `host`: this machine's addresses.
+pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
     let mut local_hosts: Vec<String> = host.iter().map(ToString::to_string).collect();
     local_hosts.push("localhost".into());
     local_hosts.extend(config.sip.listen.iter().map(|l| l.addr.ip().to_string()));

@@ -1,0 +1,77 @@
+//! Says in words where a number would go and why: the very look-up that calls use, told aloud.
+
+use crate::call::Party;
+use crate::config::{RouteFrom, RouteTo, SwitchConfig};
+use crate::number::clean;
+use crate::route::{Destination, Step, look_up_aloud};
+
+/// What `explain` found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explanation {
+    /// One sentence for each rule that was looked at, the outcome last.
+    pub lines: Vec<String>,
+    /// Whether the number leads anywhere.
+    pub found: bool,
+}
+
+/// Where `dialled` goes when this caller dials it. Who is signed in and which trunk is reachable does not count.
+pub fn explain(config: &SwitchConfig, dialled: &str, from: &RouteFrom) -> Explanation {
+    let missing = |what: String| Explanation { lines: vec![what], found: false };
+    let party = match from {
+        RouteFrom::User(user) if config.user(user.as_str()).is_none() => {
+            return missing(format!("there is no user {}", user.as_str()));
+        }
+        RouteFrom::User(user) => Party::User(user.clone()),
+        RouteFrom::Trunk(name) => match config.trunk(name) {
+            Some(index) => Party::Trunk(index),
+            None => return missing(format!("there is no trunk {name}")),
+        },
+    };
+    let Some(number) = clean(dialled) else {
+        return missing(format!("{dialled:?} is neither a number nor a name that can be dialled"));
+    };
+    let mut lines = Vec::new();
+    if number != dialled {
+        lines.push(format!("dialled {dialled}, read as {number}"));
+    }
+    let found = look_up_aloud(config, &number, &party, |step| lines.push(sentence(config, step)));
+    match &found {
+        Ok(Destination::User(user)) => lines.push(format!("rings every device of user {}", user.as_str())),
+        Ok(Destination::Trunks(trunks)) => {
+            let names = trunks.iter().map(|(index, number)| {
+                let trunk = &config.trunks[*index];
+                format!("trunk {} as sip:{number}@{}", trunk.name, trunk.host)
+            });
+            lines.push(format!("goes out through {}", names.collect::<Vec<_>>().join(", else ")));
+        }
+        Err(reason) => lines.push(format!("goes nowhere ({}): {}", reason.sip_status(), reason.sentence())),
+    }
+    Explanation { lines, found: found.is_ok() }
+}
+
+fn sentence(config: &SwitchConfig, step: Step<'_>) -> String {
+    let route = |index: usize| {
+        let route = &config.routes[index];
+        format!("route {} (match {:?})", index + 1, route.pattern.as_str())
+    };
+    match step {
+        Step::User(user) => format!("is the name or extension of user {}", user.as_str()),
+        Step::InboundNumber(user) => format!("is the caller_id or extension of user {}", user.as_str()),
+        Step::OtherNumber(index) => format!("{}: does not take this number", route(index)),
+        Step::OtherCaller(index) => {
+            let from = config.routes[index].from.iter().map(|from| match from {
+                RouteFrom::User(name) => format!("user:{}", name.as_str()),
+                RouteFrom::Trunk(name) => format!("trunk:{name}"),
+            });
+            format!("{}: only for {}", route(index), from.collect::<Vec<_>>().join(", "))
+        }
+        Step::TrunkToTrunk(index) => format!("{}: a trunk's call does not go out to a trunk", route(index)),
+        Step::Taken(index) => {
+            let to = config.routes[index].to.iter().map(|to| match to {
+                RouteTo::User(name) => format!("user:{}", name.as_str()),
+                RouteTo::Trunk(name) => format!("trunk:{name}"),
+            });
+            format!("{}: takes it, to {}", route(index), to.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
