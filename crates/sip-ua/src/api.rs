@@ -194,7 +194,7 @@ pub enum Command {
         /// The offer.
         body: Body,
     },
-    /// Answer the peer's re-INVITE.
+    /// Answer the peer's re-INVITE or UPDATE.
     AcceptReinvite {
         /// Which call.
         leg: SipLeg,
@@ -333,7 +333,7 @@ pub enum Event {
         /// Answer to a late offer.
         body: Option<Body>,
     },
-    /// The peer's re-INVITE: answer with `AcceptReinvite` or `RejectReinvite`.
+    /// The peer's re-INVITE, or its UPDATE with an offer (RFC 3311): answer with `AcceptReinvite` or `RejectReinvite`.
     Reinvite {
         /// Which call.
         leg: SipLeg,

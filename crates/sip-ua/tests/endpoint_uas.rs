@@ -227,7 +227,7 @@ fn unknown_methods_are_405_with_allow_and_unknown_dialogs_481() {
     let mut script = Script::new();
     let sent = script.receive(&request("PUBLISH", 1, "p1", "", ""));
     assert_eq!(status(&sent[0]), 405);
-    assert_eq!(field(&sent[0], "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER");
+    assert_eq!(field(&sent[0], "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER, UPDATE");
     for (n, method) in ["BYE", "INFO", "OPTIONS", "INVITE"].into_iter().enumerate() {
         let sent = script.receive(&request(method, 2, &format!("d{n}"), "nosuchtag", ""));
         assert_eq!(status(sent.last().unwrap()), 481, "{method}");

@@ -63,16 +63,27 @@ pub(super) struct Session {
     /// Hung up by us while waiting for the ACK: BYE follows it (RFC 3261 §15).
     pub hang_up: Option<Option<String>>,
     pub outgoing: Outgoing,
-    /// The peer's re-INVITE that the application has not answered.
+    /// The peer's re-INVITE or UPDATE that the application has not answered.
     pub incoming: Option<Incoming>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Incoming {
     pub txn: TxnId,
-    pub late_offer: bool,
+    pub kind: IncomingKind,
     /// How it came: the way of the target refresh.
     pub flow: Flow,
+}
+
+/// What brought the peer's offer, or asks for ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum IncomingKind {
+    /// A re-INVITE with an offer.
+    Reinvite,
+    /// A re-INVITE without: ours goes into the 2xx.
+    LateOffer,
+    /// UPDATE with an offer: no ACK follows (RFC 3311 §5.2).
+    Update,
 }
 
 /// Our own re-INVITE.

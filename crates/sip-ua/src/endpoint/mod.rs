@@ -12,6 +12,7 @@ mod server;
 mod session;
 mod uac;
 mod uas;
+mod update;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ use schedule::Schedule;
 use server::ServerTxn;
 
 /// Methods we do.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER, UPDATE";
 /// Option tags we do.
 const SUPPORTED: &[&str] = &[];
 

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use crate::endpoint::client::Purpose;
-use crate::endpoint::leg::{Calling, Cancel, Incoming, LegState, Outgoing, Session};
+use crate::endpoint::leg::{Calling, Cancel, Incoming, IncomingKind, LegState, Outgoing, Session};
 use crate::endpoint::server::Reply;
 use crate::endpoint::uas::foreign_body;
 use crate::endpoint::{ALLOW, Endpoint, TxnId};
@@ -10,7 +10,7 @@ use crate::transaction::{GIVE_UP, T2};
 use crate::{Body, Event, Flow, Headers, LegEnd, SipLeg};
 
 /// What to do with a re-INVITE.
-enum Verdict {
+pub(super) enum Verdict {
     Deliver,
     Pending,
     Overlap,
@@ -26,7 +26,7 @@ impl Endpoint {
         (known && request.call_id() == Some(&leg.call_id)).then_some(id)
     }
 
-    fn session(&mut self, leg: SipLeg) -> Option<&mut Session> {
+    pub(super) fn session(&mut self, leg: SipLeg) -> Option<&mut Session> {
         match &mut self.legs.get_mut(&leg)?.state {
             LegState::Established(session) => Some(session),
             LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. } => None,
@@ -52,6 +52,7 @@ impl Endpoint {
         match method {
             Method::Bye => self.on_bye(leg, id, request, now),
             Method::Invite => self.on_reinvite(leg, id, request, flow, now),
+            Method::Update => self.on_update(leg, id, request, flow, now),
             Method::Info => {
                 self.reply(id, Reply::new(200), now);
                 if let Some(body) = request.typed_body() {
@@ -63,7 +64,6 @@ impl Endpoint {
             | Method::Cancel
             | Method::Register
             | Method::Prack
-            | Method::Update
             | Method::Refer
             | Method::Subscribe
             | Method::Notify
@@ -107,7 +107,7 @@ impl Endpoint {
     }
 
     /// RFC 3261 §14.2 for overlaps; RFC 5407 §3.1.4 for one that overtakes the ACK.
-    fn judge_reinvite(&mut self, leg: SipLeg) -> Verdict {
+    pub(super) fn judge_reinvite(&mut self, leg: SipLeg) -> Verdict {
         match self.legs.get(&leg).map(|l| &l.state) {
             None | Some(LegState::Closing { .. }) => Verdict::Gone,
             Some(LegState::Calling(_)) => Verdict::Pending,
@@ -127,17 +127,15 @@ impl Endpoint {
         match self.judge_reinvite(leg) {
             Verdict::Gone => self.reply(id, Reply::new(481), now),
             Verdict::Pending => self.reply(id, Reply::new(491), now),
-            Verdict::Overlap => {
-                let seconds = (self.entropy.u32() % 11).to_string();
-                self.reply(id, Reply::new(500).with("Retry-After", &seconds), now);
-            }
+            Verdict::Overlap => self.reply_overlap(id, now),
             Verdict::Deliver if foreign_body(request) => {
                 self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
             }
             Verdict::Deliver => {
                 let Some(session) = self.session(leg) else { return };
-                session.incoming =
-                    Some(Incoming { txn: id, late_offer: request.body().is_empty(), flow: *flow });
+                let late = request.body().is_empty();
+                let kind = if late { IncomingKind::LateOffer } else { IncomingKind::Reinvite };
+                session.incoming = Some(Incoming { txn: id, kind, flow: *flow });
                 // Whoever sends a re-INVITE has our 2xx: the ACK was lost or is late.
                 if session.unacked.take().is_some() {
                     self.tell(Event::Acked { leg, body: None });
@@ -148,15 +146,24 @@ impl Endpoint {
         }
     }
 
+    /// 500 to an offer while another is open (RFC 3261 §14.2, RFC 3311 §5.2).
+    pub(super) fn reply_overlap(&mut self, id: TxnId, now: Instant) {
+        let seconds = (self.entropy.u32() % 11).to_string();
+        self.reply(id, Reply::new(500).with("Retry-After", &seconds), now);
+    }
+
     pub(super) fn accept_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
         let Some(session) = self.session(leg) else { return };
         let Some(incoming) = session.incoming.take() else { return };
         let contact = session.dialog.contact.clone();
         let request = self.servers.get(&incoming.txn).map(|t| t.request.clone());
-        let unacked = self.accept(incoming.txn, &contact, &body, incoming.late_offer, now);
+        let late_offer = incoming.kind == IncomingKind::LateOffer;
+        let unacked = self.accept(incoming.txn, &contact, &body, late_offer, now);
         if let (Some(session), Some(request)) = (self.session(leg), request) {
             session.dialog.refresh_target(&request, &incoming.flow);
-            session.unacked = unacked;
+            if incoming.kind != IncomingKind::Update {
+                session.unacked = unacked;
+            }
         }
         self.settle_leg(leg);
     }
