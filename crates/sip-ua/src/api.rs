@@ -271,7 +271,8 @@ pub enum LegEnd {
     },
     /// We hung up and the peer has confirmed, or was given up on.
     Local,
-    /// Our 200 was never acknowledged; BYE was sent (RFC 3261 §13.3.1.4).
+    /// Our 200 was never acknowledged; BYE was sent (RFC 3261 §13.3.1.4). Or a provisional response was not that the caller
+    /// wanted to acknowledge; 504 was sent (RFC 3262 §3).
     NoAck,
 }
 

@@ -77,12 +77,17 @@ impl Endpoint {
         if let Purpose::Register(id) = purpose {
             return self.registrations.get_mut(&id).map_or(cseq + 1, |r| r.next_seq());
         }
-        let in_dialog = matches!(purpose, Purpose::Reinvite(_) | Purpose::Bye(_) | Purpose::Info(_));
+        let in_dialog =
+            matches!(purpose, Purpose::Reinvite(_) | Purpose::Bye(_) | Purpose::Info(_) | Purpose::Prack(_));
         let leg = purpose.leg().filter(|_| in_dialog).and_then(|leg| self.legs.get_mut(&leg));
         match leg.map(|l| &mut l.state) {
             Some(LegState::Established(session)) => session.dialog.next_seq(),
             Some(LegState::Closing { dialog, .. }) => dialog.next_seq(),
-            Some(LegState::Calling(_) | LegState::Ringing(_)) | None => cseq + 1,
+            Some(LegState::Calling(calling)) => {
+                let invite = self.clients.get_mut(&calling.txn);
+                invite.map_or(cseq + 1, |t| t.early.next_seq())
+            }
+            Some(LegState::Ringing(_)) | None => cseq + 1,
         }
     }
 

@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use crate::endpoint::reliable::Early;
 use crate::endpoint::{Endpoint, Hop, OutRequest, Owner, Path, TxnId};
 use crate::message::{Message, Method};
 use crate::transaction::{InviteClient, OtherClient, Reaction, Wire};
@@ -16,6 +17,8 @@ pub(super) struct ClientTxn {
     pub challenges: u8,
     /// The ACKs to each 2xx of a forked INVITE, by To-tag.
     pub acks: Vec<(String, Wire, Path)>,
+    /// What provisional responses to our INVITE were acknowledged.
+    pub early: Early,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(super) enum Purpose {
     Reinvite(SipLeg),
     Bye(SipLeg),
     Info(SipLeg),
+    /// Whatever its answer, the INVITE's final response decides.
+    Prack(SipLeg),
     /// BYE to a fork that answered second.
     Fork(SipLeg),
     Register(RegistrationId),
@@ -47,6 +52,7 @@ impl Purpose {
             | Purpose::Reinvite(leg)
             | Purpose::Bye(leg)
             | Purpose::Info(leg)
+            | Purpose::Prack(leg)
             | Purpose::Fork(leg) => Some(leg),
             Purpose::Register(_) | Purpose::Ping(_) | Purpose::Nobody => None,
         }
@@ -105,8 +111,18 @@ impl Endpoint {
         };
         self.client_index.insert(index_key(&branch, &request.method), id);
         self.client_hops.entry(Hop::of(&request.path.target)).or_default().insert(id);
-        self.clients
-            .insert(id, ClientTxn { branch, machine, request, purpose, challenges, acks: Vec::new() });
+        self.clients.insert(
+            id,
+            ClientTxn {
+                branch,
+                machine,
+                request,
+                purpose,
+                challenges,
+                acks: Vec::new(),
+                early: Early::default(),
+            },
+        );
         self.settle_client(id);
         id
     }
@@ -181,6 +197,7 @@ impl Endpoint {
             Purpose::Ping(ping) if status >= 200 => self.tell(Event::Pong { ping, status: Some(status) }),
             Purpose::Bye(_)
             | Purpose::Info(_)
+            | Purpose::Prack(_)
             | Purpose::Fork(_)
             | Purpose::Register(_)
             | Purpose::Ping(_)
@@ -197,7 +214,7 @@ impl Endpoint {
             Purpose::Info(leg) => self.info_answered(leg, 408, now),
             Purpose::Register(reg) => self.register_answered(reg, id, None, now),
             Purpose::Ping(ping) => self.tell(Event::Pong { ping, status: None }),
-            Purpose::Fork(_) | Purpose::Nobody => {}
+            Purpose::Prack(_) | Purpose::Fork(_) | Purpose::Nobody => {}
         }
     }
 

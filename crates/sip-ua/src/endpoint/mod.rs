@@ -6,6 +6,7 @@ mod client;
 mod leg;
 mod path;
 mod registering;
+mod reliable;
 mod request;
 mod schedule;
 mod server;
@@ -33,9 +34,9 @@ use schedule::Schedule;
 use server::ServerTxn;
 
 /// Methods we do.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER, UPDATE";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE";
 /// Option tags we do.
-const SUPPORTED: &[&str] = &[];
+const SUPPORTED: &[&str] = &[reliable::TAG];
 
 /// What an endpoint is told once.
 #[derive(Clone, Debug)]

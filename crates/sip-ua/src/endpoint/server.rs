@@ -179,9 +179,10 @@ impl Endpoint {
             }
             Method::Invite => self.on_invite(id, request, flow, now),
             Method::Options => self.reply_options(id, now),
-            Method::Bye | Method::Info | Method::Update => self.reply(id, Reply::new(481), now),
+            Method::Bye | Method::Info | Method::Prack | Method::Update => {
+                self.reply(id, Reply::new(481), now)
+            }
             Method::Ack
-            | Method::Prack
             | Method::Refer
             | Method::Subscribe
             | Method::Notify

@@ -53,6 +53,7 @@ impl Endpoint {
             Method::Bye => self.on_bye(leg, id, request, now),
             Method::Invite => self.on_reinvite(leg, id, request, flow, now),
             Method::Update => self.on_update(leg, id, request, flow, now),
+            Method::Prack => self.on_prack(leg, id, request, now),
             Method::Info => {
                 self.reply(id, Reply::new(200), now);
                 if let Some(body) = request.typed_body() {
@@ -63,7 +64,6 @@ impl Endpoint {
             Method::Ack
             | Method::Cancel
             | Method::Register
-            | Method::Prack
             | Method::Refer
             | Method::Subscribe
             | Method::Notify
@@ -158,7 +158,7 @@ impl Endpoint {
         let contact = session.dialog.contact.clone();
         let request = self.servers.get(&incoming.txn).map(|t| t.request.clone());
         let late_offer = incoming.kind == IncomingKind::LateOffer;
-        let unacked = self.accept(incoming.txn, &contact, &body, late_offer, now);
+        let unacked = self.accept(incoming.txn, &contact, Some(&body), late_offer, now);
         if let (Some(session), Some(request)) = (self.session(leg), request) {
             session.dialog.refresh_target(&request, &incoming.flow);
             if incoming.kind != IncomingKind::Update {
@@ -356,7 +356,8 @@ impl Endpoint {
             // The cancelled INVITE got no final response (RFC 3261 §9.1).
             Some(LegState::Calling(_)) => self.end_leg(leg, LegEnd::Local),
             Some(LegState::Established(_)) => self.session_timeout(leg, now),
-            Some(LegState::Ringing(_) | LegState::Closing { .. }) | None => {}
+            Some(LegState::Ringing(_)) => self.reliable_timeout(leg, now),
+            Some(LegState::Closing { .. }) | None => {}
         }
         self.settle_leg(leg);
     }
