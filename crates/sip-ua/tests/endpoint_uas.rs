@@ -246,7 +246,7 @@ fn options_say_what_we_do() {
     assert!(field(&sent[0], "Allow").contains("INVITE"));
     assert_eq!(field(&sent[0], "Accept"), "application/sdp");
     assert!(field(&sent[0], "To").contains(";tag="));
-    assert_eq!(field(&sent[0], "Supported"), "100rel");
+    assert_eq!(field(&sent[0], "Supported"), "100rel, timer");
     script.assert_drained();
 }
 

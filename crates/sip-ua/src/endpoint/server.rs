@@ -169,6 +169,9 @@ impl Endpoint {
             return;
         }
         let id = self.open_server(flow, request.clone(), key, merge, now);
+        if self.too_brief(id, &request, now) {
+            return;
+        }
         match &method {
             Method::Cancel => self.on_cancel(id, &request, now),
             Method::Register => {
@@ -267,6 +270,9 @@ impl Endpoint {
         reply: Reply<'_>,
         now: Instant,
     ) -> Option<(crate::transaction::Wire, Path)> {
+        let timer = self.timer_of_reply(id, &reply, now);
+        let mut reply: Reply<'_> = reply;
+        reply.headers.extend(timer.iter().map(|(n, v)| (*n, v.as_str())));
         let txn = self.servers.get(&id)?;
         let wire = self.render(&txn.request, &txn.flow, Some(&txn.to_tag), &reply).into();
         let txn = self.servers.get_mut(&id)?;

@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Calling, Cancel, Incoming, IncomingKind, LegState, Outgoing, Session};
@@ -19,7 +19,7 @@ pub(super) enum Verdict {
 
 impl Endpoint {
     /// The leg that a request inside a dialog belongs to.
-    fn find_leg(&self, request: &Message) -> Option<SipLeg> {
+    pub(super) fn find_leg(&self, request: &Message) -> Option<SipLeg> {
         let id = *self.tags.get(request.to()?.tag()?)?;
         let leg = self.legs.get(&id)?;
         let known = leg.knows_peer(request.from()?.tag().unwrap_or_default());
@@ -259,6 +259,9 @@ impl Endpoint {
     }
 
     pub(super) fn send_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        if self.wait_for_refresh(leg) {
+            return;
+        }
         let Some(session) = self.session(leg) else { return };
         match session.outgoing {
             Outgoing::Sent { .. } | Outgoing::Glare { .. } => {
@@ -283,12 +286,9 @@ impl Endpoint {
         self.settle_leg(leg);
     }
 
-    /// RFC 3261 §14.1: the owner of the Call-ID waits 2.1 to 4 s, the other 0 to 2 s, in steps of 10 ms.
     fn pause_reinvite(&mut self, leg: SipLeg, now: Instant) {
-        let random = u64::from(self.entropy.u32());
-        let Some(session) = self.session(leg) else { return };
-        let steps = if session.dialog.caller { 210 + random % 191 } else { random % 201 };
-        self.set_outgoing(leg, Outgoing::Glare { until: now + Duration::from_millis(steps * 10) });
+        let Some(pause) = self.glare_pause(leg) else { return };
+        self.set_outgoing(leg, Outgoing::Glare { until: now + pause });
     }
 
     pub(super) fn reinvite_answered(
@@ -304,7 +304,7 @@ impl Endpoint {
             return;
         }
         if status < 300 {
-            self.reinvite_accepted(leg, id, flow, response);
+            self.reinvite_accepted(leg, id, flow, response, now);
             return;
         }
         if self.session(leg).is_none() {
@@ -315,11 +315,11 @@ impl Endpoint {
             return;
         }
         self.set_outgoing(leg, Outgoing::Idle);
-        self.tell(Event::ReinviteDone { leg, result: Err(status) });
+        self.reinvite_done(leg, Err(status), now);
         self.info_answered(leg, status, now);
     }
 
-    fn reinvite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message) {
+    fn reinvite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message, now: Instant) {
         let branch = self.new_branch();
         let Some(txn) = self.clients.get(&id) else { return };
         if let Some((_, wire, path)) = txn.acks.first() {
@@ -340,13 +340,13 @@ impl Endpoint {
             auth.accepted();
         }
         self.set_outgoing(leg, Outgoing::Idle);
-        self.tell(Event::ReinviteDone { leg, result: Ok(response.typed_body()) });
+        self.reinvite_done(leg, Ok(response.typed_body()), now);
     }
 
     /// No final response in time: the session cannot be relied on (RFC 3261 §14.1).
     pub(super) fn reinvite_failed(&mut self, leg: SipLeg, now: Instant) {
         if self.session(leg).is_some() {
-            self.tell(Event::ReinviteDone { leg, result: Err(408) });
+            self.reinvite_done(leg, Err(408), now);
             self.close(leg, None, LegEnd::Unreachable, now);
         }
     }
@@ -381,7 +381,7 @@ impl Endpoint {
             Some(Outgoing::Sent { deadline, .. }) if deadline <= now => self.reinvite_failed(leg, now),
             Some(Outgoing::Glare { until }) if until <= now => {
                 self.set_outgoing(leg, Outgoing::Idle);
-                self.tell(Event::ReinviteDone { leg, result: Err(491) });
+                self.reinvite_done(leg, Err(491), now);
             }
             Some(Outgoing::Idle | Outgoing::Sent { .. } | Outgoing::Glare { .. }) | None => {}
         }

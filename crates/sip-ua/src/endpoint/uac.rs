@@ -199,6 +199,7 @@ impl Endpoint {
         let Some(leg) = self.legs.remove(&id) else { return };
         self.tags.remove(&leg.local_tag);
         self.schedule.set(Owner::Leg(id), None);
+        self.forget_refresh(id);
         if let Some(txn) = leg.open_invite() {
             self.abandon_invite(txn);
         }

@@ -20,7 +20,7 @@ impl Endpoint {
         let verdict = match self.judge_reinvite(leg) {
             // Nothing is negotiated: whatever else is open does not matter.
             Verdict::Pending | Verdict::Overlap if offer.is_none() => Verdict::Deliver,
-            verdict => verdict,
+            verdict @ (Verdict::Deliver | Verdict::Pending | Verdict::Overlap | Verdict::Gone) => verdict,
         };
         match verdict {
             Verdict::Gone => self.reply(id, Reply::new(481), now),
