@@ -177,6 +177,17 @@ fn early_media_then_answer_is_one_call() {
 }
 
 #[test]
+fn reliable_early_media_of_the_trunk_is_acknowledged_and_its_answer_stands() {
+    call_out_answered("inbound_call_answered", "outbound_reliable-early-media_answered", "");
+}
+
+#[test]
+fn caller_who_requires_100rel_gets_numbered_early_media_whatever_the_trunk_sends() {
+    call_out_answered("inbound_required-100rel_answered", "outbound_early-media_answered", "");
+    call_out_answered("inbound_required-100rel_answered", "outbound_reliable-early-media_answered", "");
+}
+
+#[test]
 fn long_ringing_then_answer_is_one_call() {
     let (gateway, ..) =
         call_out("inbound_call_answered", Sipp::scenario("outbound_long-ring_answered").pause(1500), "");

@@ -83,6 +83,7 @@ impl Plan {
                 advertise: None,
             },
             media: MediaConfig { webrtc_port: self.webrtc_port, rtp_ports: own, workers, advertise: None },
+            dns_servers: Vec::new(),
             cdr_file: None,
             users,
             trunks: vec![carrier_trunk(self.carrier)],
@@ -120,7 +121,11 @@ fn split((first, last): Ports) -> Result<(Ports, Ports), String> {
 fn carrier_trunk(addr: SocketAddr) -> Trunk {
     Trunk {
         name: "carrier".into(),
-        server: Server { transport: Transport::Udp, host: addr.ip().to_string(), port: addr.port() },
+        server: Server {
+            transport: Some(Transport::Udp),
+            host: addr.ip().to_string(),
+            port: Some(addr.port()),
+        },
         credentials: None,
         register: false,
         inbound_from: Vec::new(),

@@ -194,7 +194,7 @@ pub enum Command {
         /// The offer.
         body: Body,
     },
-    /// Answer the peer's re-INVITE.
+    /// Answer the peer's re-INVITE or UPDATE.
     AcceptReinvite {
         /// Which call.
         leg: SipLeg,
@@ -271,7 +271,8 @@ pub enum LegEnd {
     },
     /// We hung up and the peer has confirmed, or was given up on.
     Local,
-    /// Our 200 was never acknowledged; BYE was sent (RFC 3261 §13.3.1.4).
+    /// Our 200 was never acknowledged; BYE was sent (RFC 3261 §13.3.1.4). Or a provisional response was not that the caller
+    /// wanted to acknowledge; 504 was sent (RFC 3262 §3).
     NoAck,
 }
 
@@ -333,7 +334,7 @@ pub enum Event {
         /// Answer to a late offer.
         body: Option<Body>,
     },
-    /// The peer's re-INVITE: answer with `AcceptReinvite` or `RejectReinvite`.
+    /// The peer's re-INVITE, or its UPDATE with an offer (RFC 3311): answer with `AcceptReinvite` or `RejectReinvite`.
     Reinvite {
         /// Which call.
         leg: SipLeg,

@@ -227,7 +227,7 @@ fn unknown_methods_are_405_with_allow_and_unknown_dialogs_481() {
     let mut script = Script::new();
     let sent = script.receive(&request("PUBLISH", 1, "p1", "", ""));
     assert_eq!(status(&sent[0]), 405);
-    assert_eq!(field(&sent[0], "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER");
+    assert_eq!(field(&sent[0], "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE");
     for (n, method) in ["BYE", "INFO", "OPTIONS", "INVITE"].into_iter().enumerate() {
         let sent = script.receive(&request(method, 2, &format!("d{n}"), "nosuchtag", ""));
         assert_eq!(status(sent.last().unwrap()), 481, "{method}");
@@ -246,7 +246,7 @@ fn options_say_what_we_do() {
     assert!(field(&sent[0], "Allow").contains("INVITE"));
     assert_eq!(field(&sent[0], "Accept"), "application/sdp");
     assert!(field(&sent[0], "To").contains(";tag="));
-    assert_eq!(field(&sent[0], "Supported"), "");
+    assert_eq!(field(&sent[0], "Supported"), "100rel, timer");
     script.assert_drained();
 }
 
@@ -285,9 +285,9 @@ fn bodies_that_are_no_session_description_are_415() {
 fn a_required_extension_is_420_with_unsupported() {
     // RFC 3261 §8.2.2.3.
     let mut script = Script::new();
-    let sent = script.receive(&request("INVITE", 1, "i1", "", &format!("Require: 100rel\n{SDP}")));
+    let sent = script.receive(&request("INVITE", 1, "i1", "", &format!("Require: precondition\n{SDP}")));
     assert_eq!(status(sent.last().unwrap()), 420);
-    assert_eq!(field(sent.last().unwrap(), "Unsupported"), "100rel");
+    assert_eq!(field(sent.last().unwrap(), "Unsupported"), "precondition");
     script.assert_drained();
 }
 

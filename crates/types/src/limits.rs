@@ -14,6 +14,8 @@ pub const SIP_DIALOGS: usize = 50_000;
 pub const SIP_CONNECTIONS: usize = 10_000;
 /// Messages waiting for one slow SIP stream reader. Full: the connection is closed, nobody else waits.
 pub const SIP_WRITER_QUEUE: usize = 64;
+/// Addresses of one trunk, from DNS. More: the first in order are used.
+pub const TRUNK_TARGETS: usize = 16;
 /// SIP messages read from sockets that wait for the endpoint. Full: stream readers wait, datagrams stay in the kernel's buffer.
 pub const SIP_INBOUND: usize = 1_024;
 /// How long opening a SIP stream connection may take before its messages are given up.

@@ -26,6 +26,8 @@ pub struct Config {
     pub sip: SipConfig,
     /// `[media]`
     pub media: MediaConfig,
+    /// `[dns] servers`; empty: the system's.
+    pub dns_servers: Vec<SocketAddr>,
     /// `[cdr] file`; none: call records go to the log only.
     pub cdr_file: Option<PathBuf>,
     /// `[[users]]`
@@ -122,6 +124,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let http = sections::http(&mut root, &mut found);
     let sip = sections::sip(&mut root, &mut found);
     let media = sections::media(&mut root, &mut found);
+    let dns_servers = sections::dns(&mut root, &mut found);
     let cdr_file = sections::cdr(&mut root, &mut found);
     let users = sections::users(&mut root, &mut found, &env);
     let trunks = sections::trunks(&mut root, &mut found, &env);
@@ -134,6 +137,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
             http,
             sip,
             media,
+            dns_servers,
             cdr_file,
             users: users.into_iter().map(|(u, _)| u).collect(),
             trunks: trunks.into_iter().map(|(t, _)| t).collect(),

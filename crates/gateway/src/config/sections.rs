@@ -1,5 +1,6 @@
 //! One function per section of the file: which keys it has, their defaults and ranges.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -127,6 +128,13 @@ pub fn media(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<Med
     }
     section.finish(found);
     Some(MediaConfig { webrtc_port, rtp_ports: (first, last), workers, advertise })
+}
+
+pub fn dns(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Vec<SocketAddr> {
+    let Some(mut section) = root.table(found, "dns") else { return Vec::new() };
+    let servers = parsed_list(&mut section, found, "servers", values::dns_server);
+    section.finish(found);
+    servers.unwrap_or_default()
 }
 
 pub fn cdr(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<PathBuf> {

@@ -33,7 +33,8 @@ fn a_short_file_loads_with_defaults() {
     let config = load(GOOD, no_env).expect("good");
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.sip.listen.len(), 2);
-    assert_eq!(config.trunks[0].server.port, 5060);
+    assert_eq!(config.trunks[0].server.port, None);
+    assert!(config.dns_servers.is_empty());
     assert_eq!(config.trunks[0].codecs, [Codec::Pcmu, Codec::Pcma]);
     assert_eq!(config.routes[0].to, [RouteTo::Trunk("carrier".into())]);
 }
@@ -48,6 +49,16 @@ fn every_problem_is_said_at_once_with_line_column_and_nearest_key() {
     assert_eq!(all[2], "line 6, column 11: media.workers: 0 is outside 1 to 64");
     assert!(all[3].starts_with("line 9, column 10: trunks[0].server: expected HOST"), "{all:?}");
     assert_eq!(all.len(), 4, "{all:?}");
+}
+
+#[test]
+fn dns_servers_are_addresses_with_or_without_a_port() {
+    let with = |servers: &str| format!("[dns]\nservers = [{servers}]\n{GOOD}");
+    let config = load(&with("\"192.0.2.53\", \"127.0.0.1:5353\", \"2001:db8::53\""), no_env).expect("good");
+    let shown: Vec<String> = config.dns_servers.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["192.0.2.53:53", "127.0.0.1:5353", "[2001:db8::53]:53"]);
+    assert!(problems(&with("\"dns.example\""))[0].contains("dns.servers"));
+    assert!(problems(&with(""))[0].contains("must not be an empty list"));
 }
 
 #[test]

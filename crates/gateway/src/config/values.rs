@@ -16,19 +16,22 @@ pub struct SipListen {
 /// A trunk's server: `sip.example.net`, `192.0.2.10:5080`, `tcp:sip.example.net:5060`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Server {
-    /// How.
-    pub transport: Transport,
+    /// How; none: what DNS says, else UDP.
+    pub transport: Option<Transport>,
     /// Name or address literal.
     pub host: String,
-    /// Port, 5060 where none is given.
-    pub port: u16,
+    /// Port; none: what DNS says, else 5060.
+    pub port: Option<u16>,
 }
 
 impl Server {
     /// `host` or `host:port` where the port is not SIP's own, as it stands in a SIP URI.
     pub fn uri_host(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == 5060 { host } else { format!("{host}:{}", self.port) }
+        match self.port {
+            None | Some(5060) => host,
+            Some(port) => format!("{host}:{port}"),
+        }
     }
 }
 
@@ -56,6 +59,13 @@ pub fn socket_addr(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDRESS:PORT, for example \"127.0.0.1:8080\"".to_owned())
 }
 
+/// Parses a DNS server, `ADDRESS` or `ADDRESS:PORT`.
+pub fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    const WANT: &str = "expected ADDRESS or ADDRESS:PORT, for example \"192.0.2.53\"";
+    let plain = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    plain.or_else(|_| text.parse()).map_err(|_| WANT.to_owned())
+}
+
 /// Parses an IP address.
 pub fn ip_addr(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "expected an IP address, for example \"203.0.113.5\"".to_owned())
@@ -72,16 +82,15 @@ pub fn server(text: &str) -> Result<Server, String> {
     const WANT: &str =
         "expected HOST, HOST:PORT or tcp:HOST:PORT without a URI scheme, for example \"sip.example.net\"";
     let (transport, rest) = transport(text);
-    let transport = transport.unwrap_or(Transport::Udp);
     if let Ok(addr) = rest.parse::<SocketAddr>() {
-        return Ok(Server { transport, host: addr.ip().to_string(), port: addr.port() });
+        return Ok(Server { transport, host: addr.ip().to_string(), port: Some(addr.port()) });
     }
     if let Ok(ip) = rest.parse::<IpAddr>() {
-        return Ok(Server { transport, host: ip.to_string(), port: 5060 });
+        return Ok(Server { transport, host: ip.to_string(), port: None });
     }
     let (host, port) = match rest.split_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(|_| WANT)?),
-        None => (rest, 5060),
+        Some((host, port)) => (host, Some(port.parse().map_err(|_| WANT)?)),
+        None => (rest, None),
     };
     let valid = !host.is_empty()
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
@@ -108,9 +117,12 @@ mod tests {
     fn servers_are_names_addresses_and_ports_but_no_uris() {
         assert_eq!(
             server("sip.example.net"),
-            Ok(Server { transport: Transport::Udp, host: "sip.example.net".into(), port: 5060 })
+            Ok(Server { transport: None, host: "sip.example.net".into(), port: None })
         );
-        assert_eq!(server("tcp:192.0.2.1:5080").map(|s| (s.transport, s.port)), Ok((Transport::Tcp, 5080)));
+        assert_eq!(
+            server("tcp:192.0.2.1:5080").map(|s| (s.transport, s.port)),
+            Ok((Some(Transport::Tcp), Some(5080)))
+        );
         assert_eq!(server("[2001:db8::1]:5060").map(|s| s.uri_host()), Ok("[2001:db8::1]".into()));
         assert_eq!(server("2001:db8::1").map(|s| s.uri_host()), Ok("[2001:db8::1]".into()));
         for bad in ["sip:sip.example.net", "", "a b", "host:port", "user@host"] {

@@ -5,6 +5,7 @@ mod cdr;
 mod core;
 mod entropy;
 mod gauges;
+mod resolve;
 mod sip_port;
 mod start;
 mod trace;

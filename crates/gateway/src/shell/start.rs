@@ -88,15 +88,7 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         Some(plan) => Some(carrier::start(plan).await?),
         None => None,
     };
-    for trunk in &config.trunks {
-        let advertise = config.media.advertise.or(config.sip.advertise);
-        tokio::spawn(trunks::follow(
-            trunk.name.clone(),
-            trunk.server.clone(),
-            advertise,
-            core_sender.clone(),
-        ));
-    }
+    trunks::start(&config, &core_sender);
     tokio::spawn(http::serve(listener, acceptor, http::router(app)));
     let mut core = tokio::spawn(core.run(core_inputs, media_events));
     options.greeting.iter().for_each(|line| out(line));

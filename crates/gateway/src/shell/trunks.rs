@@ -6,43 +6,103 @@ use std::time::Duration;
 use sip_ua::Target;
 use sip_ua::io::Sockets;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::{CoreInput, addresses};
+use super::resolve::{Answers, Dns, Found, Place};
+use super::{CoreInput, SystemEntropy, addresses};
+use crate::config::Config;
 use crate::config::values::Server;
 
-/// How often a name is looked up again while it resolves.
+/// Longest time between two lookups of a name that resolves.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Shortest time between two lookups, also of a name that does not resolve.
+const SHORTEST: Duration = Duration::from_secs(5);
+/// How often our own address on the way there is looked at.
 const AGAIN: Duration = Duration::from_secs(60);
-/// How soon after a failure.
-const RETRY: Duration = Duration::from_secs(5);
+
+/// What is known about a trunk's server.
+#[derive(Default)]
+struct Known {
+    places: Vec<Place>,
+    answers: Answers,
+    /// What is wrong with its name; has been said.
+    trouble: Option<String>,
+}
+
+impl Known {
+    /// Takes a result over; when to ask again.
+    fn take(&mut self, trunk: &str, found: Found) -> Duration {
+        let nowhere = found.places.is_empty();
+        let trouble = found.failure.or_else(|| nowhere.then(|| "DNS has no address for it".into()));
+        if let Some(why) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+            let what = match (nowhere, self.places.is_empty()) {
+                (true, true) => {
+                    "its server name does not resolve: calls to it end with trunk-unreachable until it does"
+                }
+                (true, false) => "its server name does not resolve any more; the last addresses stay",
+                (false, _) => "a DNS lookup failed; what is known otherwise is used",
+            };
+            tracing::warn!("trunk {trunk}: {what} ({why})");
+        } else if trouble.is_none() && self.trouble.is_some() {
+            tracing::info!("trunk {trunk}: its server name resolves now");
+        }
+        self.trouble = trouble;
+        if nowhere {
+            return SHORTEST;
+        }
+        // The same records keep the order drawn before: a registration stays where it is.
+        if self.places.is_empty() || self.answers != found.answers {
+            self.places = found.places;
+            self.answers = found.answers;
+        }
+        found.lives.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let target = |&(transport, remote): &Place| {
+            let local = Sockets::source_towards(remote).ok();
+            Target::Address { transport, remote, local }
+        };
+        self.places.iter().map(target).collect()
+    }
+}
+
+/// Follows every trunk's server, each in a task of its own.
+pub fn start(config: &Config, core: &mpsc::Sender<CoreInput>) {
+    let dns =
+        Dns { servers: config.dns_servers.clone(), ipv6: config.sip.listen.iter().any(|l| l.addr.is_ipv6()) };
+    let advertise = config.media.advertise.or(config.sip.advertise);
+    for trunk in &config.trunks {
+        let (name, server) = (trunk.name.clone(), trunk.server.clone());
+        tokio::spawn(follow(name, server, dns.clone(), advertise, core.clone()));
+    }
+}
 
 /// Looks one server up for ever and tells the core of changes.
-pub async fn follow(name: String, server: Server, advertise: Option<IpAddr>, core: mpsc::Sender<CoreInput>) {
-    let mut known = Vec::new();
+async fn follow(
+    name: String,
+    server: Server,
+    dns: Dns,
+    advertise: Option<IpAddr>,
+    core: mpsc::Sender<CoreInput>,
+) {
+    let mut known = Known::default();
+    let mut told = Vec::new();
+    let mut ask_at = Instant::now();
     loop {
-        let found = tokio::net::lookup_host((server.host.as_str(), server.port)).await;
-        let pause = match found {
-            Ok(found) => {
-                let targets: Vec<Target> = found
-                    .map(|remote| {
-                        let local = Sockets::source_towards(remote).ok();
-                        Target::Address { transport: server.transport, remote, local }
-                    })
-                    .collect();
-                if targets != known {
-                    warn(&name, advertise, &targets);
-                    known.clone_from(&targets);
-                    if core.send(CoreInput::TrunkTargets { name: name.clone(), targets }).await.is_err() {
-                        return;
-                    }
-                }
-                AGAIN
+        if Instant::now() >= ask_at {
+            let found = dns.walk(&server, &known.answers, &mut SystemEntropy).await;
+            ask_at = Instant::now() + known.take(&name, found);
+        }
+        let targets = known.targets();
+        if targets != told {
+            warn(&name, advertise, &targets);
+            told.clone_from(&targets);
+            if core.send(CoreInput::TrunkTargets { name: name.clone(), targets }).await.is_err() {
+                return;
             }
-            Err(error) => {
-                tracing::warn!(trunk = name, %error, "the trunk's server name does not resolve; the last addresses stay");
-                RETRY
-            }
-        };
-        tokio::time::sleep(pause).await;
+        }
+        tokio::time::sleep_until(ask_at.min(Instant::now() + AGAIN)).await;
     }
 }
 

@@ -116,6 +116,11 @@ impl Dialog {
         self.local_seq
     }
 
+    /// Early requests have used the numbers up to this one.
+    pub fn advance_seq(&mut self, seq: u32) {
+        self.local_seq = self.local_seq.max(seq);
+    }
+
     /// Whether a request of the peer is in order; its number is remembered if so (RFC 3261 §12.2.2).
     pub fn accept_seq(&mut self, seq: u32) -> bool {
         let in_order = self.remote_seq.is_none_or(|last| seq > last);

@@ -54,7 +54,7 @@ impl Endpoint {
     }
 
     /// What was challenged, if somebody still wants it answered.
-    fn challenged_request(&self, id: TxnId) -> Option<(Purpose, u8)> {
+    pub(super) fn challenged_request(&self, id: TxnId) -> Option<(Purpose, u8)> {
         let txn = self.clients.get(&id)?;
         if let Purpose::Invite(leg) = txn.purpose {
             match &self.legs.get(&leg)?.state {
@@ -73,21 +73,32 @@ impl Endpoint {
     }
 
     /// The number of the request with credentials: the next of its dialog, where other requests may have gone ahead.
-    fn next_seq(&mut self, purpose: Purpose, cseq: u32) -> u32 {
+    pub(super) fn next_seq(&mut self, purpose: Purpose, cseq: u32) -> u32 {
         if let Purpose::Register(id) = purpose {
             return self.registrations.get_mut(&id).map_or(cseq + 1, |r| r.next_seq());
         }
-        let in_dialog = matches!(purpose, Purpose::Reinvite(_) | Purpose::Bye(_) | Purpose::Info(_));
+        let in_dialog = matches!(
+            purpose,
+            Purpose::Reinvite(_)
+                | Purpose::Update(_)
+                | Purpose::Bye(_)
+                | Purpose::Info(_)
+                | Purpose::Prack(_)
+        );
         let leg = purpose.leg().filter(|_| in_dialog).and_then(|leg| self.legs.get_mut(&leg));
         match leg.map(|l| &mut l.state) {
             Some(LegState::Established(session)) => session.dialog.next_seq(),
             Some(LegState::Closing { dialog, .. }) => dialog.next_seq(),
-            Some(LegState::Calling(_) | LegState::Ringing(_)) | None => cseq + 1,
+            Some(LegState::Calling(calling)) => {
+                let invite = self.clients.get_mut(&calling.txn);
+                invite.map_or(cseq + 1, |t| t.early.next_seq())
+            }
+            Some(LegState::Ringing(_)) | None => cseq + 1,
         }
     }
 
     /// Whoever waited for the old request waits for the new one.
-    fn replaced(&mut self, purpose: Purpose, old: TxnId, new: TxnId) {
+    pub(super) fn replaced(&mut self, purpose: Purpose, old: TxnId, new: TxnId) {
         if let Purpose::Register(id) = purpose {
             if let Some(registration) = self.registrations.get_mut(&id) {
                 registration.resent(old, new);

@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use crate::endpoint::reliable::Early;
 use crate::endpoint::{Endpoint, Hop, OutRequest, Owner, Path, TxnId};
 use crate::message::{Message, Method};
 use crate::transaction::{InviteClient, OtherClient, Reaction, Wire};
@@ -16,6 +17,8 @@ pub(super) struct ClientTxn {
     pub challenges: u8,
     /// The ACKs to each 2xx of a forked INVITE, by To-tag.
     pub acks: Vec<(String, Wire, Path)>,
+    /// What provisional responses to our INVITE were acknowledged.
+    pub early: Early,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,10 @@ pub(super) enum Purpose {
     Reinvite(SipLeg),
     Bye(SipLeg),
     Info(SipLeg),
+    /// The session timer's.
+    Update(SipLeg),
+    /// Whatever its answer, the INVITE's final response decides.
+    Prack(SipLeg),
     /// BYE to a fork that answered second.
     Fork(SipLeg),
     Register(RegistrationId),
@@ -47,6 +54,8 @@ impl Purpose {
             | Purpose::Reinvite(leg)
             | Purpose::Bye(leg)
             | Purpose::Info(leg)
+            | Purpose::Update(leg)
+            | Purpose::Prack(leg)
             | Purpose::Fork(leg) => Some(leg),
             Purpose::Register(_) | Purpose::Ping(_) | Purpose::Nobody => None,
         }
@@ -94,6 +103,7 @@ impl Endpoint {
         now: Instant,
     ) -> TxnId {
         let id = self.next_txn();
+        self.ask_for_timer(&mut request, purpose);
         self.authenticate(&mut request, purpose);
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(&request.path, wire.clone());
@@ -105,8 +115,18 @@ impl Endpoint {
         };
         self.client_index.insert(index_key(&branch, &request.method), id);
         self.client_hops.entry(Hop::of(&request.path.target)).or_default().insert(id);
-        self.clients
-            .insert(id, ClientTxn { branch, machine, request, purpose, challenges, acks: Vec::new() });
+        self.clients.insert(
+            id,
+            ClientTxn {
+                branch,
+                machine,
+                request,
+                purpose,
+                challenges,
+                acks: Vec::new(),
+                early: Early::default(),
+            },
+        );
         self.settle_client(id);
         id
     }
@@ -172,19 +192,30 @@ impl Endpoint {
         if matches!(status, 401 | 407) && self.answer_challenge(id, response, now) {
             return;
         }
+        if status == 422 && self.ask_for_longer(id, response, now) {
+            return;
+        }
         match purpose {
             Purpose::Invite(leg) => self.invite_answered(leg, id, flow, response, now),
             Purpose::Reinvite(leg) => self.reinvite_answered(leg, id, flow, response, now),
             Purpose::Bye(leg) if status >= 200 => self.bye_answered(leg),
             Purpose::Info(leg) if status >= 200 => self.info_answered(leg, status, now),
+            Purpose::Update(leg) if status >= 200 => self.update_answered(leg, Some((response, flow)), now),
             Purpose::Register(reg) if status >= 200 => self.register_answered(reg, id, Some(response), now),
             Purpose::Ping(ping) if status >= 200 => self.tell(Event::Pong { ping, status: Some(status) }),
             Purpose::Bye(_)
             | Purpose::Info(_)
+            | Purpose::Update(_)
+            | Purpose::Prack(_)
             | Purpose::Fork(_)
             | Purpose::Register(_)
             | Purpose::Ping(_)
             | Purpose::Nobody => {}
+        }
+        if let Purpose::Invite(leg) | Purpose::Reinvite(leg) | Purpose::Update(leg) = purpose
+            && (200..300).contains(&status)
+        {
+            self.timer_of_answer(leg, id, response, now);
         }
     }
 
@@ -195,9 +226,10 @@ impl Endpoint {
             Purpose::Reinvite(leg) => self.reinvite_failed(leg, now),
             Purpose::Bye(leg) => self.bye_answered(leg),
             Purpose::Info(leg) => self.info_answered(leg, 408, now),
+            Purpose::Update(leg) => self.update_answered(leg, None, now),
             Purpose::Register(reg) => self.register_answered(reg, id, None, now),
             Purpose::Ping(ping) => self.tell(Event::Pong { ping, status: None }),
-            Purpose::Fork(_) | Purpose::Nobody => {}
+            Purpose::Prack(_) | Purpose::Fork(_) | Purpose::Nobody => {}
         }
     }
 

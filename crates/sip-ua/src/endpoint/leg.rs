@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use crate::dialog::Dialog;
 use crate::digest::DigestClient;
+use crate::endpoint::reliable::Reliable;
 use crate::endpoint::{Path, TxnId};
 use crate::transaction::{GIVE_UP, Repeat, Wire};
 use crate::{Flow, LegEnd};
@@ -13,6 +14,8 @@ pub(super) struct Leg {
     pub local_tag: String,
     /// What challenges to requests of this leg are answered with.
     pub auth: Option<DigestClient>,
+    /// The peer's INVITE requires provisional responses that it acknowledges.
+    pub reliable: Option<Box<Reliable>>,
     pub state: LegState,
 }
 
@@ -63,16 +66,27 @@ pub(super) struct Session {
     /// Hung up by us while waiting for the ACK: BYE follows it (RFC 3261 §15).
     pub hang_up: Option<Option<String>>,
     pub outgoing: Outgoing,
-    /// The peer's re-INVITE that the application has not answered.
+    /// The peer's re-INVITE or UPDATE that the application has not answered.
     pub incoming: Option<Incoming>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Incoming {
     pub txn: TxnId,
-    pub late_offer: bool,
+    pub kind: IncomingKind,
     /// How it came: the way of the target refresh.
     pub flow: Flow,
+}
+
+/// What brought the peer's offer, or asks for ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum IncomingKind {
+    /// A re-INVITE with an offer.
+    Reinvite,
+    /// A re-INVITE without: ours goes into the 2xx.
+    LateOffer,
+    /// UPDATE with an offer: no ACK follows (RFC 3311 §5.2).
+    Update,
 }
 
 /// Our own re-INVITE.
@@ -119,7 +133,8 @@ impl Leg {
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.state {
             LegState::Calling(Calling { cancel: Cancel::Sent(give_up), .. }) => Some(*give_up),
-            LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. } => None,
+            LegState::Ringing(_) => self.reliable.as_ref().and_then(|r| r.next_timeout()),
+            LegState::Calling(_) | LegState::Closing { .. } => None,
             LegState::Established(session) => {
                 let repeat = session.unacked.as_ref().map(|u| u.repeat.at.min(u.give_up));
                 let outgoing = match session.outgoing {

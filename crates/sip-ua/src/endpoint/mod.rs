@@ -6,12 +6,15 @@ mod client;
 mod leg;
 mod path;
 mod registering;
+mod reliable;
 mod request;
 mod schedule;
 mod server;
 mod session;
+mod session_timer;
 mod uac;
 mod uas;
+mod update;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -30,11 +33,12 @@ pub(crate) use path::Path;
 pub(crate) use request::OutRequest;
 use schedule::Schedule;
 use server::ServerTxn;
+use session_timer::Refresh;
 
 /// Methods we do.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE";
 /// Option tags we do.
-const SUPPORTED: &[&str] = &[];
+const SUPPORTED: &[&str] = &[reliable::TAG, session_timer::TAG];
 
 /// What an endpoint is told once.
 #[derive(Clone, Debug)]
@@ -71,6 +75,7 @@ enum Owner {
     Client(TxnId),
     Server(TxnId),
     Leg(SipLeg),
+    Refresh(SipLeg),
     Registration(u32),
 }
 
@@ -107,6 +112,7 @@ pub struct Endpoint {
     /// From-tag, Call-ID and CSeq of requests without To-tag (RFC 3261 §8.2.2.2).
     merge_index: HashMap<String, TxnId>,
     legs: HashMap<SipLeg, Leg>,
+    refreshes: HashMap<SipLeg, Refresh>,
     /// Our tags: unique by themselves.
     tags: HashMap<String, SipLeg>,
     registrations: HashMap<RegistrationId, Registration>,
@@ -134,6 +140,7 @@ impl Endpoint {
             server_index: HashMap::new(),
             merge_index: HashMap::new(),
             legs: HashMap::new(),
+            refreshes: HashMap::new(),
             tags: HashMap::new(),
             registrations: HashMap::new(),
             schedule: Schedule::default(),
@@ -159,6 +166,7 @@ impl Endpoint {
             && self.server_index.is_empty()
             && self.merge_index.is_empty()
             && self.tags.is_empty()
+            && self.refreshes.is_empty()
             && self.schedule.next().is_none()
             && self.outputs.is_empty()
     }
@@ -229,6 +237,7 @@ impl Endpoint {
                 Owner::Client(id) => self.client_timeout(id, now),
                 Owner::Server(id) => self.server_timeout(id, now),
                 Owner::Leg(leg) => self.leg_timeout(leg, now),
+                Owner::Refresh(leg) => self.refresh_timeout(leg, now),
                 Owner::Registration(id) => self.registration_timeout(RegistrationId(id), now),
             }
         }

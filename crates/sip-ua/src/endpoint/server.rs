@@ -169,6 +169,9 @@ impl Endpoint {
             return;
         }
         let id = self.open_server(flow, request.clone(), key, merge, now);
+        if self.too_brief(id, &request, now) {
+            return;
+        }
         match &method {
             Method::Cancel => self.on_cancel(id, &request, now),
             Method::Register => {
@@ -179,10 +182,10 @@ impl Endpoint {
             }
             Method::Invite => self.on_invite(id, request, flow, now),
             Method::Options => self.reply_options(id, now),
-            Method::Bye | Method::Info => self.reply(id, Reply::new(481), now),
+            Method::Bye | Method::Info | Method::Prack | Method::Update => {
+                self.reply(id, Reply::new(481), now)
+            }
             Method::Ack
-            | Method::Prack
-            | Method::Update
             | Method::Refer
             | Method::Subscribe
             | Method::Notify
@@ -267,6 +270,9 @@ impl Endpoint {
         reply: Reply<'_>,
         now: Instant,
     ) -> Option<(crate::transaction::Wire, Path)> {
+        let timer = self.timer_of_reply(id, &reply, now);
+        let mut reply: Reply<'_> = reply;
+        reply.headers.extend(timer.iter().map(|(n, v)| (*n, v.as_str())));
         let txn = self.servers.get(&id)?;
         let wire = self.render(&txn.request, &txn.flow, Some(&txn.to_tag), &reply).into();
         let txn = self.servers.get_mut(&id)?;

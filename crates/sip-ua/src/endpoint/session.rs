@@ -1,7 +1,7 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::endpoint::client::Purpose;
-use crate::endpoint::leg::{Calling, Cancel, Incoming, LegState, Outgoing, Session};
+use crate::endpoint::leg::{Calling, Cancel, Incoming, IncomingKind, LegState, Outgoing, Session};
 use crate::endpoint::server::Reply;
 use crate::endpoint::uas::foreign_body;
 use crate::endpoint::{ALLOW, Endpoint, TxnId};
@@ -10,7 +10,7 @@ use crate::transaction::{GIVE_UP, T2};
 use crate::{Body, Event, Flow, Headers, LegEnd, SipLeg};
 
 /// What to do with a re-INVITE.
-enum Verdict {
+pub(super) enum Verdict {
     Deliver,
     Pending,
     Overlap,
@@ -19,14 +19,14 @@ enum Verdict {
 
 impl Endpoint {
     /// The leg that a request inside a dialog belongs to.
-    fn find_leg(&self, request: &Message) -> Option<SipLeg> {
+    pub(super) fn find_leg(&self, request: &Message) -> Option<SipLeg> {
         let id = *self.tags.get(request.to()?.tag()?)?;
         let leg = self.legs.get(&id)?;
         let known = leg.knows_peer(request.from()?.tag().unwrap_or_default());
         (known && request.call_id() == Some(&leg.call_id)).then_some(id)
     }
 
-    fn session(&mut self, leg: SipLeg) -> Option<&mut Session> {
+    pub(super) fn session(&mut self, leg: SipLeg) -> Option<&mut Session> {
         match &mut self.legs.get_mut(&leg)?.state {
             LegState::Established(session) => Some(session),
             LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. } => None,
@@ -52,6 +52,8 @@ impl Endpoint {
         match method {
             Method::Bye => self.on_bye(leg, id, request, now),
             Method::Invite => self.on_reinvite(leg, id, request, flow, now),
+            Method::Update => self.on_update(leg, id, request, flow, now),
+            Method::Prack => self.on_prack(leg, id, request, now),
             Method::Info => {
                 self.reply(id, Reply::new(200), now);
                 if let Some(body) = request.typed_body() {
@@ -62,8 +64,6 @@ impl Endpoint {
             Method::Ack
             | Method::Cancel
             | Method::Register
-            | Method::Prack
-            | Method::Update
             | Method::Refer
             | Method::Subscribe
             | Method::Notify
@@ -107,7 +107,7 @@ impl Endpoint {
     }
 
     /// RFC 3261 §14.2 for overlaps; RFC 5407 §3.1.4 for one that overtakes the ACK.
-    fn judge_reinvite(&mut self, leg: SipLeg) -> Verdict {
+    pub(super) fn judge_reinvite(&mut self, leg: SipLeg) -> Verdict {
         match self.legs.get(&leg).map(|l| &l.state) {
             None | Some(LegState::Closing { .. }) => Verdict::Gone,
             Some(LegState::Calling(_)) => Verdict::Pending,
@@ -127,17 +127,15 @@ impl Endpoint {
         match self.judge_reinvite(leg) {
             Verdict::Gone => self.reply(id, Reply::new(481), now),
             Verdict::Pending => self.reply(id, Reply::new(491), now),
-            Verdict::Overlap => {
-                let seconds = (self.entropy.u32() % 11).to_string();
-                self.reply(id, Reply::new(500).with("Retry-After", &seconds), now);
-            }
+            Verdict::Overlap => self.reply_overlap(id, now),
             Verdict::Deliver if foreign_body(request) => {
                 self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
             }
             Verdict::Deliver => {
                 let Some(session) = self.session(leg) else { return };
-                session.incoming =
-                    Some(Incoming { txn: id, late_offer: request.body().is_empty(), flow: *flow });
+                let late = request.body().is_empty();
+                let kind = if late { IncomingKind::LateOffer } else { IncomingKind::Reinvite };
+                session.incoming = Some(Incoming { txn: id, kind, flow: *flow });
                 // Whoever sends a re-INVITE has our 2xx: the ACK was lost or is late.
                 if session.unacked.take().is_some() {
                     self.tell(Event::Acked { leg, body: None });
@@ -148,15 +146,24 @@ impl Endpoint {
         }
     }
 
+    /// 500 to an offer while another is open (RFC 3261 §14.2, RFC 3311 §5.2).
+    pub(super) fn reply_overlap(&mut self, id: TxnId, now: Instant) {
+        let seconds = (self.entropy.u32() % 11).to_string();
+        self.reply(id, Reply::new(500).with("Retry-After", &seconds), now);
+    }
+
     pub(super) fn accept_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
         let Some(session) = self.session(leg) else { return };
         let Some(incoming) = session.incoming.take() else { return };
         let contact = session.dialog.contact.clone();
         let request = self.servers.get(&incoming.txn).map(|t| t.request.clone());
-        let unacked = self.accept(incoming.txn, &contact, &body, incoming.late_offer, now);
+        let late_offer = incoming.kind == IncomingKind::LateOffer;
+        let unacked = self.accept(incoming.txn, &contact, Some(&body), late_offer, now);
         if let (Some(session), Some(request)) = (self.session(leg), request) {
             session.dialog.refresh_target(&request, &incoming.flow);
-            session.unacked = unacked;
+            if incoming.kind != IncomingKind::Update {
+                session.unacked = unacked;
+            }
         }
         self.settle_leg(leg);
     }
@@ -252,6 +259,9 @@ impl Endpoint {
     }
 
     pub(super) fn send_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        if self.wait_for_refresh(leg) {
+            return;
+        }
         let Some(session) = self.session(leg) else { return };
         match session.outgoing {
             Outgoing::Sent { .. } | Outgoing::Glare { .. } => {
@@ -276,12 +286,9 @@ impl Endpoint {
         self.settle_leg(leg);
     }
 
-    /// RFC 3261 §14.1: the owner of the Call-ID waits 2.1 to 4 s, the other 0 to 2 s, in steps of 10 ms.
     fn pause_reinvite(&mut self, leg: SipLeg, now: Instant) {
-        let random = u64::from(self.entropy.u32());
-        let Some(session) = self.session(leg) else { return };
-        let steps = if session.dialog.caller { 210 + random % 191 } else { random % 201 };
-        self.set_outgoing(leg, Outgoing::Glare { until: now + Duration::from_millis(steps * 10) });
+        let Some(pause) = self.glare_pause(leg) else { return };
+        self.set_outgoing(leg, Outgoing::Glare { until: now + pause });
     }
 
     pub(super) fn reinvite_answered(
@@ -297,7 +304,7 @@ impl Endpoint {
             return;
         }
         if status < 300 {
-            self.reinvite_accepted(leg, id, flow, response);
+            self.reinvite_accepted(leg, id, flow, response, now);
             return;
         }
         if self.session(leg).is_none() {
@@ -308,11 +315,11 @@ impl Endpoint {
             return;
         }
         self.set_outgoing(leg, Outgoing::Idle);
-        self.tell(Event::ReinviteDone { leg, result: Err(status) });
+        self.reinvite_done(leg, Err(status), now);
         self.info_answered(leg, status, now);
     }
 
-    fn reinvite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message) {
+    fn reinvite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message, now: Instant) {
         let branch = self.new_branch();
         let Some(txn) = self.clients.get(&id) else { return };
         if let Some((_, wire, path)) = txn.acks.first() {
@@ -333,13 +340,13 @@ impl Endpoint {
             auth.accepted();
         }
         self.set_outgoing(leg, Outgoing::Idle);
-        self.tell(Event::ReinviteDone { leg, result: Ok(response.typed_body()) });
+        self.reinvite_done(leg, Ok(response.typed_body()), now);
     }
 
     /// No final response in time: the session cannot be relied on (RFC 3261 §14.1).
     pub(super) fn reinvite_failed(&mut self, leg: SipLeg, now: Instant) {
         if self.session(leg).is_some() {
-            self.tell(Event::ReinviteDone { leg, result: Err(408) });
+            self.reinvite_done(leg, Err(408), now);
             self.close(leg, None, LegEnd::Unreachable, now);
         }
     }
@@ -349,7 +356,8 @@ impl Endpoint {
             // The cancelled INVITE got no final response (RFC 3261 §9.1).
             Some(LegState::Calling(_)) => self.end_leg(leg, LegEnd::Local),
             Some(LegState::Established(_)) => self.session_timeout(leg, now),
-            Some(LegState::Ringing(_) | LegState::Closing { .. }) | None => {}
+            Some(LegState::Ringing(_)) => self.reliable_timeout(leg, now),
+            Some(LegState::Closing { .. }) | None => {}
         }
         self.settle_leg(leg);
     }
@@ -373,7 +381,7 @@ impl Endpoint {
             Some(Outgoing::Sent { deadline, .. }) if deadline <= now => self.reinvite_failed(leg, now),
             Some(Outgoing::Glare { until }) if until <= now => {
                 self.set_outgoing(leg, Outgoing::Idle);
-                self.tell(Event::ReinviteDone { leg, result: Err(491) });
+                self.reinvite_done(leg, Err(491), now);
             }
             Some(Outgoing::Idle | Outgoing::Sent { .. } | Outgoing::Glare { .. }) | None => {}
         }

@@ -6,13 +6,13 @@ use crate::dialog::Dialog;
 use crate::digest::DigestClient;
 use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Calling, Cancel, Leg, LegState, Session};
-use crate::endpoint::{Endpoint, OutRequest, Owner, Path, TxnId};
+use crate::endpoint::{Endpoint, OutRequest, Owner, Path, TxnId, reliable};
 use crate::message::{Message, Method};
 use crate::transaction::GIVE_UP;
 use crate::{Event, Flow, Invite, LegEnd, SipLeg};
 
 /// Most 2xx of one forked INVITE that are acknowledged and hung up; later ones time out at the far end.
-const FORKS: usize = 16;
+pub(super) const FORKS: usize = 16;
 
 impl Endpoint {
     pub(super) fn start_invite(&mut self, leg: SipLeg, invite: Invite, now: Instant) {
@@ -28,6 +28,11 @@ impl Endpoint {
         let path = Path::to(invite.target, &self.config.listeners);
         let local_tag = self.entropy.token(12);
         let call_id = self.entropy.token(24);
+        let mut headers = invite.headers;
+        // Without an offer of ours a reliable response could bring theirs, to be answered in the PRACK (RFC 3262 §5).
+        if invite.body.is_some() {
+            headers.push(("Supported", reliable::TAG.to_owned()));
+        }
         let request = OutRequest {
             method: Method::Invite,
             uri: invite.uri,
@@ -38,15 +43,15 @@ impl Endpoint {
             to: invite.to,
             call_id: call_id.clone(),
             cseq: 1,
-            headers: invite.headers,
+            headers,
             body: invite.body,
             auth: Vec::new(),
         };
         let txn = self.send_request(request, Purpose::Invite(leg), now);
         let state = LegState::Calling(Calling { txn, cancel: Cancel::No, early: Vec::new() });
         self.tags.insert(local_tag.clone(), leg);
-        self.legs
-            .insert(leg, Leg { call_id, local_tag, auth: invite.credentials.map(DigestClient::new), state });
+        let auth = invite.credentials.map(DigestClient::new);
+        self.legs.insert(leg, Leg { call_id, local_tag, auth, reliable: None, state });
     }
 
     fn calling(&mut self, leg: SipLeg, txn: TxnId) -> Option<&mut Calling> {
@@ -68,7 +73,7 @@ impl Endpoint {
         now: Instant,
     ) {
         match response.status().unwrap_or_default() {
-            ..200 => self.invite_progress(leg, txn, response, now),
+            ..200 => self.invite_progress(leg, txn, flow, response, now),
             200..=299 => self.invite_accepted(leg, txn, flow, response, now),
             status => {
                 let Some(calling) = self.calling(leg, txn) else { return };
@@ -86,7 +91,10 @@ impl Endpoint {
         }
     }
 
-    fn invite_progress(&mut self, leg: SipLeg, txn: TxnId, response: &Message, now: Instant) {
+    fn invite_progress(&mut self, leg: SipLeg, txn: TxnId, flow: &Flow, response: &Message, now: Instant) {
+        if self.calling(leg, txn).is_none() || !self.acknowledge_provisional(leg, txn, flow, response, now) {
+            return;
+        }
         let Some(calling) = self.calling(leg, txn) else { return };
         match &mut calling.cancel {
             Cancel::Wanted(reason) => {
@@ -113,6 +121,8 @@ impl Endpoint {
     /// (RFC 3261 §13.2.2.4).
     fn invite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message, now: Instant) {
         let Some(dialog) = self.acknowledge(id, flow, response) else { return };
+        let early = || self.clients.get(&id)?.early.answer(&dialog.remote_tag);
+        let body = response.typed_body().or_else(early);
         let Some(calling) = self.calling(leg, id) else {
             self.drop_fork(leg, dialog, now);
             return;
@@ -129,7 +139,7 @@ impl Endpoint {
         match hung_up {
             // The 200 crossed our CANCEL, or came before we could send it (RFC 5407 §3.1.2).
             Some(reason) => self.close(leg, reason, LegEnd::Local, now),
-            None => self.tell(Event::Answered { leg, body: response.typed_body() }),
+            None => self.tell(Event::Answered { leg, body }),
         }
         self.settle_leg(leg);
     }
@@ -147,7 +157,8 @@ impl Endpoint {
         if txn.acks.len() >= FORKS {
             return None;
         }
-        let dialog = Dialog::by_response(&txn.request, response, flow);
+        let mut dialog = Dialog::by_response(&txn.request, response, flow);
+        dialog.advance_seq(txn.early.seq);
         let ack = dialog.ack(txn.request.cseq, &txn.request.auth);
         let wire = ack.write(&branch, &self.config.user_agent);
         txn.acks.push((tag.to_owned(), wire.clone(), ack.path.clone()));
@@ -188,6 +199,7 @@ impl Endpoint {
         let Some(leg) = self.legs.remove(&id) else { return };
         self.tags.remove(&leg.local_tag);
         self.schedule.set(Owner::Leg(id), None);
+        self.forget_refresh(id);
         if let Some(txn) = leg.open_invite() {
             self.abandon_invite(txn);
         }

@@ -5,6 +5,7 @@ use types::limits;
 
 use crate::dialog::Dialog;
 use crate::endpoint::leg::{Leg, LegState, Ringing, Session, Unacked};
+use crate::endpoint::reliable::Reliable;
 use crate::endpoint::server::Reply;
 use crate::endpoint::{ALLOW, Endpoint, Path, TxnId};
 use crate::message::Message;
@@ -56,7 +57,8 @@ impl Endpoint {
         let ringing = Ringing { txn: id, dialog, late_offer: request.body().is_empty() };
         self.tags.insert(local_tag.clone(), leg);
         let state = LegState::Ringing(Box::new(ringing));
-        self.legs.insert(leg, Leg { call_id, local_tag, auth: None, state });
+        let reliable = Reliable::required(&request, self.entropy.u32());
+        self.legs.insert(leg, Leg { call_id, local_tag, auth: None, reliable, state });
         self.tell(Event::Invite { leg, request, flow });
     }
 
@@ -68,17 +70,25 @@ impl Endpoint {
     }
 
     pub(super) fn send_provisional(&mut self, leg: SipLeg, status: u16, body: Option<Body>, now: Instant) {
-        let Some(ringing) = self.ringing(leg).filter(|_| (101..200).contains(&status)) else { return };
+        let status_fits = (101..200).contains(&status);
+        if status_fits && self.send_reliable(leg, status, body.as_ref(), now) {
+            return;
+        }
+        let Some(ringing) = self.ringing(leg).filter(|_| status_fits) else { return };
         let (txn, contact) = (ringing.txn, ringing.dialog.contact.clone());
         let reply = Reply { body: body.as_ref(), ..Reply::new(status) };
         self.reply(txn, reply.with("Contact", &contact).with("Allow", ALLOW), now);
     }
 
     pub(super) fn answer(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        if self.ringing(leg).is_none() {
+            return;
+        }
+        let Some(body) = self.hold_answer(leg, body) else { return };
         let Some(ringing) = self.ringing(leg) else { return };
         let (txn, late_offer) = (ringing.txn, ringing.late_offer);
         let dialog = ringing.dialog.clone();
-        let Some(unacked) = self.accept(txn, &dialog.contact, &body, late_offer, now) else { return };
+        let Some(unacked) = self.accept(txn, &dialog.contact, body.as_ref(), late_offer, now) else { return };
         if let Some(leg) = self.legs.get_mut(&leg) {
             leg.state = LegState::Established(Box::new(Session::new(dialog, Some(unacked))));
         }
@@ -90,13 +100,12 @@ impl Endpoint {
         &mut self,
         txn: TxnId,
         contact: &str,
-        body: &Body,
+        body: Option<&Body>,
         late_offer: bool,
         now: Instant,
     ) -> Option<Unacked> {
         let cseq = self.servers.get(&txn)?.request.cseq()?.seq;
-        let reply =
-            Reply { body: Some(body), ..Reply::new(200) }.with("Contact", contact).with("Allow", ALLOW);
+        let reply = Reply { body, ..Reply::new(200) }.with("Contact", contact).with("Allow", ALLOW);
         let (wire, path) = self.reply_with_wire(txn, reply, now)?;
         Some(Unacked::new(cseq, wire, path, late_offer, now))
     }
