@@ -195,6 +195,16 @@ fn long_ringing_then_answer_is_one_call() {
 }
 
 #[test]
+fn trunk_that_wants_a_longer_session_interval_gets_it() {
+    call_out_answered("inbound_call_answered", "outbound_interval-too-small_answered", "");
+}
+
+#[test]
+fn caller_refreshes_its_session_by_update_and_too_small_an_interval_is_422() {
+    call_out_answered("inbound_update-refresh_200", "outbound_answer_echo", "");
+}
+
+#[test]
 fn callee_who_hangs_up_ends_the_caller_by_bye() {
     call_out_answered("inbound_call_hung-up-by-callee", "outbound_callee-hangs-up_bye", "");
 }
