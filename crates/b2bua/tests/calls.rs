@@ -532,6 +532,17 @@ fn a_bye_just_behind_the_lost_audio_is_a_hang_up() {
     bench.assert_over(1);
 }
 
+/// RFC 4028 §10: the session timer of an answered call ran out.
+#[test]
+fn a_trunk_that_vanishes_from_an_answered_call_is_not_said_to_have_refused_it() {
+    let mut bench = Bench::new();
+    let leg = talking_browser_to_trunk(&mut bench);
+    bench.take_said(ALICE);
+    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable });
+    assert_eq!(ended(&bench.take_said(ALICE)), Some("peer-gone"));
+    bench.assert_over(1);
+}
+
 #[test]
 fn an_answer_never_acknowledged_names_the_contact_problem() {
     let mut bench = Bench::new();

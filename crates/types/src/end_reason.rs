@@ -85,6 +85,8 @@ end_reasons! {
     MediaLost: 480, 27, "media-lost", "The audio connection was lost.";
     /// The signalling connection of the browser went away.
     SignallingLost: 480, 27, "signalling-lost", "The browser's connection was lost.";
+    /// The SIP peer of an answered call no longer answers (RFC 4028 §10).
+    PeerGone: 408, 27, "peer-gone", "The other side stopped answering in the middle of the call.";
     /// The other side's acknowledgement never came (field problem 27).
     NoAck: 408, 102, "no-ack",
         "The caller never acknowledged our answer: it probably cannot reach the address in our Contact header.";

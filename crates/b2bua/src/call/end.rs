@@ -81,6 +81,7 @@ impl Failure {
             EndReason::HungUp
             | EndReason::Cancelled
             | EndReason::AnsweredElsewhere
+            | EndReason::PeerGone
             | EndReason::NoAck
             | EndReason::GatewayOverloaded
             | EndReason::GatewayStopping

@@ -180,7 +180,7 @@ fn failure_of(end: &LegEnd, party: &super::Party, was_up: bool) -> Failure {
         LegEnd::Refused { status, q850, retry_after, .. } => {
             Failure { retry_after: *retry_after, ..Failure::of_status(*status, *q850, party) }
         }
-        LegEnd::Unreachable if was_up => Failure::of(EndReason::RemoteFailure),
+        LegEnd::Unreachable if was_up => Failure::of(EndReason::PeerGone),
         LegEnd::Unreachable => Failure { status: None, ..Failure::of_status(408, None, party) },
         // The caller's own network had it answered on another branch (RFC 3326 §3.1).
         LegEnd::Cancelled { reason: Some(reason) } if answered_elsewhere(reason) => {

@@ -7,7 +7,7 @@ use media_bridge::control::{self as media, Codec, LegKind, LegParams, Source, To
 use sip_ua::{Body, Command, Event, Invite, SipLeg, Target};
 use types::{CallId, LegId};
 
-/// Calls that the carrier takes at once; further ones hear busy.
+/// Calls that the carrier takes at once, and call-backs that it remembers; further ones hear busy, or are not called back.
 const CALLS: usize = 200;
 const RING: Duration = Duration::from_millis(800);
 const EARLY_MEDIA: Duration = Duration::from_secs(4);
@@ -298,7 +298,9 @@ impl Carrier {
         let call_back = self.calls.get(&id).filter(|c| {
             c.service == Service::CallBack && matches!(c.state, State::Answered) && !c.caller.is_empty()
         });
-        if let Some(call) = call_back {
+        if let Some(call) = call_back
+            && self.call_backs.len() < CALLS
+        {
             self.call_backs.insert((now + CALL_BACK_AFTER, self.next), call.caller.clone());
             self.next += 1;
         }
