@@ -107,7 +107,7 @@ impl Baresip {
             assert!(ended.is_none(), "baresip ended at once:\n{}", process.tail(40));
             TcpStream::connect(("127.0.0.1", control)).ok()
         };
-        let stream = wait_for(Duration::from_secs(10), "baresip's control port is open", connect);
+        let stream = wait_for(Duration::from_secs(30), "baresip's control port is open", connect);
         let events = Arc::new(Mutex::new(Vec::new()));
         let (mut reading, into) = (stream.try_clone().expect("clone"), events.clone());
         std::thread::spawn(move || {

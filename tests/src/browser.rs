@@ -223,7 +223,7 @@ impl RustBrowser {
     }
 
     fn offer_with(&self, options: Option<RTCOfferOptions>) -> String {
-        let limit = Duration::from_secs(10);
+        let limit = Duration::from_secs(30);
         self.runtime.block_on(async {
             let offer = self.connection.create_offer(options).await.expect("an offer");
             self.connection.set_local_description(offer).await.expect("its own offer");
@@ -240,7 +240,7 @@ impl RustBrowser {
 
     /// Waits for ICE and DTLS.
     pub fn wait_connected(&self) {
-        let limit = Duration::from_secs(10);
+        let limit = Duration::from_secs(30);
         assert!(
             self.board.wait(limit, |seen| seen.connected),
             "the browser did not connect within {limit:?}"

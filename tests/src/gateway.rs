@@ -140,7 +140,7 @@ impl Gateway {
     fn start(mut command: Command, http: u16, sip: u16, webrtc: u16, rtp: u16, dir: PathBuf) -> Gateway {
         let process = Process::start("webtrunk", &mut command);
         let mut gateway = Gateway { process, http, sip, webrtc, rtp, dir };
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(30);
         while gateway.get("/readyz").is_none_or(|(status, _)| status != 200) {
             let ended = gateway.process.ended();
             assert!(ended.is_none(), "webtrunk ended at once, {ended:?}:\n{}", gateway.process.tail(40));
@@ -177,7 +177,7 @@ impl Gateway {
     /// Waits for `count` call records, shows that no more come within a moment, and returns them.
     pub fn wait_cdrs(&self, count: usize) -> Vec<serde_json::Value> {
         let what = format!("{count} call records");
-        wait_for(Duration::from_secs(10), &what, || (self.cdrs().len() >= count).then_some(()));
+        wait_for(Duration::from_secs(30), &what, || (self.cdrs().len() >= count).then_some(()));
         std::thread::sleep(Duration::from_millis(300));
         let all = self.cdrs();
         assert_eq!(all.len(), count, "one record per call: {all:?}");

@@ -186,7 +186,7 @@ impl Sipp {
             taken.then_some(())
         };
         if self.remote.is_none() {
-            crate::process::wait_for(Duration::from_secs(5), "SIPp listens", listening);
+            crate::process::wait_for(Duration::from_secs(30), "SIPp listens", listening);
         }
         Running { process, dir, timeout: self.timeout, name }
     }

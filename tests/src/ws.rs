@@ -13,7 +13,7 @@ use crate::browser::RustBrowser;
 use crate::gateway::PASSWORD;
 
 /// Longest time for what should come at once.
-pub const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// One connection.
 pub struct Ws {

@@ -10,7 +10,7 @@ use e2e::trunk::Trunk;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 /// Alice's number at the carrier.
 const ALICE: &str = "+12025550110";
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 /// Name of the picture, width, height, dark.
 const WINDOWS: [(&str, u32, u32, bool); 4] = [
     ("desktop", 1280, 720, false),

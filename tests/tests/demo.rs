@@ -6,7 +6,7 @@ use e2e::speech::speech;
 use serde_json::json;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn signed_in(phone: &mut Phone, gateway: &Gateway, user: &str) {
     phone.open(&gateway.url());

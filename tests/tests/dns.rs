@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 const NUMBER: &str = "+12025550100";
 /// Record types (RFC 1035 §3.2.2, RFC 2782, RFC 3403).
 const A: u16 = 1;

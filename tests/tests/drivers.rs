@@ -13,7 +13,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn recording(name: &str) -> PathBuf {
     tools_dir().join(format!("{name}-{}.wav", std::process::id()))

@@ -8,7 +8,7 @@ use e2e::ws::Ws;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 /// A frame of the outsider, of the carrier and of the browser: told apart in what arrives.
 const OUTSIDER: [u8; 160] = [0x11; 160];
 const CARRIER: [u8; 160] = [0x22; 160];

@@ -36,7 +36,7 @@ fn termination_during_a_call_says_bye_to_both_and_exits_0() {
         .to(gateway.sip)
         .start();
     let live = || caller.messages().contains("ACK sip:").then_some(());
-    e2e::process::wait_for(Duration::from_secs(10), "the call is up", live);
+    e2e::process::wait_for(Duration::from_secs(30), "the call is up", live);
     std::thread::sleep(Duration::from_millis(500));
     let dir = gateway.dir.clone();
     let status = gateway.terminate();

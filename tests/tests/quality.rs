@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A gateway whose carrier answers with the RTP party's port.
 fn carrier() -> (Gateway, Running, RtpParty) {

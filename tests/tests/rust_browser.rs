@@ -14,7 +14,7 @@ use types::{CallId, Entropy, LegId, WorkerId};
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const BROWSER: LegId = LegId(0);
 const PHONE: LegId = LegId(1);
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 /// The system's randomness, as the gateway uses it.
 struct Urandom(std::fs::File);

@@ -315,7 +315,7 @@ fn the_demo_is_not_opened_to_other_machines_without_a_chosen_password() {
 fn wait_ready(http: u16) {
     let to = std::net::SocketAddr::from(([127, 0, 0, 1], http));
     let there = || std::net::TcpStream::connect(to).ok();
-    wait_for(Duration::from_secs(10), "the page's port is open", there);
+    wait_for(Duration::from_secs(30), "the page's port is open", there);
     assert_eq!(get_page(to, "/readyz").status, 200);
 }
 

@@ -424,7 +424,7 @@ fn gateway_asks_its_trunk_by_options_and_shows_the_answer() {
     let (gateway, carrier) = gateway_with(carrier, "");
     carrier.finish().must_pass();
     let line = "webtrunk_trunk_reachable{trunk=\"carrier\"} 1";
-    wait_for(Duration::from_secs(5), line, || {
+    wait_for(Duration::from_secs(30), line, || {
         let (_, text) = gateway.get("/metrics")?;
         text.lines().any(|one| one == line).then_some(())
     });
@@ -446,7 +446,7 @@ fn audio_and_digits_pass_between_softphone_and_trunk_both_ways() {
         let port = answer.split_once("m=audio ")?.1.split(' ').next()?.parse::<u16>().ok()?;
         Some(port)
     };
-    let port = wait_for(Duration::from_secs(10), "the caller is answered", answered);
+    let port = wait_for(Duration::from_secs(30), "the caller is answered", answered);
     near.peer = Some(([127, 0, 0, 1], port).into());
     let audio = std::fs::read(&speech().mulaw).expect("speech");
     near.play(0, &audio[..16_000]);
@@ -454,7 +454,7 @@ fn audio_and_digits_pass_between_softphone_and_trunk_both_ways() {
     near.digit(101, '2', 200);
     far.play(0, &audio[16_000..32_000]);
     far.digit(101, '#', 120);
-    wait_for(Duration::from_secs(5), "digits at both ends", || {
+    wait_for(Duration::from_secs(30), "digits at both ends", || {
         (far.digits(101).len() >= 2 && !near.digits(101).is_empty()).then_some(())
     });
     let digits = |party: &RtpParty| party.digits(101).iter().map(|(digit, _)| *digit).collect::<String>();

@@ -9,7 +9,7 @@ use e2e::sipp::Sipp;
 use e2e::speech::speech;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn registered(user: &str, transport: &str, gateway: &Gateway) -> Baresip {
     let account = Account { transport, ..Account::new(user, gateway.sip, &speech().reference) };

@@ -66,7 +66,7 @@ pub struct TrunkRegistration {
 pub struct TrunkConfig {
     /// Its name in routes and logs.
     pub name: String,
-    /// Where its requests go, tried in order; empty until `Switch::set_trunk_targets`.
+    /// Where its requests go, tried in order; a name has none until `Switch::set_trunk_targets`.
     pub targets: Vec<Target>,
     /// Host, with port unless it is the default one, as written into Request-URI and To.
     pub host: String,

@@ -432,13 +432,13 @@ impl World {
                 }
             }
             (Transport::Udp, None) => {}
-            (Transport::Tcp, Some(index)) if self.parties[index].connection.is_some() => {
+            (_, Some(index)) if self.parties[index].connection.is_some() => {
                 let connection = self.parties[index].connection;
                 let local = self.parties[index].address;
                 let flow = Flow { transport, local, remote: gateway(), connection };
                 self.later(STREAM_DELAY, What::ToParty(index, Packet { flow, bytes }));
             }
-            (Transport::Tcp, _) => self.endpoint.handle_transport_error(target, self.now),
+            (_, _) => self.endpoint.handle_transport_error(target, self.now),
         }
     }
 
@@ -456,7 +456,7 @@ impl World {
                     self.at(at, What::ToGateway(packet));
                 }
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
                 let party = &mut self.parties[index];
                 if connection.is_some() && connection != party.connection {
                     party.endpoint.handle_transport_error(target, self.now);

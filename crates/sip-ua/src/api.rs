@@ -12,6 +12,51 @@ pub enum Transport {
     Udp,
     /// A byte stream framed by Content-Length.
     Tcp,
+    /// The same inside TLS (RFC 3261 §26.2).
+    Tls,
+    /// WebSocket, one message a frame (RFC 7118).
+    Ws,
+    /// WebSocket inside TLS.
+    Wss,
+}
+
+impl Transport {
+    /// In lower case, as in configuration, logs and SRV labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Ws => "ws",
+            Transport::Wss => "wss",
+        }
+    }
+
+    /// In a Via field (RFC 3261 §20.42, RFC 7118 §4.2).
+    pub(crate) fn via(self) -> &'static str {
+        match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+            Transport::Ws => "WS",
+            Transport::Wss => "WSS",
+        }
+    }
+
+    /// As the parameter of a Contact URI, separator included (RFC 3261 §19.1.1, RFC 7118 §5.2.1: `ws` with and without TLS).
+    pub(crate) fn param(self) -> &'static str {
+        match self {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+            Transport::Ws | Transport::Wss => ";transport=ws",
+        }
+    }
+
+    /// Whether messages can be lost, reordered or cut short; the others are streams with a connection.
+    pub fn is_datagram(self) -> bool {
+        self == Transport::Udp
+    }
 }
 
 /// One stream connection, numbered by whoever owns the sockets.

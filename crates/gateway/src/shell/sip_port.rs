@@ -38,7 +38,7 @@ impl SipPort {
     ) -> Result<SipPort, String> {
         let addresses: Vec<_> = listen.iter().map(|l| (l.transport, l.addr)).collect();
         let (sockets, inbound) = Sockets::bind(&addresses)
-            .map_err(|e| bind_error(option, trace::name(e.transport), e.address, &e.error))?;
+            .map_err(|e| bind_error(option, e.transport.name(), e.address, &e.error))?;
         let listeners = sockets
             .local_addrs()
             .map(|(transport, local)| Listener { transport, local, advertise })

@@ -191,7 +191,7 @@ fn trunk_config(trunk: &Trunk, advertise: Option<IpAddr>) -> TrunkConfig {
     });
     TrunkConfig {
         name: trunk.name.clone(),
-        targets: Vec::new(),
+        targets: trunks::known_at_start(&trunk.server),
         host,
         registration,
         credentials: trunk.credentials.clone(),
@@ -211,11 +211,7 @@ fn greet(config: &Config) {
     let shown = if listen.ip().is_unspecified() { "localhost".to_owned() } else { listen.ip().to_string() };
     out(&format!("Phone: {scheme}://{shown}:{}/", listen.port()));
     for listen in &config.sip.listen {
-        let transport = match listen.transport {
-            sip_ua::Transport::Udp => "udp",
-            sip_ua::Transport::Tcp => "tcp",
-        };
-        out(&format!("SIP:   {transport} {}", listen.addr));
+        out(&format!("SIP:   {} {}", listen.transport.name(), listen.addr));
     }
     if config.http.tls == Tls::Off && !listen.ip().is_loopback() {
         tracing::warn!(

@@ -20,19 +20,10 @@ pub fn print(direction: Direction, transport: Transport, remote: SocketAddr, byt
         Direction::Out => "-->",
     };
     let text = sip_ua::trace::mask(bytes);
-    let (time, transport) = (wall.rfc3339(), name(transport));
+    let (time, transport) = (wall.rfc3339(), transport.name());
     // Nobody may be reading any more.
     let _ = writeln!(io::stderr(), "{time} {arrow} {transport} {remote}\n{}\n", text.trim_end());
 }
-
-/// How a transport is written.
-pub fn name(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    }
-}
-
 /// Where a target leads.
 pub fn hop(target: &Target) -> (Transport, SocketAddr) {
     match target {

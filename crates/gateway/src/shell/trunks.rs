@@ -8,7 +8,7 @@ use sip_ua::io::Sockets;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::resolve::{Answers, Dns, Found, Place};
+use super::resolve::{self, Answers, Dns, Found, Place};
 use super::{CoreInput, SystemEntropy, addresses};
 use crate::config::Config;
 use crate::config::values::Server;
@@ -57,14 +57,20 @@ impl Known {
         }
         found.lives.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
     }
+}
 
-    fn targets(&self) -> Vec<Target> {
-        let target = |&(transport, remote): &Place| {
-            let local = Sockets::source_towards(remote).ok();
-            Target::Address { transport, remote, local }
-        };
-        self.places.iter().map(target).collect()
-    }
+fn targets(places: &[Place]) -> Vec<Target> {
+    let target = |&(transport, remote): &Place| {
+        let local = Sockets::source_towards(remote).ok();
+        Target::Address { transport, remote, local }
+    };
+    places.iter().map(target).collect()
+}
+
+/// Where a server is that is named by its address: known before the first call comes.
+pub fn known_at_start(server: &Server) -> Vec<Target> {
+    let places = resolve::places(server, &Answers::default(), &mut SystemEntropy);
+    targets(&places.unwrap_or_default())
 }
 
 /// Follows every trunk's server, each in a task of its own.
@@ -94,7 +100,7 @@ async fn follow(
             let found = dns.walk(&server, &known.answers, &mut SystemEntropy).await;
             ask_at = Instant::now() + known.take(&name, found);
         }
-        let targets = known.targets();
+        let targets = targets(&known.places);
         if targets != told {
             warn(&name, advertise, &targets);
             told.clone_from(&targets);

@@ -161,7 +161,7 @@ impl Dialog {
         };
         let addr = first.as_ref().and_then(Uri::socket_addr);
         let target = match (flow.transport, addr) {
-            (Transport::Tcp, _) | (_, None) => by_flow,
+            (Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss, _) | (_, None) => by_flow,
             (Transport::Udp, Some(addr)) if self.nat || unreachable(addr, flow.remote) => by_flow,
             (Transport::Udp, Some(addr)) if addr == flow.remote => by_flow,
             (Transport::Udp, Some(remote)) => {

@@ -4,7 +4,7 @@ use crate::endpoint::reliable::Early;
 use crate::endpoint::{Endpoint, Hop, OutRequest, Owner, Path, TxnId};
 use crate::message::{Message, Method};
 use crate::transaction::{InviteClient, OtherClient, Reaction, Wire};
-use crate::{Event, Flow, PingId, RegistrationId, SipLeg, Transport};
+use crate::{Event, Flow, PingId, RegistrationId, SipLeg};
 
 /// A request of ours that waits for its answer, or for repeated answers to die out.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Endpoint {
         self.authenticate(&mut request, purpose);
         let wire = request.write(&branch, &self.config.user_agent);
         self.transmit(&request.path, wire.clone());
-        let reliable = request.path.target.transport() == Transport::Tcp;
+        let reliable = !request.path.target.transport().is_datagram();
         let machine = if request.method == Method::Invite {
             Machine::Invite(InviteClient::new(wire, reliable, now))
         } else {
@@ -244,7 +244,7 @@ impl Endpoint {
 
     pub(super) fn client_transport_error(&mut self, id: TxnId, now: Instant) {
         let Some(txn) = self.clients.get_mut(&id) else { return };
-        let datagrams = txn.request.path.target.transport() == Transport::Udp;
+        let datagrams = txn.request.path.target.transport().is_datagram();
         let reaction = match &mut txn.machine {
             // The peer has the INVITE: what could not be delivered was something else.
             Machine::Invite(machine) if machine.may_cancel() && datagrams => return,

@@ -70,7 +70,7 @@ impl Path {
             (Transport::Udp, Target::Address { .. }) => {
                 Some(SocketAddr::new(if known { own } else { bound }, port))
             }
-            (Transport::Tcp, Target::Address { .. }) => None,
+            (_, Target::Address { .. }) => None,
         };
         Path { target, local, sent_by }
     }
@@ -86,20 +86,14 @@ impl Path {
 
     /// Our Via value. `rport` asks for the answer to where we really come from (RFC 3581).
     pub fn via(&self, branch: &str) -> String {
-        let transport = match self.target.transport() {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
-        };
+        let transport = self.target.transport().via();
         format!("SIP/2.0/{transport} {};branch={branch};rport", self.sent_by)
     }
 
     /// Our Contact URI in brackets.
     pub fn contact(&self, user: &str) -> String {
         let at = if user.is_empty() { "" } else { "@" };
-        let transport = match self.target.transport() {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
+        let transport = self.target.transport().param();
         format!("<sip:{user}{at}{}{transport}>", self.sent_by)
     }
 }

@@ -4,7 +4,7 @@ use crate::endpoint::client::Purpose;
 use crate::endpoint::{Endpoint, Owner, Path, TxnId};
 use crate::message::{Message, Method};
 use crate::registration::{Next, Registration};
-use crate::{Event, Flow, PingId, Register, RegistrationId, RegistrationState, Target, Transport};
+use crate::{Event, Flow, PingId, Register, RegistrationId, RegistrationState, Target};
 
 impl Endpoint {
     /// Registrations that are kept alive.
@@ -61,7 +61,7 @@ impl Endpoint {
     pub(super) fn registrations_lost(&mut self, flow: &Flow, now: Instant) {
         let over = |r: &Registration| {
             let target = r.path.target;
-            target.transport() == Transport::Tcp && target.remote() == flow.remote
+            !target.transport().is_datagram() && target.remote() == flow.remote
         };
         let mut lost: Vec<_> =
             self.registrations.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();

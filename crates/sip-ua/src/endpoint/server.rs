@@ -223,7 +223,7 @@ impl Endpoint {
         now: Instant,
     ) -> TxnId {
         let id = self.next_txn();
-        let reliable = flow.transport == Transport::Tcp;
+        let reliable = !flow.transport.is_datagram();
         let to_tag = self.entropy.token(12);
         let machine = if request.method() == Some(&Method::Invite) {
             // At once, since the application may take longer than 200 ms (RFC 3261 §17.2.1).

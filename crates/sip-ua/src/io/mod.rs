@@ -83,11 +83,7 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.transport {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        };
-        write!(f, "{name} {}: {}", self.address, self.error)
+        write!(f, "{} {}: {}", self.transport.name(), self.address, self.error)
     }
 }
 
@@ -143,6 +139,9 @@ impl Sockets {
                 self.tcp.push(listener.local_addr()?);
                 self.tasks.spawn(stream::accept(listener, self.streams.clone()));
             }
+            Transport::Tls | Transport::Ws | Transport::Wss => {
+                return Err(io::Error::from(io::ErrorKind::Unsupported));
+            }
         }
         Ok(())
     }
@@ -169,6 +168,12 @@ impl Sockets {
             Target::Flow(Flow { transport: Transport::Tcp, connection: None, remote, .. })
             | Target::Address { transport: Transport::Tcp, remote, .. } => {
                 self.streams.send_to(target, remote, bytes)
+            }
+            Target::Flow(Flow { transport: Transport::Tls | Transport::Ws | Transport::Wss, .. }) => {
+                Err(SendError::Gone)
+            }
+            Target::Address { transport: Transport::Tls | Transport::Ws | Transport::Wss, .. } => {
+                Err(SendError::NoSocket)
             }
             Target::Flow(Flow { transport: Transport::Udp, remote, local: own, .. }) => {
                 self.send_datagram(remote, Some(local.unwrap_or(own)), &bytes)

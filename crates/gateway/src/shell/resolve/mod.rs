@@ -118,13 +118,7 @@ fn hosts(
 
 /// Names of SRV records, the preferred transport first (RFC 3263 §4.1).
 fn services(server: &Server, answers: &Answers) -> Result<Vec<(Transport, String)>, Question> {
-    let own = |transport| {
-        let label = match transport {
-            Transport::Udp => "_udp",
-            Transport::Tcp => "_tcp",
-        };
-        (transport, format!("_sip.{label}.{}", server.host))
-    };
+    let own = |transport| (transport, service_name(transport, &server.host));
     if let Some(transport) = server.transport {
         return Ok(vec![own(transport)]);
     }
@@ -132,6 +126,16 @@ fn services(server: &Server, answers: &Answers) -> Result<Vec<(Transport, String
     records.sort_by_key(|r| (r.order, r.preference));
     let usable: Vec<_> = records.into_iter().filter_map(usable).collect();
     Ok(if usable.is_empty() { [Transport::Udp, Transport::Tcp].map(own).into() } else { usable })
+}
+
+/// RFC 3263 §4.1: TLS has a service of its own, `_sips._tcp`.
+fn service_name(transport: Transport, host: &str) -> String {
+    match transport {
+        Transport::Tls => format!("_sips._tcp.{host}"),
+        other @ (Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss) => {
+            format!("_sip._{}.{host}", other.name())
+        }
+    }
 }
 
 fn usable(record: &Naptr) -> Option<(Transport, String)> {
