@@ -65,7 +65,9 @@ fn sentence(config: &SwitchConfig, step: Step<'_>) -> String {
             });
             format!("{}: only for {}", route(index), from.collect::<Vec<_>>().join(", "))
         }
-        Step::TrunkToTrunk(index) => format!("{}: a trunk's call does not go out to a trunk", route(index)),
+        Step::TrunkToTrunk(index) => {
+            format!("{}: a trunk's call goes out to a trunk only where `from` names it", route(index))
+        }
         Step::Taken(index) => {
             let to = config.routes[index].to.iter().map(|to| match to {
                 RouteTo::User(name) => format!("user:{}", name.as_str()),

@@ -80,7 +80,7 @@ pub(crate) enum Step<'a> {
     OtherNumber(usize),
     /// The route takes the number, but not from this caller.
     OtherCaller(usize),
-    /// The route would lead a trunk's call to a trunk.
+    /// The route leads to a trunk and does not name this one, from which the call comes.
     TrunkToTrunk(usize),
     /// The route takes the call.
     Taken(usize),
@@ -128,32 +128,30 @@ pub(crate) fn look_up_aloud<'c>(
             continue;
         }
         let rewritten = route.rewrite.as_ref().map_or_else(|| number.to_owned(), |r| r.apply(tail));
-        match destination(config, &route.to, &rewritten, from) {
-            Some(found) => {
-                tell(Step::Taken(index));
-                return Ok(found);
-            }
-            // From a trunk back to a trunk: toll fraud's favourite, so never by accident.
-            None => {
-                tell(Step::TrunkToTrunk(index));
-                refused = EndReason::Forbidden;
-            }
+        let found = destination(config, &route.to, &rewritten);
+        // From a trunk back to a trunk: toll fraud's favourite, so never by accident, only where the route names whom.
+        let loops =
+            matches!((from, &found), (Party::Trunk(_), Destination::Trunks(_))) && route.from.is_empty();
+        if !loops {
+            tell(Step::Taken(index));
+            return Ok(found);
         }
+        tell(Step::TrunkToTrunk(index));
+        refused = EndReason::Forbidden;
     }
     Err(refused)
 }
 
-fn destination(config: &SwitchConfig, to: &[RouteTo], number: &str, from: &Party) -> Option<Destination> {
+fn destination(config: &SwitchConfig, to: &[RouteTo], number: &str) -> Destination {
     let mut trunks = Vec::new();
     for to in to {
         match to {
-            RouteTo::User(user) if trunks.is_empty() => return Some(Destination::User(user.clone())),
+            RouteTo::User(user) if trunks.is_empty() => return Destination::User(user.clone()),
             RouteTo::User(_) => {}
             RouteTo::Trunk(name) => trunks.extend(config.trunk(name).map(|t| (t, number.to_owned()))),
         }
     }
-    let from_trunk = matches!(from, Party::Trunk(_));
-    (!from_trunk && !trunks.is_empty()).then_some(Destination::Trunks(trunks))
+    Destination::Trunks(trunks)
 }
 
 /// What to try for a destination, with who is there at this moment.

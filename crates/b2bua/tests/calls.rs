@@ -275,17 +275,6 @@ fn a_trunk_calls_a_softphone() {
 }
 
 #[test]
-fn a_trunk_never_reaches_a_trunk() {
-    let mut bench = Bench::new();
-    let leg = bench.trunk_calls("+12025550100", "pcmu");
-    let Sip::Reject { status, reason, .. } = bench.sip_command() else { panic!() };
-    assert_eq!((status, reason.as_str()), (403, "You are not allowed to call this number"));
-    bench.heard(Event::Ended { leg, end: LegEnd::Local });
-    bench.assert_over(1);
-    assert_eq!(bench.cdrs[0].reason, EndReason::Forbidden);
-}
-
-#[test]
 fn an_inbound_number_reaches_a_user_by_route() {
     let mut bench = Bench::new();
     bench.sign_in(BOB, "bob");

@@ -36,14 +36,18 @@ fn each_rule_that_was_looked_at_is_named_with_why_it_did_not_fit() {
 }
 
 #[test]
-fn a_users_extension_wins_and_a_trunk_never_leads_to_a_trunk() {
+fn a_users_extension_wins_and_a_trunk_leads_to_a_trunk_only_by_name() {
     let config = config();
     let told = explain(&config, "101", &alice());
     assert_eq!(told.lines.last().map(String::as_str), Some("rings every device of user bob"));
     let told = explain(&config, "+12025550100", &RouteFrom::Trunk("carrier".into()));
     assert!(!told.found);
-    assert!(told.lines.iter().any(|l| l.ends_with("a trunk's call does not go out to a trunk")), "{told:?}");
+    assert!(told.lines.iter().any(|l| l.ends_with("only where `from` names it")), "{told:?}");
     assert!(told.lines.last().is_some_and(|l| l.starts_with("goes nowhere (403)")), "{told:?}");
+    let mut config = config;
+    config.routes[1].from.push(RouteFrom::Trunk("carrier".into()));
+    let told = explain(&config, "+12025550100", &RouteFrom::Trunk("carrier".into()));
+    assert!(told.found, "{told:?}");
 }
 
 #[test]

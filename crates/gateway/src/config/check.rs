@@ -36,12 +36,6 @@ pub fn across(
         for (kind, name) in to.chain(from) {
             found.add(span, "routes", format!("there is no {kind} named {name:?} in this file"));
         }
-        let trunk_to_trunk = route.from.iter().any(|from| matches!(from, RouteFrom::Trunk(_)))
-            && route.to.iter().any(|to| matches!(to, RouteTo::Trunk(_)));
-        if trunk_to_trunk {
-            let message = "a call from a trunk can not go out to a trunk; let it go to a user";
-            found.add(span, "routes.to", message);
-        }
     }
 }
 
