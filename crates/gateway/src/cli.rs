@@ -11,6 +11,7 @@ use types::UserName;
 
 use crate::config::{self, Config, values};
 use crate::demo;
+use crate::scenarios;
 use crate::shell::{self, Options, PortNames};
 
 /// Gateway between SIP trunks, softphones and browsers.
@@ -41,6 +42,27 @@ enum Command {
     /// Questions about routes.
     #[command(subcommand)]
     Route(RouteQuestion),
+    /// Scenario tests with SIPp.
+    #[command(subcommand)]
+    Sipp(SippTask),
+}
+
+#[derive(Subcommand)]
+enum SippTask {
+    /// Run a folder of scenarios, each against a fresh gateway. Exit code 1: at least one failed.
+    Run {
+        /// Scenarios (*.xml) and, where more is to be said than that, cases (*.toml).
+        dir: PathBuf,
+        /// Where the JUnit XML is written.
+        #[arg(long, default_value = "webtrunk-sipp.xml", value_name = "FILE")]
+        junit: PathBuf,
+        /// Only cases whose name contains this.
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
+        /// Cases at a time. Default: one for each core.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+        jobs: Option<u16>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -120,6 +142,19 @@ pub fn main() -> ExitCode {
             Ok(config) => explain(&config, &number, from.as_deref()),
             Err(code) => code,
         },
+        Command::Sipp(SippTask::Run { dir, junit, only, jobs }) => {
+            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+            let jobs = jobs.map_or_else(cores, usize::from);
+            let plan = scenarios::Plan { dir: &dir, junit: &junit, only: only.as_deref(), jobs };
+            match scenarios::run(&plan, &|line| out(line)) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(problems) => {
+                    problems.iter().for_each(|problem| err(problem));
+                    ExitCode::from(2)
+                }
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod demo;
 mod http;
+mod scenarios;
 mod shell;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `webtrunk.toml`: strict, and every problem is said at once. `config/webtrunk.example.toml` shows each key.
 
 mod check;
-mod reader;
+pub mod reader;
 mod sections;
 pub mod values;
 

@@ -1,0 +1,146 @@
+//! One SIPp process.
+
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::case::{Party, Scenario};
+use super::run::Ports;
+
+/// Longest wait for a listening SIPp to listen.
+const LISTENING: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A SIPp at work, killed when dropped.
+pub struct Running {
+    child: Child,
+    dir: PathBuf,
+    party: Party,
+    deadline: Instant,
+}
+
+/// Starts one in a directory of its own. One that listens does so when this returns.
+///
+/// # Errors
+/// It could not be started, or does not listen in time.
+pub fn start(party: &Party, dir: PathBuf, ports: &mut Ports) -> io::Result<Running> {
+    std::fs::create_dir_all(&dir)?;
+    let file = match &party.scenario {
+        Scenario::File(path) => std::path::absolute(path)?,
+        Scenario::Own(text) => {
+            let path = dir.join("scenario.xml");
+            std::fs::write(&path, text)?;
+            path
+        }
+    };
+    let port = ports.of(party.at.as_deref());
+    let mut command = command(party, &file, port, ports);
+    command.current_dir(&dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let deadline = Instant::now() + Duration::from_secs(u64::from(party.limit) + 10);
+    let mut running = Running { child: command.spawn()?, dir, party: party.clone(), deadline };
+    if party.listens {
+        running.wait_listening(port)?;
+    }
+    Ok(running)
+}
+
+fn command(party: &Party, file: &Path, port: u16, ports: &mut Ports) -> Command {
+    let mut command = Command::new("sipp");
+    if !party.listens {
+        // RFC 3261 §22.4: the digest covers the Request-URI, which for REGISTER has no user part (§10.2).
+        let register = file.file_name().is_some_and(|name| name.to_string_lossy().contains("register"));
+        let user = if register { String::new() } else { format!("{}@", party.calls) };
+        command.arg(format!("127.0.0.1:{}", ports.sip));
+        command.args(["-auth_uri", &format!("{user}127.0.0.1:{}", ports.sip)]);
+    }
+    let media = ports.more(4);
+    command.arg("-sf").arg(file);
+    command.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-t", if party.tcp { "t1" } else { "u1" }]);
+    let numbers = [
+        ("-p", u32::from(port)),
+        ("-mp", u32::from(media)),
+        ("-cp", u32::from(ports.more(2))),
+        ("-m", 1),
+        ("-d", party.pause),
+        ("-timeout", party.limit),
+    ];
+    for (flag, value) in numbers {
+        command.args([flag, &value.to_string()]);
+    }
+    command.args(["-s", &party.calls, "-au", &party.user, "-ap", &party.password]);
+    command.args(["-key", "user", &party.user, "-key", "rtp_port", &media.to_string()]);
+    for (name, value) in &party.keys {
+        command.args(["-key", name, &ports.fill(value)]);
+    }
+    command.args(["-timeout_error", "-nostdin", "-trace_err", "-trace_logs"]);
+    command.args(["-error_file", "errors.log", "-log_file", "logs.log"]);
+    if party.echo {
+        command.arg("-rtp_echo");
+    }
+    command
+}
+
+impl Running {
+    fn wait_listening(&mut self, port: u16) -> io::Result<()> {
+        let until = Instant::now() + LISTENING;
+        loop {
+            let taken = if self.party.tcp {
+                TcpListener::bind(("127.0.0.1", port)).is_err()
+            } else {
+                UdpSocket::bind(("127.0.0.1", port)).is_err()
+            };
+            if taken || self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "SIPp does not listen"));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Whether it plays a scenario of ours.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.party.scenario, Scenario::Own(_))
+    }
+
+    /// Waits for its end; what went wrong, one sentence each.
+    pub fn finish(mut self) -> Vec<String> {
+        let name = match &self.party.scenario {
+            Scenario::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Scenario::Own(_) => "the other side".into(),
+        };
+        let text = |file: &str| {
+            let bytes = std::fs::read(self.dir.join(file)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).trim().to_owned()
+        };
+        let code = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break status.code(),
+                Ok(None) if Instant::now() < self.deadline => std::thread::sleep(LOOK_AGAIN),
+                Ok(None) | Err(_) => break None,
+            }
+        };
+        let mut wrong = Vec::new();
+        match code {
+            Some(0) => {}
+            Some(code) => wrong.push(format!("{name}: SIPp ended with {code}: {}", text("errors.log"))),
+            None => wrong.push(format!("{name}: SIPp did not end within {} s", self.party.limit)),
+        }
+        let logs = text("logs.log");
+        for wanted in self.party.log.iter().filter(|wanted| !logs.contains(wanted.as_str())) {
+            wrong.push(format!("{name}: its log does not say {wanted:?} but {logs:?}"));
+        }
+        wrong
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
