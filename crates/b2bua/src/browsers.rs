@@ -46,6 +46,8 @@ impl Switch {
             | FromBrowser::Decline { ref call }
             | FromBrowser::Bye { ref call }
             | FromBrowser::Dtmf { ref call, .. }
+            | FromBrowser::Hold { ref call }
+            | FromBrowser::Resume { ref call }
             | FromBrowser::Candidate { ref call, .. } => call.clone(),
         };
         if known.user.is_none() {
@@ -65,6 +67,8 @@ impl Switch {
                 | FromBrowser::Offer { .. }
                 | FromBrowser::Answer { .. }
                 | FromBrowser::Dtmf { .. }
+                | FromBrowser::Hold { .. }
+                | FromBrowser::Resume { .. }
                 | FromBrowser::Ping {} => {
                     self.shared.error(
                         session,

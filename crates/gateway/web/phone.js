@@ -101,6 +101,7 @@ function follow(call) {
   view.quality(null);
   view.levels({ local: 0, remote: 0 });
   view.muted(false);
+  view.held(call.held);
   call.addEventListener('levels', (event) => view.levels(detail(event)));
   call.addEventListener('stats', (event) => view.quality(detail(event)));
   call.addEventListener('problem', (event) => view.notice(detail(event).message));
@@ -110,6 +111,7 @@ function follow(call) {
     view.digits(sent, received);
   });
   call.addEventListener('state', () => showState(call));
+  call.addEventListener('held', () => showState(call));
   call.addEventListener('ended', (event) => ended(call, detail(event).text));
   showState(call);
 }
@@ -123,12 +125,13 @@ function showState(call) {
   view.timer(call.answeredAt);
   if (call.state === 'incoming') ringtone.start();
   else ringtone.stop();
-  view.title(call.state === 'incoming' ? words : call.state === 'in-call' ? 'In call' : '');
+  view.held(call.held);
+  view.title(call.state === 'incoming' || call.state === 'in-call' ? words : '');
 }
 
 /**
  * @param {Call} call
- * @returns {[string, 'busy' | 'talking' | 'ended', 'call' | 'incoming']}
+ * @returns {[string, 'busy' | 'talking' | 'held' | 'ended', 'call' | 'incoming']}
  */
 function faceOf(call) {
   switch (call.state) {
@@ -142,6 +145,8 @@ function faceOf(call) {
     case 'answering':
       return ['Connecting…', 'busy', 'call'];
     case 'in-call':
+      if (call.held.local) return ['On hold', 'held', 'call'];
+      if (call.held.remote) return ['On hold by the other side', 'held', 'call'];
       return ['In call', 'talking', 'call'];
     case 'ending':
     case 'ended':
@@ -289,6 +294,7 @@ page.mute.addEventListener('click', () => {
   current.mute(!current.muted);
   view.muted(current.muted);
 });
+page.hold.addEventListener('click', () => current?.hold(!current.held.local));
 page.waitingAnswer.addEventListener('click', switchCalls);
 page.waitingDecline.addEventListener('click', () => waiting[0]?.decline());
 document.addEventListener('keydown', keyDown);

@@ -62,6 +62,7 @@ export const page = {
   decline: element('decline', HTMLButtonElement),
   callActions: element('call-actions', HTMLDivElement),
   mute: element('mute', HTMLButtonElement),
+  hold: element('hold', HTMLButtonElement),
   hangUp: element('hang-up', HTMLButtonElement),
 };
 
@@ -99,7 +100,7 @@ function moveFocus(face) {
 
 /**
  * @param {string} words
- * @param {'off' | 'ready' | 'busy' | 'talking' | 'ended'} tone colours the dot
+ * @param {'off' | 'ready' | 'busy' | 'talking' | 'held' | 'ended'} tone colours the dot
  */
 export function status(words, tone) {
   if (page.status.textContent !== words) page.status.textContent = words;
@@ -195,6 +196,11 @@ export function digits(sent, received) {
 /** @param {boolean} muted */
 export function muted(muted) {
   page.mute.setAttribute('aria-pressed', String(muted));
+}
+
+/** @param {import('./sdk/call.js').Held} held */
+export function held(held) {
+  page.hold.setAttribute('aria-pressed', String(held.local));
 }
 
 /** @param {string} last what was dialled before, or empty */

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use types::{CallId, LegId};
 
+pub use crate::sdp::Direction;
+
 /// Audio codecs that a leg can carry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Codec {
@@ -182,6 +184,14 @@ pub enum Event {
         leg: LegId,
         /// The codec agreed.
         codec: Codec,
+    },
+    /// The peer's descriptions let media flow another way than before (at first: both ways), as the peer sees it. A
+    /// null address counts as not receiving (RFC 3264 §8.4). Before the `LocalSdp` or `Negotiated` that agrees to it.
+    Direction {
+        /// Which leg.
+        leg: LegId,
+        /// Which way from now on.
+        direction: Direction,
     },
     /// The command failed; an existing session stays as it was.
     Refused {

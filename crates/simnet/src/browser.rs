@@ -12,6 +12,8 @@ use crate::rng::Rng;
 struct Known {
     announced: bool,
     up: bool,
+    /// It said `hold` at least once.
+    pressed: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl Browser {
         self.next_call += 1;
         let sdp = if self.rng.chance(30) { "garbage" } else { OFFER };
         let message = FromBrowser::Call { call: call.clone(), to: to.into(), sdp: sdp.into() };
-        self.calls.insert(call.clone(), Known { announced: false, up: false });
+        self.calls.insert(call.clone(), Known { announced: false, up: false, pressed: false });
         let patience = if self.rng.chance(250) { (5, 3_000) } else { (10_000, 40_000) };
         self.plan(patience, FromBrowser::Bye { call });
         Some(message)
@@ -108,6 +110,8 @@ impl Browser {
             | FromBrowser::Decline { call }
             | FromBrowser::Bye { call }
             | FromBrowser::Dtmf { call, .. }
+            | FromBrowser::Hold { call }
+            | FromBrowser::Resume { call }
             | FromBrowser::Candidate { call, .. } => self.calls.contains_key(call) || self.rng.chance(100),
         }
     }
@@ -126,6 +130,13 @@ impl Browser {
             }
             ToBrowser::Sdp { call, .. } => self.need(&call, "a description")?,
             ToBrowser::Dtmf { call, .. } => self.need(&call, "a digit")?,
+            ToBrowser::Held { call, local, .. } => {
+                self.need(&call, "hold")?;
+                let known = self.calls.get(&call);
+                if known.is_none_or(|k| !k.up || (local && !k.pressed)) {
+                    return Err(format!("{}: {call} is on hold, which nobody wanted", self.session));
+                }
+            }
             ToBrowser::Ended { call, .. } => {
                 if self.calls.remove(&call).is_none() {
                     return Err(format!("{}: {call} ended, which is not there", self.session));
@@ -160,7 +171,7 @@ impl Browser {
         if self.calls.contains_key(&call) || self.over.contains(&call) {
             return Err(format!("{}: {call} is announced twice", self.session));
         }
-        self.calls.insert(call.clone(), Known { announced: true, up: false });
+        self.calls.insert(call.clone(), Known { announced: true, up: false, pressed: false });
         let lot = self.rng.below(100);
         if lot < 92 {
             let sdp = if self.rng.chance(20) { "garbage" } else { OFFER };
@@ -177,8 +188,14 @@ impl Browser {
     }
 
     fn on_answered(&mut self, call: String) {
+        let holds = self.rng.chance(300);
         if let Some(known) = self.calls.get_mut(&call) {
             known.up = true;
+            known.pressed |= holds;
+        }
+        if holds {
+            self.plan((100, 3_000), FromBrowser::Hold { call: call.clone() });
+            self.plan((100, 8_000), FromBrowser::Resume { call: call.clone() });
         }
         self.plan((800, 25_000), FromBrowser::Bye { call: call.clone() });
         if self.rng.chance(300) {

@@ -246,6 +246,11 @@ impl Party {
             let text = *self.rng.pick(&["pcmu", "pcma,pcmu", "g729", "garbage"]);
             self.plan((500, 6_000), Act::Reinvite(leg, text));
         }
+        if self.rng.chance(300) {
+            let hold = *self.rng.pick(&["sendonly:pcmu,pcma", "inactive:pcmu,pcma"]);
+            self.plan((200, 4_000), Act::Reinvite(leg, hold));
+            self.plan((200, 9_000), Act::Reinvite(leg, "pcmu,pcma"));
+        }
         if self.rng.chance(200) {
             self.plan((500, 6_000), Act::Digit(leg));
         }

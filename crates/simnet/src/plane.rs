@@ -1,12 +1,14 @@
 //! A scripted media plane behind the command and event seam: it counts leases and insists on sensible commands.
 //!
-//! Descriptions are words: an offer lists codecs (`opus,pcmu`), an answer names one.
+//! Descriptions are words: an offer lists codecs (`opus,pcmu`), an answer names one. A direction may stand before them
+//! (`inactive:pcmu`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use media_bridge::control::{
-    CallCommand, Codec, Command, Event, LegKind, LegParams, LegStats, Refusal, Source,
+    CallCommand, CallEvent, Codec, Command, Direction, Event, LegKind, LegParams, LegStats, Refusal, Source,
+    Tone,
 };
 use types::{CallId, LegId};
 
@@ -15,6 +17,38 @@ use crate::rng::Rng;
 #[derive(Debug)]
 struct Leg {
     kind: LegKind,
+    /// As the peer described it last.
+    direction: Direction,
+    /// The same, as far as the switch has heard of it.
+    told: Direction,
+    source: Source,
+}
+
+impl Leg {
+    fn new(kind: LegKind) -> Leg {
+        let (direction, told) = (Direction::SendRecv, Direction::SendRecv);
+        Leg { kind, direction, told, source: Source::Nothing }
+    }
+
+    /// Takes what the peer describes; the event if that is news.
+    fn describe(&mut self, leg: LegId, text: &[u8]) -> Option<Event> {
+        let (direction, _) = split(text);
+        (std::mem::replace(&mut self.direction, direction) != direction)
+            .then_some(Event::Direction { leg, direction })
+    }
+}
+
+/// The direction and the codecs of a description.
+fn split(text: &[u8]) -> (Direction, String) {
+    let text = String::from_utf8_lossy(text).into_owned();
+    let all = [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive];
+    match text.split_once(':') {
+        Some((word, codecs)) => {
+            let direction = all.into_iter().find(|d| d.as_str() == word).unwrap_or(Direction::SendRecv);
+            (direction, codecs.to_owned())
+        }
+        None => (Direction::SendRecv, text),
+    }
 }
 
 /// What comes back, and after how long.
@@ -49,13 +83,13 @@ fn list(codecs: &[Codec]) -> String {
 
 /// The first of ours that is in an offer.
 fn choose(params: &LegParams, offer: &[u8]) -> Result<Codec, Refusal> {
-    let text = String::from_utf8_lossy(offer);
+    let (_, text) = split(offer);
     if text == "garbage" {
         return Err(Refusal::Unparsable("line 1".into()));
     }
     let theirs: Vec<Codec> = text.split(',').filter_map(codec).collect();
     let ours = params.codecs.iter().find(|c| theirs.contains(c)).copied();
-    ours.ok_or_else(|| Refusal::NoCommonCodec { theirs: text.into_owned(), ours: list(&params.codecs) })
+    ours.ok_or_else(|| Refusal::NoCommonCodec { theirs: text, ours: list(&params.codecs) })
 }
 
 impl Plane {
@@ -110,21 +144,26 @@ impl Plane {
                     let why = Refusal::NoPort("all ports are in use".into());
                     return Ok(vec![(soon, Event::Refused { leg, why })]);
                 }
-                self.calls.entry(call).or_default().entry(leg).or_insert(Leg { kind: params.kind });
+                self.calls.entry(call).or_default().entry(leg).or_insert(Leg::new(params.kind));
                 Ok(vec![(soon, Event::LocalSdp { leg, sdp: list(&params.codecs).into(), codec: None })])
             }
             Command::SetAnswer { leg, answer } => {
                 self.need(call, leg, "SetAnswer")?;
-                let event = match codec(&String::from_utf8_lossy(&answer)) {
-                    Some(codec) => Event::Negotiated { leg, codec },
-                    None => Event::Refused { leg, why: Refusal::Unusable("no codec of the offer".into()) },
+                let Some(codec) = codec(&split(&answer).1) else {
+                    let why = Refusal::Unusable("no codec of the offer".into());
+                    return Ok(vec![(soon, Event::Refused { leg, why })]);
                 };
-                Ok(vec![(soon, event)])
+                let news = self.leg(call, leg).and_then(|l| l.describe(leg, &answer));
+                let events = news.into_iter().chain([Event::Negotiated { leg, codec }]);
+                Ok(events.map(|event| (soon, event)).collect())
             }
             Command::SetSource { leg, source } => {
                 self.need(call, leg, "SetSource")?;
                 if let Source::Leg(from) = source {
                     self.need(call, from, "SetSource from")?;
+                }
+                if let Some(leg) = self.leg(call, leg) {
+                    leg.source = source;
                 }
                 Ok(Vec::new())
             }
@@ -143,6 +182,41 @@ impl Plane {
                 Ok(legs.into_keys().map(stats).chain([(soon, Event::Closed)]).collect())
             }
         }
+    }
+
+    fn leg(&mut self, call: CallId, leg: LegId) -> Option<&mut Leg> {
+        self.calls.get_mut(&call)?.get_mut(&leg)
+    }
+
+    /// An event is on its way into the switch.
+    pub fn tells(&mut self, event: &CallEvent) {
+        if let Event::Direction { leg, direction } = event.event
+            && let Some(leg) = self.leg(event.call, leg)
+        {
+            leg.told = direction;
+        }
+    }
+
+    /// Whether an answered call's audio goes as its sides want it: nothing is heard of a side that the switch knows
+    /// to be on hold, and music plays only where somebody can hold.
+    pub fn check_hold(&self, call: CallId) -> Result<(), String> {
+        let Some(legs) = self.calls.get(&call) else { return Ok(()) };
+        let holds = |leg: &Leg| leg.kind == LegKind::WebRtc || !leg.told.receives();
+        for (id, leg) in legs {
+            match leg.source {
+                Source::Leg(from) if legs.get(&from).is_some_and(|l| l.told == Direction::Inactive) => {
+                    return Err(format!("{call}: {id} listens to {from}, which holds"));
+                }
+                Source::Leg(_) if leg.told == Direction::Inactive => {
+                    return Err(format!("{call}: {id} holds and listens"));
+                }
+                Source::Tone(Tone::Music) if !legs.iter().any(|(other, l)| other != id && holds(l)) => {
+                    return Err(format!("{call}: {id} hears music and nobody holds"));
+                }
+                Source::Leg(_) | Source::Tone(_) | Source::Nothing | Source::Echo => {}
+            }
+        }
+        Ok(())
     }
 
     fn need(&self, call: CallId, leg: LegId, what: &str) -> Result<(), String> {
@@ -167,8 +241,10 @@ impl Plane {
             Err(why) => return vec![(soon, Event::Refused { leg, why })],
         };
         let is_new = !legs.contains_key(&leg);
-        let kind = legs.entry(leg).or_insert(Leg { kind: params.kind }).kind;
-        let mut replies = vec![(soon, Event::LocalSdp { leg, sdp: word(codec).into(), codec: Some(codec) })];
+        let known = legs.entry(leg).or_insert(Leg::new(params.kind));
+        let (kind, news) = (known.kind, known.describe(leg, offer));
+        let mut replies: Vec<Reply> = news.into_iter().map(|event| (soon, event)).collect();
+        replies.push((soon, Event::LocalSdp { leg, sdp: word(codec).into(), codec: Some(codec) }));
         if is_new && kind == LegKind::WebRtc && !self.rng.chance(20) {
             replies.push((soon + self.rng.millis(5, 2_500), Event::Connected { leg }));
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use b2bua::{CloseWhy, Output, SignalIn, Switch};
+use b2bua::{CallStage, CloseWhy, Output, SignalIn, Switch};
 use media_bridge::control::{CallCommand, CallEvent, Command as Media, Event as MediaEvent};
 use sip_ua::{
     ConnectionId, Endpoint, EndpointConfig, Flow, Listener, Output as EndpointOutput, Target, Transport,
@@ -255,6 +255,11 @@ impl World {
         }
         self.pump()?;
         self.watch.check(&self.switch, self.now)?;
+        for (call, stage) in self.switch.calls() {
+            if stage == CallStage::Talking {
+                self.plane.check_hold(call)?;
+            }
+        }
         Ok(true)
     }
 
@@ -300,6 +305,7 @@ impl World {
                 };
                 if made && !self.saboteur.swallows(&event) {
                     self.note(names::of_media(&event.event));
+                    self.plane.tells(&event);
                     self.switch.handle_media(event, now, wall);
                 }
             }

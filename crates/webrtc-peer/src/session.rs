@@ -17,8 +17,8 @@ pub const SUBPROTOCOL: &str = "webtrunk.v1";
 pub const PING_EVERY: Duration = Duration::from_secs(25);
 
 /// The `type` words of [`FromBrowser`], to tell an unknown message from a malformed one.
-const KNOWN_TYPES: [&str; 9] =
-    ["hello", "call", "offer", "answer", "decline", "bye", "dtmf", "candidate", "ping"];
+const KNOWN_TYPES: [&str; 11] =
+    ["hello", "call", "offer", "answer", "decline", "bye", "dtmf", "hold", "resume", "candidate", "ping"];
 
 /// Why the gateway closes a signalling WebSocket (RFC 6455 §7.4; 4000-4999 are ours).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -249,6 +249,8 @@ fn call_of(message: &FromBrowser) -> Option<String> {
         | FromBrowser::Decline { call }
         | FromBrowser::Bye { call }
         | FromBrowser::Dtmf { call, .. }
+        | FromBrowser::Hold { call }
+        | FromBrowser::Resume { call }
         | FromBrowser::Candidate { call, .. } => Some(call.clone()),
     }
 }
@@ -308,6 +310,8 @@ fn check(message: FromBrowser) -> Result<FromBrowser, ToBrowser> {
         FromBrowser::Answer { .. }
         | FromBrowser::Decline { .. }
         | FromBrowser::Bye { .. }
+        | FromBrowser::Hold { .. }
+        | FromBrowser::Resume { .. }
         | FromBrowser::Candidate { .. }
         | FromBrowser::Ping {} => None,
     };
@@ -429,7 +433,8 @@ mod tests {
             (r#"{"type":"bye","call":"abcdefghijklmnopqrstuvwxyz0123456"}"#, "bad-message"),
             (r#"{"type":"dtmf","call":"c1","digit":"x"}"#, "bad-message"),
             (r#"{"type":"dtmf","call":"c1","digit":"12"}"#, "bad-message"),
-            (r#"{"type":"hold","call":"c1"}"#, "unknown-type"),
+            (r#"{"type":"hold"}"#, "bad-message"),
+            (r#"{"type":"dance","call":"c1"}"#, "unknown-type"),
         ] {
             assert_eq!(code(&session.handle_text(text, now)), expected, "{text}");
         }
@@ -556,7 +561,7 @@ mod tests {
         }
         kinds.sort();
         let mut expected: Vec<&str> = KNOWN_TYPES.to_vec();
-        expected.extend(["welcome", "sdp", "state", "incoming", "dtmf", "ended", "error", "pong"]);
+        expected.extend(["welcome", "sdp", "state", "held", "incoming", "dtmf", "ended", "error", "pong"]);
         expected.sort_unstable();
         assert_eq!(kinds, expected);
         for reason in types::EndReason::ALL {

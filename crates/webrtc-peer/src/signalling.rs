@@ -62,6 +62,16 @@ pub enum FromBrowser {
         #[serde(default)]
         ms: Option<u32>,
     },
+    /// Put an answered call on hold: the far end hears music, this browser nothing.
+    Hold {
+        /// Which call.
+        call: String,
+    },
+    /// Take it off hold again.
+    Resume {
+        /// Which call.
+        call: String,
+    },
     /// A trickled candidate. Accepted and not needed: the gateway is ICE-lite and learns addresses from checks.
     Candidate {
         /// Which call.
@@ -124,6 +134,15 @@ pub enum ToBrowser {
         call: String,
         /// Now.
         state: CallState,
+    },
+    /// Who holds an answered call now; nobody did at its start. Also the confirmation of `hold` and `resume`.
+    Held {
+        /// Which call.
+        call: String,
+        /// This browser does.
+        local: bool,
+        /// The far end does; this browser hears music.
+        remote: bool,
     },
     /// Someone calls. The browser may `offer` at once, and `answer` or `decline` when its person decides.
     Incoming {

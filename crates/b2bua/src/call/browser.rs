@@ -23,6 +23,8 @@ impl Call {
             FromBrowser::Decline { .. } => self.on_browser_end(id, EndReason::Declined, sh, t),
             FromBrowser::Bye { .. } => self.on_browser_end(id, EndReason::HungUp, sh, t),
             FromBrowser::Dtmf { digit, ms, .. } => self.on_browser_digit(id, digit, ms, sh),
+            FromBrowser::Hold { .. } => self.on_browser_hold(id, true, sh),
+            FromBrowser::Resume { .. } => self.on_browser_hold(id, false, sh),
             // ICE-lite: addresses come from checks. The others are not about a call that exists.
             FromBrowser::Candidate { .. }
             | FromBrowser::Hello { .. }

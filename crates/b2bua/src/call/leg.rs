@@ -8,6 +8,7 @@ use media_bridge::control::{Codec, LegKind, LegParams, LegStats};
 use sip_ua::{Invite, SipLeg};
 use types::{LegId, SessionId, UserName};
 
+use super::hold::Hold;
 use crate::output::CdrParty;
 use crate::shared::{Permit, Shared};
 
@@ -87,6 +88,8 @@ pub(crate) struct Leg {
     /// The codec for which the caller's answer was last made.
     pub preferred: Option<Codec>,
     pub codec: Option<Codec>,
+    /// Whether its peer holds the call.
+    pub hold: Hold,
     /// Media flows, or can.
     pub connected: bool,
     /// Since when its media path is gone.
@@ -117,6 +120,7 @@ impl Leg {
             reoffered: false,
             preferred: None,
             codec: None,
+            hold: Hold::default(),
             connected: false,
             lost: None,
             local: None,

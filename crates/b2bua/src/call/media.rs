@@ -15,6 +15,7 @@ impl Call {
         match event {
             Event::LocalSdp { leg, sdp, codec } => self.on_local_sdp(leg, sdp, codec, sh, t),
             Event::Negotiated { leg, codec } => self.on_negotiated(leg, codec, sh, t),
+            Event::Direction { leg, direction } => self.on_direction(leg, direction, sh),
             Event::Refused { leg, why } => self.on_refused(leg, why, sh, t),
             Event::Connected { leg } => {
                 if let Some(leg) = self.leg(leg) {
@@ -167,7 +168,8 @@ impl Call {
 
     /// No audio arrives though it was promised (field problem 1): say it where people look, the call goes on.
     fn on_silent(&mut self, id: LegId, expected: &str, sh: &mut Shared) {
-        if !matches!(self.state, State::Talking { .. }) {
+        let holds = self.leg(id).is_some_and(|l| l.hold.is_on());
+        if holds || !matches!(self.state, State::Talking { .. }) {
             return;
         }
         let side = if id == LegId::CALLER { "caller" } else { "callee" };

@@ -6,6 +6,7 @@
 mod browser;
 mod dial;
 mod end;
+mod hold;
 mod leg;
 mod media;
 mod sip;
@@ -204,11 +205,6 @@ impl Call {
         self.tell_media(Media::SetSource { leg, source }, sh);
     }
 
-    fn bridge(&mut self, callee: LegId, sh: &mut Shared) {
-        self.set_source(LegId::CALLER, Source::Leg(callee), sh);
-        self.set_source(callee, Source::Leg(LegId::CALLER), sh);
-    }
-
     /// Shows progress to a leg that is a browser.
     fn show(&mut self, leg: LegId, state: CallState, sh: &mut Shared) {
         if let Some(Device::Browser { session, name }) = self.leg(leg).map(|l| l.device.clone()) {
@@ -290,6 +286,10 @@ impl Call {
         self.facts.answered = Some((t.now, t.wall));
         self.show(LegId::CALLER, CallState::InCall, sh);
         self.show(callee, CallState::InCall, sh);
+        if self.legs.iter().any(|l| l.hold.is_on()) {
+            self.show_hold(LegId::CALLER, callee, sh);
+            self.show_hold(callee, LegId::CALLER, sh);
+        }
     }
 
     /// Tells the caller that it rings, once.

@@ -196,6 +196,7 @@ impl Carrier {
                 self.media(event.call, media::Command::SendDtmf { leg: LEG, digit, duration });
             }
             media::Event::Dtmf { .. }
+            | media::Event::Direction { .. }
             | media::Event::Negotiated { .. }
             | media::Event::Connected { .. }
             | media::Event::Lost { .. }

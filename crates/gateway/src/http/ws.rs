@@ -137,6 +137,7 @@ impl Connection {
             | ToBrowser::State { .. }
             | ToBrowser::Incoming { .. }
             | ToBrowser::Dtmf { .. }
+            | ToBrowser::Held { .. }
             | ToBrowser::Ended { .. }
             | ToBrowser::Pong {} => Some(message),
         };

@@ -20,6 +20,11 @@ const DIGIT_QUEUE = 32;
 /** @typedef {{ type: string, [field: string]: unknown }} Message */
 
 /**
+ * Who holds an answered call: this side, the other side, or both.
+ * @typedef {{ local: boolean, remote: boolean }} Held
+ */
+
+/**
  * What a call needs of its phone.
  * @typedef {object} Link
  * @property {string} id
@@ -34,6 +39,7 @@ const DIGIT_QUEUE = 32;
 /**
  * One call; made by {@link Phone.call} or the `incoming` event. Events:
  * - `state` (`CustomEvent<CallState>`)
+ * - `held` (`CustomEvent<Held>`): who holds the call changed
  * - `ended` (`CustomEvent<{reason: string, text: string}>`): the last event
  * - `dtmf` (`CustomEvent<{digit: string, ms: number}>`): a digit from the far end
  * - `stats` (`CustomEvent<Quality>`) once a second, `levels` (`CustomEvent<Levels>`) five times a second
@@ -52,6 +58,7 @@ export class Call extends EventTarget {
   /** @type {{ digit: string, ms: number, done: () => void }[]} */ #digits = [];
   #sendingDigits = false;
   #muted = false;
+  /** @type {Held} */ #held = { local: false, remote: false };
   #interrupted = false;
   /** Gateway and browser both know of this call. */ #known = false;
   /** The gateway took our call: it said something about it. */ #confirmed = false;
@@ -80,6 +87,11 @@ export class Call extends EventTarget {
 
   get muted() {
     return this.#muted;
+  }
+
+  /** Who holds the call, as the gateway says it. */
+  get held() {
+    return this.#held;
   }
 
   /** The peer connection, for those who measure. Null before it exists and after the end. */
@@ -120,7 +132,20 @@ export class Call extends EventTarget {
    */
   mute(muted) {
     this.#muted = muted;
-    if (this.#track) this.#track.enabled = !muted;
+    this.#letSpeak();
+  }
+
+  /**
+   * Puts an answered call on hold, or takes it off: the other side hears music, this side nothing. The event `held`
+   * says when it is so.
+   * @param {boolean} held
+   */
+  hold(held) {
+    if (this.#state === 'in-call') this.#link.send({ type: held ? 'hold' : 'resume', call: this.id });
+  }
+
+  #letSpeak() {
+    if (this.#track) this.#track.enabled = !this.#muted && !this.#held.local;
   }
 
   /**
@@ -239,7 +264,7 @@ export class Call extends EventTarget {
   async #useMicrophone(track) {
     if (this.#isOver()) return track.stop();
     this.#track = track;
-    track.enabled = !this.#muted;
+    this.#letSpeak();
     track.onended = () => {
       if (!this.#isOver()) {
         this.#emit('problem', new PhoneError('microphone-lost', 'The microphone was unplugged or taken away.'));
@@ -259,6 +284,7 @@ export class Call extends EventTarget {
     this.#confirmed = true;
     if (message.type === 'sdp') void this.#answered(text(message.sdp));
     if (message.type === 'state') this.#progress(text(message.state));
+    if (message.type === 'held') this.#setHeld({ local: message.local === true, remote: message.remote === true });
     if (message.type === 'dtmf') this.#emit('dtmf', { digit: text(message.digit), ms: Number(message.ms) });
   }
 
@@ -283,6 +309,14 @@ export class Call extends EventTarget {
       this.answeredAt ??= Date.now();
       this.#setState('in-call');
     }
+  }
+
+  /** @param {Held} held */
+  #setHeld(held) {
+    if (this.#isOver()) return;
+    this.#held = held;
+    this.#letSpeak();
+    this.#emit('held', held);
   }
 
   /** @param {string} code @param {string} message */

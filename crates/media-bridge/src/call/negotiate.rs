@@ -32,12 +32,24 @@ pub(super) struct Negotiation {
     theirs: Option<Remote>,
     /// Codecs of our offer that waits for an answer, or had one that may still be replaced (early media, then 200).
     offered: Option<Vec<Codec>>,
+    /// Which way the peer lets media flow.
+    direction: Direction,
+    /// The same, where signalling does not know it yet.
+    untold: Option<Direction>,
 }
 
 impl Negotiation {
     pub fn new(entropy: &mut dyn Entropy) -> Negotiation {
         // 62 bits: some read the session id into a signed number.
-        Negotiation { id: entropy.u64() >> 2, version: 1, ours: Vec::new(), theirs: None, offered: None }
+        Negotiation {
+            id: entropy.u64() >> 2,
+            version: 1,
+            ours: Vec::new(),
+            theirs: None,
+            offered: None,
+            direction: Direction::SendRecv,
+            untold: None,
+        }
     }
 
     /// Writes our description; its version grows only if something else changed (RFC 3264 §8).
@@ -70,7 +82,10 @@ impl MediaCall {
             None => self.answer_first(id, params, offer, rtp_local, now),
         };
         match done {
-            Ok((sdp, codec)) => self.outbox.tell(Event::LocalSdp { leg: id, sdp, codec: Some(codec) }),
+            Ok((sdp, codec)) => {
+                self.tell_direction(id);
+                self.outbox.tell(Event::LocalSdp { leg: id, sdp, codec: Some(codec) });
+            }
             Err(why) => self.refuse(id, why, known.is_none()),
         }
     }
@@ -105,8 +120,20 @@ impl MediaCall {
             None => Err(Refusal::Unknown),
         };
         match done {
-            Ok(codec) => self.outbox.tell(Event::Negotiated { leg: id, codec }),
+            Ok(codec) => {
+                self.tell_direction(id);
+                self.outbox.tell(Event::Negotiated { leg: id, codec });
+            }
             Err(why) => self.refuse(id, why, false),
+        }
+    }
+
+    /// Says it if media now flows another way than was said last.
+    fn tell_direction(&mut self, id: LegId) {
+        let Some(index) = self.find(id) else { return };
+        let negotiation = &mut self.legs[index].sdp;
+        if let Some(direction) = negotiation.untold.take() {
+            self.outbox.tell(Event::Direction { leg: id, direction });
         }
     }
 
@@ -227,7 +254,7 @@ impl MediaCall {
         let local = LocalAudio {
             codecs: vec![(agreed.pt, agreed.codec)],
             events: agreed.events.into_iter().collect(),
-            direction: line.direction.reversed(),
+            direction: line.wanted(leg.kind()).reversed(),
             narrowband: leg.params.narrowband,
             transport,
         };
@@ -451,13 +478,16 @@ fn aim(rtp: &mut RtpPath, line: &MediaLine) {
 
 /// Which way media may flow from now on.
 fn direct(leg: &mut Leg, line: &MediaLine, now: Instant) {
-    let held = leg.kind() == LegKind::Rtp && line.rtp_address().is_none();
-    leg.sends = line.direction.receives() && !held;
-    let promises = line.direction.sends() && !held;
+    let wanted = line.wanted(leg.kind());
+    leg.sends = wanted.receives();
+    let promises = wanted.sends() && (leg.kind() == LegKind::WebRtc || line.rtp_address().is_some());
     leg.promised = promises.then(|| match leg.kind() {
         LegKind::Rtp => line.rtp_address().map(|a| a.to_string()).unwrap_or_default(),
         LegKind::WebRtc => "the browser, by ICE".to_owned(),
     });
     let waits = leg.promised.is_some() && (leg.kind() == LegKind::Rtp || leg.connected);
     leg.silent_at = waits.then_some(now + SILENT_AFTER);
+    if std::mem::replace(&mut leg.sdp.direction, wanted) != wanted {
+        leg.sdp.untold = Some(wanted);
+    }
 }

@@ -188,6 +188,20 @@ impl MediaLine {
         (self.port != 0).then_some(SocketAddr::new(ip, self.port))
     }
 
+    /// Which way the peer lets media flow. `c=0.0.0.0` is hold as RFC 2543 knew it: nothing may be sent there, whatever
+    /// the attribute says (RFC 3264 §8.4). Browsers write it always, their addresses are candidates.
+    pub fn wanted(&self, kind: LegKind) -> Direction {
+        let reachable = match kind {
+            LegKind::Rtp => self.rtp_address().is_some(),
+            LegKind::WebRtc => true,
+        };
+        match self.direction {
+            direction if reachable => direction,
+            Direction::SendRecv | Direction::SendOnly => Direction::SendOnly,
+            Direction::RecvOnly | Direction::Inactive => Direction::Inactive,
+        }
+    }
+
     /// Where the peer wants RTCP: `a=rtcp`, else the port above (RFC 3550 §11).
     pub fn rtcp_address(&self) -> Option<SocketAddr> {
         let rtp = self.rtp_address()?;

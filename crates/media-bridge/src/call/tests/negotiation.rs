@@ -1,5 +1,5 @@
 use super::*;
-use crate::control::Refusal;
+use crate::control::{Direction, Refusal, Tone};
 
 const CHROMIUM: &str = include_str!("../../sdp/fixtures/chromium_audio_video.sdp");
 
@@ -239,4 +239,88 @@ fn a_browser_with_a_new_certificate_gets_a_new_association_on_the_same_leg() {
     let ufrags: Vec<&Output> = world.others.iter().collect();
     assert_eq!(ufrags.len(), 2);
     assert_ne!(ufrags[0], ufrags[1]);
+}
+
+#[test]
+fn every_form_of_hold_is_answered_by_its_mirror_and_told_to_signalling_once() {
+    // RFC 3264 §6.1 and §8.4, RFC 6337 §5.3; a null address at either level is hold as RFC 2543 knew it.
+    let talk = offer(PEER_A, Codec::Pcmu);
+    let null = talk.replace("c=IN IP4 198.51.100.1", "c=IN IP4 0.0.0.0");
+    let media_level = talk.replace("a=rtpmap:0", "c=IN IP4 0.0.0.0\r\na=rtpmap:0");
+    let session_level = talk.replace("a=sendrecv\r\n", "").replace("t=0 0\r\n", "t=0 0\r\na=sendonly\r\n");
+    for (hold, mirror, told) in [
+        (talk.replace("sendrecv", "sendonly"), "recvonly", Direction::SendOnly),
+        (session_level, "recvonly", Direction::SendOnly),
+        (talk.replace("sendrecv", "inactive"), "inactive", Direction::Inactive),
+        (talk.replace("sendrecv", "recvonly"), "sendonly", Direction::RecvOnly),
+        (null.clone(), "recvonly", Direction::SendOnly),
+        (media_level, "recvonly", Direction::SendOnly),
+        (null.replace("sendrecv", "inactive"), "inactive", Direction::Inactive),
+    ] {
+        let mut world = World::new();
+        world.answer(A, &[Codec::Pcmu], &talk);
+        assert_eq!(world.events, [], "both ways is what everyone assumes");
+        let answer = world.answer(A, &[Codec::Pcmu], &hold);
+        assert!(answer.contains(&format!("a={mirror}\r\n")), "{hold}{answer}");
+        assert_eq!(
+            std::mem::take(&mut world.events),
+            [Event::Direction { leg: A, direction: told }],
+            "{hold}"
+        );
+        let again = world.answer(A, &[Codec::Pcmu], &hold);
+        assert_eq!((again, world.events.len()), (answer.clone(), 0), "a refresh is no news");
+        let resumed = world.answer(A, &[Codec::Pcmu], &talk);
+        assert_eq!(version(&resumed), version(&answer) + 1);
+        assert!(resumed.contains("a=sendrecv\r\n"), "{resumed}");
+        let direction = Direction::SendRecv;
+        assert_eq!(std::mem::take(&mut world.events), [Event::Direction { leg: A, direction }]);
+    }
+}
+
+#[test]
+fn music_for_the_held_side_continues_its_stream_every_20_ms_and_so_does_the_talk_after_it() {
+    // Field problems 2, 3, 21 and 35: one SSRC, no gap in numbers, no pause, whatever the source.
+    for (a_codec, b_codec) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Pcma)] {
+        let (mut world, mut a, mut b) = World::bridged(a_codec, b_codec);
+        a.say_frames(&mut world, 20);
+        b.say_frames(&mut world, 20);
+        for _ in 0..3 {
+            let from = world.sent_to(B).len();
+            world.answer(A, &[a_codec], &offer(PEER_A, a_codec).replace("sendrecv", "sendonly"));
+            world.hear(A, Source::Nothing);
+            world.hear(B, Source::Tone(Tone::Music));
+            world.pass(Duration::from_secs(20));
+            let music = world.sent_to(B).split_off(from);
+            assert!((995..=1_010).contains(&music.len()), "{} packets in 20 s", music.len());
+            assert!(loudness(&decoded(&music[50..], b_codec)) > 200.0);
+            world.answer(A, &[a_codec], &offer(PEER_A, a_codec));
+            world.hear(A, Source::Leg(B));
+            world.hear(B, Source::Leg(A));
+            a.say_frames(&mut world, 20);
+            b.say_frames(&mut world, 20);
+            assert_eq!(world.sent_to(A).last().unwrap().at + FRAME, world.now, "the holder hears again");
+        }
+        assert_continuous(&world.sent_to(A));
+        let sent = world.sent_to(B);
+        assert_continuous(&sent);
+        let gap = sent.windows(2).map(|p| p[1].at - p[0].at).max().unwrap();
+        // One pause of speech before silence of ours takes over: 400 ms in which A said nothing.
+        assert!(gap <= Duration::from_millis(100), "{gap:?} without a packet");
+    }
+}
+
+#[test]
+fn a_holder_that_is_told_to_send_nothing_raises_no_alarm_and_one_that_resumes_is_watched_again() {
+    // Field problem 18.
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    a.say_frames(&mut world, 5);
+    let silent = |world: &World| {
+        world.events.iter().filter(|e| matches!(e, Event::Silent { leg, .. } if *leg == A)).count()
+    };
+    world.answer(A, &[Codec::Pcmu], &offer(PEER_A, Codec::Pcmu).replace("sendrecv", "inactive"));
+    world.pass(Duration::from_secs(60));
+    assert_eq!(silent(&world), 0);
+    world.answer(A, &[Codec::Pcmu], &offer(PEER_A, Codec::Pcmu));
+    world.pass(Duration::from_secs(4));
+    assert_eq!(silent(&world), 1);
 }

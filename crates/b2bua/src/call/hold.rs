@@ -1,0 +1,99 @@
+//! Hold: each leg for itself, and what everyone hears follows from it.
+//!
+//! Whoever holds hears nothing; whoever is put on hold hears music. The other leg's session stays as it is: audio is
+//! routed, nothing is negotiated with the held side, and its stream never stops (field problems 18, 21 and 35).
+
+use media_bridge::control::{Direction, Source, Tone};
+use types::LegId;
+use webrtc_peer::signalling::ToBrowser;
+
+use super::{Call, Device, Leg, State};
+use crate::shared::Shared;
+
+/// How a leg's peer holds the call, if it does.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Hold {
+    /// Its person pressed Hold in a browser.
+    pressed: bool,
+    /// Its session description says so.
+    described: bool,
+}
+
+impl Hold {
+    /// Whether the call is on hold from this side.
+    pub fn is_on(self) -> bool {
+        self.pressed || self.described
+    }
+}
+
+/// What `listener` hears in a conversation with `other`.
+fn heard_by(listener: &Leg, other: &Leg) -> Source {
+    if listener.hold.is_on() {
+        Source::Nothing
+    } else if other.hold.is_on() {
+        Source::Tone(Tone::Music)
+    } else {
+        Source::Leg(other.id)
+    }
+}
+
+impl Call {
+    /// Lets caller and callee hear each other, as far as neither holds.
+    pub(super) fn bridge(&mut self, callee: LegId, sh: &mut Shared) {
+        let Some(other) = self.legs.iter().find(|l| l.id == callee) else { return };
+        let (to_caller, to_callee) = (heard_by(&self.legs[0], other), heard_by(other, &self.legs[0]));
+        self.set_source(LegId::CALLER, to_caller, sh);
+        self.set_source(callee, to_callee, sh);
+    }
+
+    /// `hold` and `resume` of a browser: nothing is negotiated, so it has happened as soon as it is said.
+    pub(super) fn on_browser_hold(&mut self, id: LegId, pressed: bool, sh: &mut Shared) {
+        let talking = matches!(self.state, State::Talking { .. });
+        let Some(leg) = self.leg(id) else { return };
+        if talking {
+            let hold = Hold { pressed, ..leg.hold };
+            return self.change_hold(id, hold, sh);
+        }
+        if let Device::Browser { session, name } = leg.device.clone() {
+            sh.error(session, "not-connected", "Only an answered call can be put on hold.", Some(&name));
+        }
+    }
+
+    /// A description lets media flow another way. `sendonly` at the start of a session is an announcement, not a hold.
+    pub(super) fn on_direction(&mut self, id: LegId, direction: Direction, sh: &mut Shared) {
+        let talking = matches!(self.state, State::Talking { .. });
+        let Some(leg) = self.leg(id) else { return };
+        let described = match direction {
+            Direction::SendRecv | Direction::RecvOnly => false,
+            Direction::SendOnly => talking && leg.codec.is_some(),
+            Direction::Inactive => true,
+        };
+        let hold = Hold { described, ..leg.hold };
+        self.change_hold(id, hold, sh);
+    }
+
+    fn change_hold(&mut self, id: LegId, hold: Hold, sh: &mut Shared) {
+        let Some(leg) = self.leg(id) else { return };
+        let before = std::mem::replace(&mut leg.hold, hold);
+        let State::Talking { callee, .. } = self.state else { return };
+        if before.is_on() != hold.is_on() {
+            self.bridge(callee, sh);
+            self.show_hold(LegId::CALLER, callee, sh);
+            self.show_hold(callee, LegId::CALLER, sh);
+        } else {
+            // Said twice: the page is told again how things are.
+            let other = if id == LegId::CALLER { callee } else { LegId::CALLER };
+            self.show_hold(id, other, sh);
+        }
+    }
+
+    /// Tells a browser who holds the call.
+    pub(super) fn show_hold(&mut self, id: LegId, other: LegId, sh: &mut Shared) {
+        let remote = self.leg(other).is_some_and(|l| l.hold.is_on());
+        let Some(leg) = self.leg(id) else { return };
+        let local = leg.hold.is_on();
+        if let Device::Browser { session, name } = leg.device.clone() {
+            sh.browser(session, ToBrowser::Held { call: name, local, remote });
+        }
+    }
+}
