@@ -86,6 +86,7 @@ impl Switch {
             }
             Check::Wrong { user } => {
                 let at = self.guard.failed(source, &user, t.now);
+                self.access.wrong_password(&flow, t.now);
                 self.shared.log(
                     Level::Debug,
                     None,

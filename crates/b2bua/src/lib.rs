@@ -3,6 +3,7 @@
 //! One [`Switch`] owns all calls; whoever drives it feeds events of the SIP endpoint, of browsers and of the media
 //! plane, and carries out what [`Switch::poll_output`] says.
 
+mod access;
 mod auth;
 mod browsers;
 mod call;
@@ -21,6 +22,7 @@ mod session;
 mod shared;
 mod switch;
 
+pub use access::{DropReason, Screen};
 pub use call::{ANSWER_MEDIA, MEDIA_REPLY};
 pub use config::{
     IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig,

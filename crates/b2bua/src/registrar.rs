@@ -1,10 +1,11 @@
 //! Where users' SIP devices are (RFC 3261 §10.3): contacts, bound to the flow they came by (RFC 5626 in spirit).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sip_ua::Flow;
 use sip_ua::message::Uri;
+use sip_ua::{ConnectionId, Flow, Transport};
 use types::{UserName, limits};
 
 /// Shortest registration granted, in seconds; shorter ones get 423.
@@ -55,10 +56,19 @@ pub(crate) enum RegistrarError {
     TooManyContacts,
 }
 
+/// A flow without our own side.
+type Hop = (Transport, SocketAddr, Option<ConnectionId>);
+
+fn hop(flow: &Flow) -> Hop {
+    (flow.transport, flow.remote, flow.connection)
+}
+
 /// All users' devices.
 #[derive(Debug, Default)]
 pub struct Registrar {
     users: BTreeMap<UserName, Vec<Binding>>,
+    /// How many bindings came by each flow.
+    hops: HashMap<Hop, usize>,
     /// Earliest end of a binding at or before which nothing expires.
     next: Option<Instant>,
 }
@@ -67,6 +77,11 @@ impl Registrar {
     /// A user's devices, in order of registration.
     pub fn bindings(&self, user: &UserName) -> &[Binding] {
         self.users.get(user).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a device registered on this very flow.
+    pub(crate) fn knows(&self, flow: &Flow) -> bool {
+        self.hops.contains_key(&hop(flow))
     }
 
     /// All bindings.
@@ -142,6 +157,18 @@ impl Registrar {
     }
 
     fn put(&mut self, user: &UserName, bindings: Vec<Binding>) {
+        for binding in &bindings {
+            *self.hops.entry(hop(&binding.flow)).or_default() += 1;
+        }
+        for old in self.users.get(user).into_iter().flatten() {
+            let key = hop(&old.flow);
+            if let Some(count) = self.hops.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.hops.remove(&key);
+                }
+            }
+        }
         if bindings.is_empty() {
             self.users.remove(user);
         } else {
@@ -160,5 +187,10 @@ impl Registrar {
             !bindings.is_empty()
         });
         self.next = self.iter().map(|(_, b)| b.expires).min();
+        let mut hops = HashMap::new();
+        for (_, binding) in self.iter() {
+            *hops.entry(hop(&binding.flow)).or_default() += 1;
+        }
+        self.hops = hops;
     }
 }

@@ -10,6 +10,7 @@ use sip_ua::{
 };
 use types::{CallId, EndReason, EndedBy, Entropy, LegId, Wall, limits};
 
+use crate::access::Access;
 use crate::call::{Call, Failure, NewCall, State};
 use crate::config::SwitchConfig;
 use crate::guard::Guard;
@@ -53,6 +54,8 @@ pub struct Switch {
     wake: BTreeSet<(Instant, CallId)>,
     next_call: u64,
     pub(crate) challenger: Challenger,
+    /// Whose SIP requests are looked at at all.
+    pub(crate) access: Access,
     pub(crate) guard: Guard,
     /// Inputs and outputs that wait for a slowed-down password.
     pub(crate) later: Later,
@@ -78,6 +81,7 @@ impl Switch {
             wake: BTreeSet::new(),
             next_call: 1,
             challenger,
+            access: Access::default(),
             guard: Guard::default(),
             later: Later::default(),
             entropy,

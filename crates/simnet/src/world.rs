@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use b2bua::{CallStage, CloseWhy, Output, SignalIn, Switch};
+use b2bua::{CallStage, CloseWhy, Output, Screen, SignalIn, Switch};
 use media_bridge::control::{CallCommand, CallEvent, Command as Media, Event as MediaEvent};
+use sip_ua::message::Message;
 use sip_ua::{
     ConnectionId, Endpoint, EndpointConfig, Flow, Listener, Output as EndpointOutput, Target, Transport,
 };
@@ -263,13 +264,25 @@ impl World {
         Ok(true)
     }
 
+    /// As the gateway's shell does: the switch says who is looked at.
+    fn arrives(&mut self, packet: Packet) {
+        let (now, wall) = (self.now, self.wall());
+        let parsed = Message::parse(packet.bytes.to_vec());
+        let known = |request: &Message| self.endpoint.recognises(request);
+        match (self.switch.screen(&packet.flow, &parsed, known, now, wall), &parsed) {
+            (Screen::Admit, _) => self.endpoint.handle_parsed(packet.flow, parsed, now),
+            (Screen::Refuse(verdict), Ok(request)) => self.endpoint.refuse(&packet.flow, request, &verdict),
+            (Screen::Refuse(_), Err(_)) | (Screen::Drop, _) => {}
+        }
+    }
+
     fn happens(&mut self, what: What) {
         let (now, wall) = (self.now, self.wall());
         match what {
             What::ToGateway(packet) => {
                 if self.connected(&packet.flow) {
                     self.watch.arrives(&packet.bytes);
-                    self.endpoint.handle_message(packet.flow, packet.bytes.to_vec(), now, wall);
+                    self.arrives(packet);
                 }
             }
             What::ToParty(index, packet) => {

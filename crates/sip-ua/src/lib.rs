@@ -13,4 +13,4 @@ pub mod trace;
 pub mod transaction;
 
 pub use api::*;
-pub use endpoint::{Endpoint, EndpointConfig, Listener, Output};
+pub use endpoint::{Endpoint, EndpointConfig, Listener, Output, overload};

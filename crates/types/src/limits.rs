@@ -27,6 +27,8 @@ pub const SIP_MESSAGE_DEADLINE: Duration = Duration::from_secs(32);
 pub const SIP_IDLE: Duration = Duration::from_secs(2 * 3600);
 /// How long one SIP stream write may take before the connection is closed.
 pub const SIP_WRITE_DEADLINE: Duration = Duration::from_secs(5);
+/// Addresses whose SIP requests are counted against a flood. Full: the one counted longest is forgotten and begins anew.
+pub const SIP_SOURCES: usize = 10_000;
 /// Contacts one user may register. Full: 403 with a sentence; a contact with the same instance replaces.
 pub const CONTACTS_PER_USER: usize = 10;
 /// Digest nonces remembered for replay checks. Full: the oldest is forgotten and answered `stale=true`.

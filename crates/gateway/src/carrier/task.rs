@@ -60,7 +60,7 @@ async fn run(
         tokio::select! {
             input = sip.recv() => {
                 let (now, wall) = clocks();
-                sip.handle(input, now, wall);
+                sip.handle(input, None, now, wall);
             }
             Some(event) = events.recv() => carrier.handle_media(event, Instant::now()),
             () = sleep_until(timer.into()) => {

@@ -58,7 +58,7 @@ impl Core {
                 }
                 input = self.sip.recv() => {
                     let (now, wall) = clocks();
-                    self.sip.handle(input, now, wall);
+                    self.sip.handle(input, Some(&mut self.switch), now, wall);
                 }
                 () = sleep_until(timer.into()) => {
                     let (now, wall) = clocks();

@@ -39,6 +39,11 @@ pub fn describe() {
          datagram that the system refused. no-port: a leg without a free RTP port. event-queue-full: an event of a \
          media worker. crashed: a call ended by a defect."
     );
+    describe_counter!(
+        "webtrunk_sip_dropped_total",
+        "SIP messages that got no answer, by reason. not-sip: no SIP message. From addresses that are no trunk's and no \
+         registered device's: malformed; method: neither REGISTER nor INVITE; domain: not for ours; flood: too many."
+    );
     describe_counter!("webtrunk_calls_ended_total", "Calls that are over, by reason.");
     describe_counter!("webtrunk_browser_errors_total", "Errors told to browsers, by code.");
 }
@@ -60,6 +65,9 @@ pub fn measure(sip: &SipPort, switch: &Switch, media: &MediaPlane) {
     gauge!("webtrunk_contacts").set(switch.registrar().iter().count() as f64);
     gauge!("webtrunk_sip_transactions").set(sip.transactions() as f64);
     gauge!("webtrunk_sip_dialogs").set(sip.dialogs() as f64);
+    for (reason, count) in switch.dropped() {
+        counter!("webtrunk_sip_dropped_total", "reason" => reason.word()).absolute(count);
+    }
     for trunk in switch.trunks() {
         let now = registration_word(trunk.registration);
         for state in REGISTRATION {

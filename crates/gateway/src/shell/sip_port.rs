@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use b2bua::{Screen, Switch};
 use sip_ua::io::{Inbound, Sockets};
+use sip_ua::message::Message;
 use sip_ua::{Command, Endpoint, EndpointConfig, Event, Listener, Output};
 use tokio::sync::mpsc;
 use types::Wall;
@@ -56,14 +58,26 @@ impl SipPort {
         }
     }
 
-    /// Takes in what `recv` gave.
-    pub fn handle(&mut self, inbound: Inbound, now: Instant, wall: Wall) {
+    /// Takes in what `recv` gave; `switch` says whose messages are looked at, without it all are.
+    pub fn handle(&mut self, inbound: Inbound, switch: Option<&mut Switch>, now: Instant, wall: Wall) {
         match inbound {
             Inbound::Message { flow, bytes } => {
                 if self.traced {
                     trace::print(trace::Direction::In, flow.transport, flow.remote, &bytes, wall);
                 }
-                self.endpoint.handle_message(flow, bytes, now, wall);
+                let parsed = Message::parse(bytes);
+                let known = |request: &Message| self.endpoint.recognises(request);
+                let screen = match switch {
+                    Some(switch) => switch.screen(&flow, &parsed, known, now, wall),
+                    None => Screen::Admit,
+                };
+                match (screen, &parsed) {
+                    (Screen::Admit, _) => self.endpoint.handle_parsed(flow, parsed, now),
+                    (Screen::Refuse(verdict), Ok(request)) => {
+                        self.endpoint.refuse(&flow, request, &verdict);
+                    }
+                    (Screen::Refuse(_), Err(_)) | (Screen::Drop, _) => {}
+                }
             }
             Inbound::Closed { flow, why } => {
                 tracing::debug!(why, "a SIP connection is gone");

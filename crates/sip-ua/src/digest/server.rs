@@ -202,6 +202,13 @@ impl Challenger {
         hash::hex(&body) + &hash::hex(&mac.as_ref()[..NONCE_MAC])
     }
 
+    /// Whether a request answers a challenge of ours, rightly or not: it costs no table entry and no look at a user.
+    pub fn was_challenged(&self, asks: Asks, request: &Message) -> bool {
+        let fields = request.headers(asks.fields().1).flat_map(DigestFields::parse_all);
+        let mut ours = fields.filter(|f| f.get("realm").is_some_and(|r| r == self.realm));
+        ours.any(|f| f.raw("nonce").is_some_and(|nonce| self.issued(nonce).is_some()))
+    }
+
     /// Judges the answer that a request carries for our realm. `secret` is asked for the user's secret, once.
     pub fn check(
         &mut self,
@@ -266,15 +273,7 @@ impl Challenger {
 
     /// Whether the nonce is ours, young, and its count new.
     pub(super) fn use_nonce(&mut self, nonce: &str, count: u32, wall: Wall) -> bool {
-        let Some(bytes) = hash::unhex(nonce).filter(|b| b.len() == NONCE_BODY + NONCE_MAC) else {
-            return false;
-        };
-        let (body, mac) = bytes.split_at(NONCE_BODY);
-        let expected = hmac::sign(&self.key, body);
-        let Ok(body) = <[u8; NONCE_BODY]>::try_from(body) else { return false };
-        if constant_time::verify_slices_are_equal(&expected.as_ref()[..NONCE_MAC], mac).is_err() {
-            return false;
-        }
+        let Some(body) = self.issued(nonce) else { return false };
         let issued = issued_at(&body);
         if wall > issued.plus(NONCE_LIFE) {
             return false;
@@ -287,6 +286,15 @@ impl Challenger {
         }
         self.remember(body, count);
         true
+    }
+
+    /// What a nonce of ours is made of; none for others'.
+    fn issued(&self, nonce: &str) -> Option<[u8; NONCE_BODY]> {
+        let bytes = hash::unhex(nonce).filter(|b| b.len() == NONCE_BODY + NONCE_MAC)?;
+        let (body, mac) = bytes.split_at(NONCE_BODY);
+        let expected = hmac::sign(&self.key, body);
+        let same = constant_time::verify_slices_are_equal(&expected.as_ref()[..NONCE_MAC], mac);
+        same.ok().and_then(|()| body.try_into().ok())
     }
 
     fn remember(&mut self, body: [u8; NONCE_BODY], count: u32) {

@@ -12,6 +12,7 @@ mod schedule;
 mod server;
 mod session;
 mod session_timer;
+mod stateless;
 mod uac;
 mod uas;
 mod update;
@@ -22,7 +23,7 @@ use std::time::Instant;
 
 use types::{Entropy, Wall};
 
-use crate::message::{Message, ParseError, validate_response};
+use crate::message::Message;
 use crate::registration::Registration;
 use crate::transaction::Wire;
 use crate::{Command, ConnectionId, Event, Flow, RegistrationId, SipLeg, Target, Transport};
@@ -34,6 +35,7 @@ pub(crate) use request::OutRequest;
 use schedule::Schedule;
 use server::ServerTxn;
 use session_timer::Refresh;
+pub use stateless::overload;
 
 /// Methods we do.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE";
@@ -173,17 +175,7 @@ impl Endpoint {
 
     /// One whole message: a datagram or what the framer cut out of a stream.
     pub fn handle_message(&mut self, flow: Flow, bytes: Vec<u8>, now: Instant, _wall: Wall) {
-        match Message::parse(bytes) {
-            Ok(message) if message.is_request() => self.on_request(flow, message, now),
-            // A response that cannot be read is dropped (RFC 3261 §18.1.2).
-            Ok(message) => {
-                if validate_response(&message).is_ok() {
-                    self.on_response(flow, &message, now);
-                }
-            }
-            Err(ParseError::BadRequest { verdict, message }) => self.refuse(&flow, &message, &verdict),
-            Err(ParseError::NotSip(_) | ParseError::BadResponse(_)) => {}
-        }
+        self.handle_parsed(flow, Message::parse(bytes), now);
     }
 
     /// A message to this target could not be sent: what waits for an answer from there fails now (RFC 3261 §17.1.4).

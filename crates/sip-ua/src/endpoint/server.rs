@@ -1,4 +1,3 @@
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,9 +7,6 @@ use crate::endpoint::{ALLOW, Endpoint, Owner, Path, SUPPORTED, TxnId};
 use crate::message::{Message, MessageWriter, Method, Verdict, validate_request};
 use crate::transaction::{InviteServer, OtherServer, Reaction};
 use crate::{Body, Event, Flow, RequestToken, SipLeg, Target, Transport};
-
-/// Seconds in the Retry-After of our 503.
-const OVERLOAD_RETRY: &str = "10";
 
 /// A request that came, while it or its repetitions may still matter.
 #[derive(Debug)]
@@ -69,7 +65,7 @@ impl<'a> Reply<'a> {
 
 /// RFC 3261 §17.2.3. An ACK matches its INVITE's transaction. Without the branch of RFC 3261 the parts of the request
 /// stand for it; the To-tag must not count, since the ACK has the one of our response.
-fn match_key(request: &Message, method: &Method) -> Option<String> {
+pub(super) fn match_key(request: &Message, method: &Method) -> Option<String> {
     let via = request.top_via()?;
     let method = if matches!(method, Method::Ack) { &Method::Invite } else { method };
     if via.has_rfc3261_branch() {
@@ -91,7 +87,7 @@ fn merge_key(request: &Message) -> Option<String> {
 }
 
 /// Where responses go (RFC 3261 §18.2.2, RFC 3581 §4).
-fn reply_path(request: &Message, flow: &Flow) -> Path {
+pub(super) fn reply_path(request: &Message, flow: &Flow) -> Path {
     let mut flow = *flow;
     if let (Transport::Udp, Some(via)) = (flow.transport, request.top_via())
         && via.rport().is_none()
@@ -243,7 +239,7 @@ impl Endpoint {
         id
     }
 
-    fn render(&self, request: &Message, flow: &Flow, to_tag: Option<&str>, reply: &Reply<'_>) -> Vec<u8> {
+    pub(super) fn render(&self, request: &Message, flow: &Flow, to_tag: Option<&str>, reply: &Reply<'_>) -> Vec<u8> {
         let mut out = MessageWriter::response(request, reply.status, reply.reason, to_tag);
         out.remove("Via");
         for via in stamped_vias(request, flow).iter().rev() {
@@ -340,32 +336,6 @@ impl Endpoint {
             let reason = cancel.header("Reason").map(str::to_owned);
             self.cancelled(leg, invite_id, reason, now);
         }
-    }
-
-    /// Answers without a transaction: malformed, merged or too many. ACK is never answered, and without a usable Via
-    /// there is no way back.
-    pub(super) fn refuse(&mut self, flow: &Flow, request: &Message, verdict: &Verdict) {
-        if request.method() == Some(&Method::Ack) || request.top_via().is_none() {
-            return;
-        }
-        // The same tag for each repetition (RFC 3261 §8.2.7).
-        let mut hasher = DefaultHasher::new();
-        request.list("Via").next().hash(&mut hasher);
-        let tag = format!("{:x}", hasher.finish());
-        let headers = verdict.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        let reply = Reply { status: verdict.status, reason: verdict.reason, headers, body: None };
-        let wire = self.render(request, flow, Some(&tag), &reply);
-        let path = reply_path(request, flow);
-        self.transmit(&path, wire.into());
-    }
-
-    pub(super) fn overloaded(&mut self, flow: &Flow, request: &Message) {
-        let verdict = Verdict {
-            status: 503,
-            reason: "Service Unavailable",
-            headers: vec![("Retry-After", OVERLOAD_RETRY.to_owned())],
-        };
-        self.refuse(flow, request, &verdict);
     }
 
     pub(super) fn server_timeout(&mut self, id: TxnId, now: Instant) {
