@@ -4,6 +4,7 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod bystanders;
 pub mod gateway;
 pub mod http;
 pub mod launch;

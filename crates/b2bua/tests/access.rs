@@ -1,5 +1,7 @@
 //! Whose SIP messages are looked at: strangers get one answer or none, whatever they ask (field problem 37).
 
+#![allow(clippy::unwrap_used, reason = "test helpers")]
+
 mod rig;
 
 use std::time::Duration;

@@ -239,7 +239,13 @@ impl Endpoint {
         id
     }
 
-    pub(super) fn render(&self, request: &Message, flow: &Flow, to_tag: Option<&str>, reply: &Reply<'_>) -> Vec<u8> {
+    pub(super) fn render(
+        &self,
+        request: &Message,
+        flow: &Flow,
+        to_tag: Option<&str>,
+        reply: &Reply<'_>,
+    ) -> Vec<u8> {
         let mut out = MessageWriter::response(request, reply.status, reply.reason, to_tag);
         out.remove("Via");
         for via in stamped_vias(request, flow).iter().rev() {
