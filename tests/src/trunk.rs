@@ -4,6 +4,7 @@
 use crate::ports::free_ports;
 use crate::process::wait_for;
 use crate::rtp::RtpParty;
+use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -87,6 +88,38 @@ fn ending(contact: u16, body: &str) -> String {
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     let length = body.len();
     format!("Contact: <sip:carrier@127.0.0.1:{contact}>\r\n{kind}Content-Length: {length}\r\n\r\n{body}")
+}
+
+/// How a party puts a call on hold, or how it is when it does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Media {
+    /// Both ways.
+    Both,
+    /// `a=sendonly` (RFC 3264 §8.4).
+    SendOnly,
+    /// `a=inactive`.
+    Inactive,
+    /// `c=0.0.0.0` for the session, as RFC 2543 did it.
+    NullSession,
+    /// The same below the `m=` line.
+    NullMedia,
+}
+
+impl Media {
+    /// Every form of hold.
+    pub const HOLDS: [Media; 4] = [Media::SendOnly, Media::Inactive, Media::NullSession, Media::NullMedia];
+
+    /// A later description of the party on this port.
+    fn described(self, rtp_port: u16, version: u32) -> String {
+        let talk = sdp(rtp_port).replace("o=carrier 1 1 ", &format!("o=carrier 1 {version} "));
+        match self {
+            Media::Both => talk + "a=sendrecv\r\n",
+            Media::SendOnly => talk + "a=sendonly\r\n",
+            Media::Inactive => talk + "a=inactive\r\n",
+            Media::NullSession => talk.replace("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0"),
+            Media::NullMedia => talk.replace("a=rtpmap:0 ", "c=IN IP4 0.0.0.0\r\na=rtpmap:0 "),
+        }
+    }
 }
 
 fn sdp(rtp_port: u16) -> String {
@@ -192,7 +225,8 @@ impl Trunk {
         };
         let invite = wait_for(limit, "an INVITE at the carrier", next);
         self.taken += 1;
-        let call = Call { line: self.line.clone(), call_id: invite.header("call-id").into(), invite };
+        let (line, call_id) = (self.line.clone(), invite.header("call-id").into());
+        let call = Call { line, call_id, invite, cseq: Cell::new(0) };
         call.reply("100 Trying", "");
         call
     }
@@ -237,9 +271,60 @@ pub struct Call {
     pub invite: Message,
     line: Line,
     call_id: String,
+    cseq: Cell<u32>,
 }
 
 impl Call {
+    /// A request of ours within the call, with the next number or the last one.
+    fn request(&self, method: &str, body: &str) -> String {
+        let invite = &self.invite;
+        if method != "ACK" {
+            self.cseq.set(self.cseq.get() + 1);
+        }
+        format!(
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{};branch={}\r\nMax-Forwards: 70\r\nFrom: {};tag={}\r\n\
+             To: {}\r\nCall-ID: {}\r\nCSeq: {} {method}\r\n{}",
+            uri_of(invite.header("contact")),
+            self.line.port,
+            Line::branch(),
+            invite.header("to"),
+            self.line.tag(),
+            invite.header("from"),
+            self.call_id,
+            self.cseq.get(),
+            ending(self.line.port, body)
+        )
+    }
+
+    /// A re-INVITE with this description; waits for its 200, acknowledges it, and returns it.
+    pub fn reinvite(&self, party: &RtpParty, media: Media) -> Message {
+        let offer = media.described(party.port, 2 + self.cseq.get());
+        self.line.send(&self.request("INVITE", &offer), self.invite.from);
+        let answer = self.wait_answer();
+        self.line.send(&self.request("ACK", ""), self.invite.from);
+        answer
+    }
+
+    /// A re-INVITE without a description: the offer in its 200 is answered with this in the ACK (RFC 3261 §14.2).
+    pub fn reinvite_without_offer(&self, party: &RtpParty, media: Media) -> Message {
+        self.line.send(&self.request("INVITE", ""), self.invite.from);
+        let offer = self.wait_answer();
+        let answer = media.described(party.port, 2 + self.cseq.get());
+        self.line.send(&self.request("ACK", &answer), self.invite.from);
+        offer
+    }
+
+    fn wait_answer(&self) -> Message {
+        let cseq = format!("{} INVITE", self.cseq.get());
+        let fits = |one: &Message| {
+            one.status() == Some(200)
+                && one.header("call-id") == self.call_id
+                && one.header("cseq") == cseq
+                && one.header("from").contains(&self.line.tag())
+        };
+        wait_for(SOON, "200 for the re-INVITE", || self.line.seen().into_iter().find(fits))
+    }
+
     fn reply(&self, status: &str, body: &str) {
         let text = self.invite.reply(status, &self.line.tag(), self.line.port, body);
         self.line.send(&text, self.invite.from);
@@ -277,20 +362,8 @@ impl Call {
 
     /// BYE; waits for its 200.
     pub fn hang_up(&self) {
-        let invite = &self.invite;
-        let text = format!(
-            "BYE {} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{};branch={}\r\nMax-Forwards: 70\r\nFrom: {};tag={}\r\nTo: {}\r\n\
-             Call-ID: {}\r\nCSeq: 1 BYE\r\n{}",
-            uri_of(invite.header("contact")),
-            self.line.port,
-            Line::branch(),
-            invite.header("to"),
-            self.line.tag(),
-            invite.header("from"),
-            self.call_id,
-            ending(self.line.port, "")
-        );
-        self.line.send(&text, invite.from);
+        let text = self.request("BYE", "");
+        self.line.send(&text, self.invite.from);
         wait_status(&self.line, &self.call_id, "BYE", 200, SOON);
     }
 }
