@@ -2,6 +2,7 @@
 import { chromium } from 'playwright-core';
 import { poll, saveRecording, serve } from './serve.mjs';
 import { STATUSES, install } from './hooks.mjs';
+import { libraryScript } from './library.mjs';
 
 const options = JSON.parse(process.argv[2] ?? '{}');
 delete process.env.PULSE_SERVER;
@@ -44,6 +45,7 @@ async function open(command) {
   page.on('console', (message) => made.console.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => made.console.push(`pageerror: ${error.stack}`));
   await page.addInitScript(install, { ports: command.ports });
+  if (command.library) await page.addInitScript({ content: await libraryScript(command.library) });
   await page.goto(command.url);
   tabs.set(command.page ?? 'main', made);
 }
@@ -113,6 +115,7 @@ const ops = {
   },
   console: async (command) => tab(command).console,
   key: async (command) => tab(command).page.keyboard.press(command.key),
+  reload: async (command) => void (await tab(command).page.reload()),
   closePage: async (command) => {
     await tab(command).page.context().close();
     tabs.delete(command.page ?? 'main');

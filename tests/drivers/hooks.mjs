@@ -12,7 +12,7 @@
  */
 export function install(options) {
   /** @type {any} */
-  const e2e = { pcs: [], tracks: [], statuses: [], messages: [], sounds: [], recorder: null, requests: 0 };
+  const e2e = { pcs: [], tracks: [], statuses: [], messages: [], sockets: [], sounds: [], recorder: null, requests: 0 };
   /** @type {any} */ (window).__e2e = e2e;
 
   const Native = window.RTCPeerConnection;
@@ -47,7 +47,9 @@ export function install(options) {
     /** @param {string | URL} url @param {string | string[]} [protocols] */
     constructor(url, protocols) {
       super(url, protocols);
-      this.addEventListener('message', (event) => e2e.messages.push(JSON.parse(event.data)));
+      e2e.sockets.push(this);
+      const sip = protocols === 'sip' || protocols?.includes('sip');
+      this.addEventListener('message', (event) => e2e.messages.push(sip ? event.data : JSON.parse(event.data)));
     }
   };
 

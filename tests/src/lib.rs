@@ -8,6 +8,7 @@ pub mod bystanders;
 pub mod gateway;
 pub mod http;
 pub mod launch;
+pub mod library;
 pub mod netns;
 pub mod pesq;
 pub mod phone;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use media_bridge::sdp::offered_kind;
 use sip_ua::message::{Message, Scheme, Uri};
 use sip_ua::{Flow, SipLeg, Target};
 use types::{EndReason, LegId, SessionId, UserName, limits};
 
 use crate::auth::Asker;
-use crate::call::{Device, Facts, Leg, NewCall, Party, Phase};
+use crate::call::{Device, Facts, Leg, NewCall, Party, Phase, usual_kind};
 use crate::number::clean;
 use crate::output::Level;
 use crate::route::{self, Destination, Plan};
@@ -61,6 +62,7 @@ impl Switch {
         let id = self.new_call_id();
         self.shared.sip_legs.insert(sip, (id, LegId::CALLER));
         let offer = request.typed_body().map(|b| b.bytes);
+        leg.kind = offer.as_deref().map_or(usual_kind(flow.transport), offered_kind);
         self.place(id, leg, Asked { dialled, from, from_name, offer, flow: Some(flow) }, t);
     }
 

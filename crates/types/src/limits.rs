@@ -25,6 +25,10 @@ pub const SIP_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 pub const SIP_MESSAGE_DEADLINE: Duration = Duration::from_secs(32);
 /// How long a SIP stream connection may bring nothing before it is closed: longer than a registration lives.
 pub const SIP_IDLE: Duration = Duration::from_secs(2 * 3600);
+/// How often a SIP WebSocket from which nothing comes is pinged (RFC 6455 §5.5.2).
+pub const SIP_WS_PING: Duration = Duration::from_secs(25);
+/// How long the answer to that may take. Later: the connection is closed, its contact suspended.
+pub const SIP_WS_PONG: Duration = Duration::from_secs(10);
 /// How long one SIP stream write may take before the connection is closed.
 pub const SIP_WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// Addresses whose SIP requests are counted against a flood. Full: the one counted longest is forgotten and begins anew.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use media_bridge::control::{Command as Media, Source, Tone};
+use media_bridge::control::{Codec, Command as Media, LegKind, Source, Tone};
 use sip_ua::message::{Uri, quote};
 use sip_ua::{Flow, Invite, Target, Transport};
 use types::{EndReason, EndedBy, LegId, SessionId, UserName, limits};
@@ -79,15 +79,20 @@ impl Call {
         let leg = self.add_leg(Party::User(user.clone()), Device::Sip(sip), phase);
         leg.local = Some(flow.local.ip());
         leg.remote = Some(flow.remote.ip());
+        leg.kind = usual_kind(flow.transport);
         let id = leg.id;
         self.offer(id, sh);
     }
 
     /// Lets the media plane make our offer for a callee; the caller's codec first, so that audio passes unchanged.
     fn offer(&mut self, id: LegId, sh: &mut Shared) {
-        let first = self.legs[0].codec;
+        let callers = self.legs[0].codec;
         let Some(leg) = self.leg(id) else { return };
-        let params = leg.params(sh, first, false);
+        let params = match leg.kind {
+            LegKind::Rtp => leg.params(sh, callers, false),
+            // Over the internet Opus, which repairs losses, whatever is at the other end.
+            LegKind::WebRtc => leg.params(sh, None, callers.is_some_and(|c| c != Codec::Opus)),
+        };
         self.ask_media(id, MediaOp::Offer, Media::Offer { leg: id, params }, sh);
     }
 
@@ -178,6 +183,14 @@ impl Call {
                 self.note_failure(failure);
             }
         }
+    }
+}
+
+/// The media of a SIP device that has not said it yet: over WebSocket it is a browser's library (RFC 7118 §1).
+pub(crate) fn usual_kind(transport: Transport) -> LegKind {
+    match transport {
+        Transport::Udp | Transport::Tcp | Transport::Tls => LegKind::Rtp,
+        Transport::Ws | Transport::Wss => LegKind::WebRtc,
     }
 }
 

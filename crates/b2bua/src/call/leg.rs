@@ -70,6 +70,8 @@ pub(crate) struct Leg {
     pub id: LegId,
     pub party: Party,
     pub device: Device,
+    /// What its media is; independent of how it is signalled.
+    pub kind: LegKind,
     pub phase: Phase,
     /// What the media plane still has to answer.
     pub ops: VecDeque<MediaOp>,
@@ -106,10 +108,15 @@ pub(crate) struct Leg {
 
 impl Leg {
     pub fn new(id: LegId, party: Party, device: Device, phase: Phase) -> Self {
+        let kind = match device {
+            Device::Browser { .. } => LegKind::WebRtc,
+            Device::Sip(_) => LegKind::Rtp,
+        };
         Leg {
             id,
             party,
             device,
+            kind,
             phase,
             ops: VecDeque::new(),
             has_media: false,
@@ -128,13 +135,6 @@ impl Leg {
             remote: None,
             stats: None,
             permit: None,
-        }
-    }
-
-    pub fn kind(&self) -> LegKind {
-        match self.device {
-            Device::Browser { .. } => LegKind::WebRtc,
-            Device::Sip(_) => LegKind::Rtp,
         }
     }
 
@@ -163,7 +163,7 @@ impl Leg {
             codecs[..=at].rotate_right(1);
         }
         LegParams {
-            kind: self.kind(),
+            kind: self.kind,
             codecs,
             narrowband,
             advertise: self.advertise,

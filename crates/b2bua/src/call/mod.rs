@@ -14,7 +14,7 @@ mod sip;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use media_bridge::control::{Codec, Command as Media, Source, Tone};
+use media_bridge::control::{Codec, Command as Media, LegKind, Source, Tone};
 use sip_ua::{Body, Command as Sip};
 use types::{CallId, EndReason, EndedBy, LegId, Wall, WorkerId, limits};
 use webrtc_peer::signalling::{CallState, ToBrowser};
@@ -23,6 +23,7 @@ use crate::output::CdrParty;
 use crate::route::{Hop, Plan};
 use crate::shared::{Clock, Permit, Shared};
 
+pub(crate) use dial::usual_kind;
 pub(crate) use end::Failure;
 pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase};
 
@@ -142,9 +143,9 @@ impl Call {
     fn prepare(&mut self, plan: Plan, offer: Option<Vec<u8>>, sh: &mut Shared, t: Clock) {
         let far = plan.codecs(&sh.config);
         let narrowband = far.is_some_and(|codecs| !codecs.contains(&Codec::Opus));
-        let first = match self.legs[0].device {
-            Device::Browser { .. } => None,
-            Device::Sip(_) => far.and_then(|codecs| codecs.first().copied()),
+        let first = match self.legs[0].kind {
+            LegKind::WebRtc => None,
+            LegKind::Rtp => far.and_then(|codecs| codecs.first().copied()),
         };
         let params = self.legs[0].params(sh, first, narrowband);
         self.state = State::Preparing { plan, deadline: t.now + MEDIA_REPLY };
@@ -250,9 +251,10 @@ impl Call {
         if !caller.idle() {
             return false;
         }
-        let offer = match (&caller.device, &caller.offer) {
-            (Device::Sip(_), Some(offer)) if !caller.answer_sent => offer.clone(),
-            (Device::Sip(_), Some(_) | None) | (Device::Browser { .. }, _) => return true,
+        let offer = match (caller.kind, &caller.offer) {
+            (LegKind::Rtp, Some(offer)) if !caller.answer_sent => offer.clone(),
+            // Its codec was chosen when its connection began.
+            (LegKind::Rtp, Some(_) | None) | (LegKind::WebRtc, _) => return true,
         };
         if caller.codec == Some(codec) || caller.preferred == Some(codec) {
             return true;
@@ -267,9 +269,9 @@ impl Call {
     fn advance_connecting(&mut self, callee: LegId, overdue: bool, sh: &mut Shared, t: Clock) {
         let Some(leg) = self.leg(callee) else { return };
         let Some(codec) = leg.codec.filter(|_| leg.idle()) else { return };
-        let ready = match leg.device {
-            Device::Sip(_) => true,
-            Device::Browser { .. } => leg.connected || overdue,
+        let ready = match leg.kind {
+            LegKind::Rtp => true,
+            LegKind::WebRtc => leg.connected || overdue,
         };
         if !ready || !self.caller_ready(codec, sh) {
             return;

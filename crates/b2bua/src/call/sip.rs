@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use media_bridge::control::Command as Media;
+use media_bridge::control::{Command as Media, LegKind};
 use sip_ua::message::Reason;
 use sip_ua::{Body, Command as Sip, LegEnd};
 use types::{EndReason, EndedBy, LegId};
 
 use super::end::{Failure, release};
-use super::{Call, Device, MEDIA_OPS, MEDIA_REPLY, MediaOp, Phase, State};
+use super::{ANSWER_MEDIA, Call, Device, MEDIA_OPS, MEDIA_REPLY, MediaOp, Phase, State};
 use crate::shared::{Clock, Shared};
 
 /// Length of a digit where the peer does not say.
@@ -52,7 +52,11 @@ impl Call {
         if let Some(body) = body {
             self.take_answer(id, body.bytes, sh);
         }
-        self.win(id, MEDIA_REPLY, sh, t);
+        let patience = match self.leg(id).map(|l| l.kind) {
+            Some(LegKind::WebRtc) => ANSWER_MEDIA,
+            Some(LegKind::Rtp) | None => MEDIA_REPLY,
+        };
+        self.win(id, patience, sh, t);
         let nothing = self.leg(id).is_some_and(|l| l.idle() && l.codec.is_none());
         if nothing {
             // A 2xx to our offer must hold an answer, unless an earlier response did (RFC 3261 §13.2.1).

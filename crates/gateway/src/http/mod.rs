@@ -1,8 +1,9 @@
-//! Everything on the HTTP port: the page, the SDK, signalling, health and metrics.
+//! Everything on the HTTP port: the page, the SDK, signalling, SIP over WebSocket, health and metrics.
 
 mod access;
 mod page;
 mod serve;
+mod sip;
 mod tls;
 mod ws;
 
@@ -17,17 +18,21 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use sip_ua::io::Guests;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::shell::CoreInput;
 
 pub use serve::{Acceptor, bind, serve};
+pub use sip::listener as sip_listener;
 pub use tls::acceptor;
 
 /// What every handler may use.
 pub struct App {
     /// The signalling core.
     pub core: mpsc::Sender<CoreInput>,
+    /// Takes in SIP over WebSocket.
+    pub sip: Guests,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
     /// Whether calls are accepted; false while starting and stopping.
@@ -42,9 +47,14 @@ pub struct App {
     pub sessions: AtomicU64,
 }
 
-/// The peer's address, put beside each request by the accept loop.
+/// Both ends of the connection, put beside each request by the accept loop.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    /// Our address, as the peer reached it.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+}
 
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self' ws: wss:; media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; \
@@ -57,6 +67,7 @@ const MEASURE_PATIENCE: Duration = Duration::from_secs(2);
 pub fn router(app: Arc<App>) -> Router {
     page::routes()
         .route("/ws", get(ws::upgrade))
+        .route("/sip", get(sip::upgrade))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(render_metrics))

@@ -63,8 +63,10 @@ pub async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router) {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, acceptor: Acceptor, router: Router) {
+async fn connection(stream: TcpStream, remote: SocketAddr, acceptor: Acceptor, router: Router) {
     let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let peer = Peer { local, remote };
     match acceptor {
         Acceptor::Plain => http(stream, peer, router).await,
         Acceptor::Tls(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
@@ -75,13 +77,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, acceptor: Acceptor, rou
     }
 }
 
-async fn http(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
-    router: Router,
-) {
+async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, router: Router) {
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(peer);
         let router = router.clone();
         async move {
             Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|e| match e {}))

@@ -25,11 +25,11 @@ use crate::shell::{CoreInput, ToSession};
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long the browser has to close its side.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+pub const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 pub async fn upgrade(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(Peer { remote: peer, .. }): Extension<Peer>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -181,7 +181,7 @@ impl Connection {
 }
 
 /// Whether a message was larger than what is ever read.
-fn is_too_large(error: &axum::Error) -> bool {
+pub fn is_too_large(error: &axum::Error) -> bool {
     let error = error.source().and_then(|e| e.downcast_ref::<tungstenite::Error>());
     error.is_some_and(|e| matches!(e, tungstenite::Error::Capacity(_)))
 }

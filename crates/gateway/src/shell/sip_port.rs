@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use b2bua::{Screen, Switch};
-use sip_ua::io::{Inbound, Sockets};
+use sip_ua::io::{Guests, Inbound, Sockets};
 use sip_ua::message::Message;
 use sip_ua::{Command, Endpoint, EndpointConfig, Event, Listener, Output};
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ pub fn clocks() -> (Instant, Wall) {
 }
 
 impl SipPort {
-    /// Binds all listeners; `option` is where their ports were chosen.
+    /// Binds all listeners; `option` is where their ports were chosen, `guests` the port where others take connections in.
     ///
     /// # Errors
     /// One sentence that names the port and the option.
@@ -36,6 +36,7 @@ impl SipPort {
         option: &str,
         listen: &[SipListen],
         advertise: Option<IpAddr>,
+        guests: Option<Listener>,
         traced: bool,
     ) -> Result<SipPort, String> {
         let addresses: Vec<_> = listen.iter().map(|l| (l.transport, l.addr)).collect();
@@ -44,10 +45,16 @@ impl SipPort {
         let listeners = sockets
             .local_addrs()
             .map(|(transport, local)| Listener { transport, local, advertise })
+            .chain(guests)
             .collect();
         let user_agent = concat!("webtrunk/", env!("CARGO_PKG_VERSION")).to_owned();
         let endpoint = Endpoint::new(EndpointConfig { user_agent, listeners }, Box::new(SystemEntropy));
         Ok(SipPort { endpoint, sockets, inbound, traced })
+    }
+
+    /// Takes in connections of other ports.
+    pub fn guests(&self) -> Guests {
+        self.sockets.guests()
     }
 
     /// Waits for the network; for ever when nothing comes.

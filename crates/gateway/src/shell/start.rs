@@ -55,7 +55,9 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     let acceptor = http::acceptor(&config.http.tls, &config.sip.domain, &host)?;
     let names = options.names;
     let listener = http::bind(config.http.listen, names.http).await?;
-    let sip = SipPort::open(names.sip, &config.sip.listen, config.sip.advertise, options.sip_trace)?;
+    let (listen, advertise) = (&config.sip.listen, config.sip.advertise);
+    let websockets = http::sip_listener(config.http.listen, config.http.tls != Tls::Off, advertise);
+    let sip = SipPort::open(names.sip, listen, advertise, Some(websockets), options.sip_trace)?;
     let cdrs = CdrWriter::open(config.cdr_file.as_deref())?;
     rtp_ports_left(names.rtp, config.media.rtp_ports)?;
     let (media, media_events) = media_plane(&config, &host).map_err(|e| format!("{}: {e}", names.webrtc))?;
@@ -66,6 +68,7 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     let (core_sender, core_inputs) = mpsc::channel(CORE_QUEUE);
     let ready = Arc::new(AtomicBool::new(true));
     let switch = Switch::new(switch_config(&config, &host), Box::new(SystemEntropy));
+    let guests = sip.guests();
     let core = Core {
         sip,
         switch,
@@ -77,6 +80,7 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     };
     let app = Arc::new(http::App {
         core: core_sender.clone(),
+        sip: guests,
         metrics,
         ready,
         domain: config.sip.domain.clone(),

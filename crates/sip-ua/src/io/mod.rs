@@ -1,5 +1,6 @@
 //! The sockets under an endpoint: UDP and TCP on tokio. Sending never waits; a peer that does not read hurts only itself.
 
+mod guest;
 mod stream;
 mod udp;
 
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use types::limits;
 
 use crate::{Flow, Target, Transport};
+pub use guest::{Guest, Guests};
 use stream::Streams;
 use udp::UdpListener;
 
@@ -155,6 +157,11 @@ impl Sockets {
     /// Open stream connections, those being opened included.
     pub fn connections(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Takes in connections that others open and read.
+    pub fn guests(&self) -> Guests {
+        Guests::new(self.streams.clone())
     }
 
     /// Sends one message, or queues it for its connection; never waits. `local` is the source to send datagrams from: without

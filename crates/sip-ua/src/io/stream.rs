@@ -46,7 +46,8 @@ struct Table {
 
 #[derive(Debug)]
 struct Entry {
-    remote: SocketAddr,
+    /// Where further messages to that address go by this connection; none for guests.
+    remote: Option<SocketAddr>,
     queue: Queue,
     /// Milliseconds after the table's start when the last whole message came; 0: none yet.
     heard: Arc<AtomicU64>,
@@ -55,12 +56,12 @@ struct Entry {
 }
 
 /// What a connection's task holds of its entry.
-struct Ticket {
-    id: ConnectionId,
-    remote: SocketAddr,
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub id: ConnectionId,
     /// For answers of the connection itself: pongs, refusals. Weak, so that dropping the entry ends the queue.
     queue: mpsc::WeakSender<Arc<[u8]>>,
-    outbound: mpsc::Receiver<Arc<[u8]>>,
+    pub outbound: mpsc::Receiver<Arc<[u8]>>,
     heard: Arc<AtomicU64>,
     closed: oneshot::Receiver<()>,
 }
@@ -109,9 +110,9 @@ impl Streams {
                 done => return done,
             }
         }
-        let ticket = self.enter(remote);
+        let ticket = self.enter(Some(remote));
         let sent = self.send(ticket.id, bytes);
-        tokio::spawn(connect(ticket, target, self.clone()));
+        tokio::spawn(connect(ticket, remote, target, self.clone()));
         sent
     }
 
@@ -123,7 +124,7 @@ impl Streams {
     }
 
     /// Makes an entry, closing another where there are too many.
-    fn enter(&self, remote: SocketAddr) -> Ticket {
+    pub(super) fn enter(&self, remote: Option<SocketAddr>) -> Ticket {
         let mut table = self.table();
         if table.by_id.len() >= limits::SIP_CONNECTIONS {
             table.remove_idlest();
@@ -135,12 +136,24 @@ impl Streams {
         let heard = Arc::new(AtomicU64::new(0));
         let weak = queue.downgrade();
         table.by_id.insert(id, Entry { remote, queue, heard: heard.clone(), _alive: alive });
-        table.by_remote.insert(remote, id);
-        Ticket { id, remote, queue: weak, outbound, heard, closed }
+        if let Some(remote) = remote {
+            table.by_remote.insert(remote, id);
+        }
+        Ticket { id, queue: weak, outbound, heard, closed }
     }
 
-    fn remove(&self, id: ConnectionId) {
+    pub(super) fn remove(&self, id: ConnectionId) {
         self.table().remove(id);
+    }
+
+    /// Something whole came by this connection.
+    pub(super) fn heard(&self, ticket: &Ticket) {
+        ticket.heard.store(self.millis().max(1), Ordering::Relaxed);
+    }
+
+    /// Hands on what came.
+    pub(super) async fn tell(&self, inbound: Inbound) {
+        let _ = self.inbound.send(inbound).await;
     }
 
     fn millis(&self) -> u64 {
@@ -151,9 +164,10 @@ impl Streams {
 impl Table {
     fn remove(&mut self, id: ConnectionId) {
         if let Some(entry) = self.by_id.remove(&id)
-            && self.by_remote.get(&entry.remote) == Some(&id)
+            && let Some(remote) = entry.remote
+            && self.by_remote.get(&remote) == Some(&id)
         {
-            self.by_remote.remove(&entry.remote);
+            self.by_remote.remove(&remote);
         }
     }
 
@@ -185,8 +199,8 @@ pub(super) async fn accept(listener: TcpListener, streams: Streams) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                let ticket = streams.enter(remote);
-                tokio::spawn(run(stream, ticket, streams.clone()));
+                let ticket = streams.enter(Some(remote));
+                tokio::spawn(run(stream, ticket, remote, streams.clone()));
             }
             Err(e) => {
                 // Out of descriptors, usually: others must be able to close theirs.
@@ -197,14 +211,14 @@ pub(super) async fn accept(listener: TcpListener, streams: Streams) {
     }
 }
 
-async fn connect(mut ticket: Ticket, target: Target, streams: Streams) {
-    let opening = timeout(limits::SIP_CONNECT_DEADLINE, TcpStream::connect(ticket.remote));
+async fn connect(mut ticket: Ticket, remote: SocketAddr, target: Target, streams: Streams) {
+    let opening = timeout(limits::SIP_CONNECT_DEADLINE, TcpStream::connect(remote));
     let opened = tokio::select! {
         opened = opening => opened.map_err(|_| "no answer to the connection request".to_owned()),
         _ = &mut ticket.closed => Err(CLOSED_BY_US.to_owned()),
     };
     let why = match opened {
-        Ok(Ok(stream)) => return run(stream, ticket, streams).await,
+        Ok(Ok(stream)) => return run(stream, ticket, remote, streams).await,
         Ok(Err(e)) => e.to_string(),
         Err(why) => why,
     };
@@ -215,8 +229,8 @@ async fn connect(mut ticket: Ticket, target: Target, streams: Streams) {
 const CLOSED_BY_US: &str = "closed by us: it read too slowly, or there were too many";
 
 /// The life of one connection.
-async fn run(stream: TcpStream, ticket: Ticket, streams: Streams) {
-    let Ticket { id, remote, queue, outbound, heard, closed } = ticket;
+async fn run(stream: TcpStream, ticket: Ticket, remote: SocketAddr, streams: Streams) {
+    let Ticket { id, queue, outbound, heard, closed } = ticket;
     let local = match prepare(&stream) {
         Ok(local) => local,
         Err(e) => {
@@ -370,14 +384,15 @@ mod tests {
         let (inbound, _receiver) = mpsc::channel(1);
         let streams = Streams::new(inbound);
         let remote = |n: usize| SocketAddr::from(([10, (n >> 16) as u8, (n >> 8) as u8, n as u8], 5060));
-        let mut tickets: Vec<_> = (0..limits::SIP_CONNECTIONS).map(|n| streams.enter(remote(n))).collect();
+        let mut tickets: Vec<_> =
+            (0..limits::SIP_CONNECTIONS).map(|n| streams.enter(Some(remote(n)))).collect();
         for (n, ticket) in tickets.iter().enumerate() {
             // The third has said nothing yet, the second was heard first of all.
             ticket.heard.store(if n == 2 { 0 } else { (n + 10) as u64 }, Ordering::Relaxed);
         }
         tickets[1].heard.store(1, Ordering::Relaxed);
         for (n, victim) in [(20_000, 2), (20_001, 1), (20_002, 0)] {
-            let newcomer = streams.enter(remote(n));
+            let newcomer = streams.enter(Some(remote(n)));
             newcomer.heard.store(1_000_000, Ordering::Relaxed);
             tickets.push(newcomer);
             assert_eq!(streams.len(), limits::SIP_CONNECTIONS);
