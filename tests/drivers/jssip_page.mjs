@@ -2,9 +2,9 @@
 import JsSIP from 'jssip';
 import { install } from './client_page.mjs';
 
-/** @typedef {import('jssip/lib/RTCSession').RTCSession} RTCSession */
+/** @typedef {import('jssip/lib/RTCSession.js').RTCSession} RTCSession */
 
-/** @type {import('jssip/lib/UA').UA} */
+/** @type {import('jssip/lib/UA.js').UA} */
 let ua;
 /** @type {RTCSession} */
 let session;
@@ -23,15 +23,15 @@ function watch(next, client) {
   next.on('sdp', (event) => {
     if (event.originator === 'local') event.sdp = client.change(event.sdp);
   });
-  next.on('progress', ({ originator, response }) => {
-    if (originator === 'remote') client.say(`progress ${/** @type {any} */ (response).status_code}`);
+  next.on('progress', (/** @type {any} */ { originator, response }) => {
+    if (originator === 'remote') client.say(`progress ${response.status_code}`);
   });
   next.on('confirmed', () => client.say('confirmed'));
   next.on('ended', ({ cause }) => client.say(`ended ${cause}`));
   next.on('failed', ({ cause }) => client.say(`failed ${cause}`));
   next.on('hold', ({ originator }) => client.say(`hold ${originator}`));
   next.on('unhold', ({ originator }) => client.say(`unhold ${originator}`));
-  next.on('newDTMF', ({ originator, dtmf }) => {
+  next.on('newDTMF', (/** @type {any} */ { originator, dtmf }) => {
     if (originator === 'remote') client.say(`dtmf ${dtmf.tone}`);
   });
 }
