@@ -68,6 +68,9 @@ fn every_face_of_the_page_fits_desktop_and_phone_in_light_and_dark() {
     // The quality line has its first numbers after two seconds.
     std::thread::sleep(Duration::from_secs(3));
     look(&mut phone, "in-call", "hang-up");
+    phone.press("Hold");
+    phone.wait_status("^On hold$", LIMIT);
+    look(&mut phone, "on-hold", "hang-up");
     phone.press("Hang up");
     phone.wait_status("^Call ended: ", LIMIT);
     look(&mut phone, "ended", "call");
