@@ -222,8 +222,9 @@ impl Switch {
     /// Field problem 31: which trunks a call could have come from, and why it did not.
     fn explain_stranger(&mut self, flow: &Flow) {
         let mut why = String::new();
-        for (trunk, targets) in self.shared.config.trunks.iter().zip(&self.shared.targets) {
-            let known: Vec<String> = targets.iter().map(|t| remote(t).ip().to_string()).collect();
+        for (index, trunk) in self.shared.config.trunks.iter().enumerate() {
+            let targets = self.shared.targets.of(index);
+            let known: Vec<String> = targets.map(|t| remote(&t).ip().to_string()).collect();
             let from = trunk.inbound_from.len();
             let registered = if trunk.registration.is_some() { ", nor where we register" } else { "" };
             why += &format!(
@@ -245,8 +246,8 @@ impl Switch {
         let config = &self.shared.config;
         let is_trunk = || {
             let ranges = config.trunks.iter().flat_map(|t| &t.inbound_from);
-            let servers = self.shared.targets.iter().flatten();
-            servers.map(remote).any(|a| a.ip() == ip) || ranges.into_iter().any(|net| net.contains(ip))
+            let mut servers = (0..config.trunks.len()).flat_map(|i| self.shared.targets.of(i));
+            servers.any(|t| remote(&t).ip() == ip) || ranges.into_iter().any(|net| net.contains(ip))
         };
         if ip.is_loopback() || is_trunk() {
             Standing::Trusted

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use media_bridge::control::Codec;
+use sip_ua::Credentials;
 use sip_ua::digest::Secret;
-use sip_ua::{Credentials, Target};
 use types::UserName;
 
 use crate::number::{Pattern, Rewrite};
+use crate::targets::TrunkTarget;
 
 /// Everything that the switch needs to know.
 #[derive(Clone, Debug)]
@@ -66,8 +67,8 @@ pub struct TrunkRegistration {
 pub struct TrunkConfig {
     /// Its name in routes and logs.
     pub name: String,
-    /// Where its requests go, tried in order; a name has none until `Switch::set_trunk_targets`.
-    pub targets: Vec<Target>,
+    /// Where its requests go; a name has none until `Switch::set_trunk_targets`.
+    pub targets: Vec<TrunkTarget>,
     /// Host, with port unless it is the default one, as written into Request-URI and To.
     pub host: String,
     /// Keep registered there.

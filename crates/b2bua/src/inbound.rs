@@ -8,7 +8,7 @@ use sip_ua::{Flow, SipLeg, Target};
 use types::{EndReason, LegId, SessionId, UserName, limits};
 
 use crate::auth::Asker;
-use crate::call::{Device, Facts, Leg, NewCall, Party, Phase, usual_kind};
+use crate::call::{Device, Facts, Failure, Leg, NewCall, Party, Phase, usual_kind};
 use crate::number::clean;
 use crate::output::Level;
 use crate::route::{self, Destination, Plan};
@@ -107,7 +107,7 @@ impl Switch {
     /// Routes a call and begins it; whatever is wrong with it, it gets its record.
     fn place(&mut self, id: types::CallId, leg: Leg, asked: Asked, t: Clock) {
         let mut permits = Vec::new();
-        let plan = self.route(&leg, &asked, &mut permits);
+        let plan = self.route(&leg, &asked, &mut permits, t);
         let kind = match &leg.party {
             Party::User(_) => "user",
             Party::Trunk(_) => "trunk",
@@ -127,23 +127,29 @@ impl Switch {
         self.start_call(NewCall { id, caller: leg, offer: asked.offer, plan, facts, permits }, t);
     }
 
-    fn route(&mut self, leg: &Leg, asked: &Asked, permits: &mut Vec<Permit>) -> Result<Plan, EndReason> {
+    fn route(
+        &mut self,
+        leg: &Leg,
+        asked: &Asked,
+        permits: &mut Vec<Permit>,
+        t: Clock,
+    ) -> Result<Plan, Failure> {
         let sh = &mut self.shared;
         let permit = match &leg.party {
             Party::User(user) => sh.usage.take_user(&sh.config, user),
             Party::Trunk(trunk) => sh.usage.take_trunk(&sh.config, *trunk),
         };
-        permits.push(permit.ok_or(EndReason::TooManyCalls)?);
+        permits.push(permit.ok_or(Failure::of(EndReason::TooManyCalls))?);
         let number = match asked.dialled.is_empty() {
-            true => return Err(EndReason::UnknownNumber),
-            false => clean(&asked.dialled).ok_or(EndReason::InvalidNumber)?,
+            true => return Err(Failure::of(EndReason::UnknownNumber)),
+            false => clean(&asked.dialled).ok_or(Failure::of(EndReason::InvalidNumber))?,
         };
-        let destination = route::look_up(&sh.config, &number, &leg.party)?;
+        let destination = route::look_up(&sh.config, &number, &leg.party).map_err(Failure::of)?;
         if let Destination::User(user) = &destination {
-            permits.push(sh.usage.take_user(&sh.config, user).ok_or(EndReason::Busy)?);
+            permits.push(sh.usage.take_user(&sh.config, user).ok_or(Failure::of(EndReason::Busy))?);
         }
         let from = route::From { device: &leg.device, flow: asked.flow.as_ref() };
-        route::plan(sh, destination, from)
+        route::plan(sh, destination, from, &mut *self.entropy, t.now)
     }
 
     /// Which trunk sends from here: by its own addresses, by configured sources, by our registration's Contact.
@@ -155,13 +161,13 @@ impl Switch {
             Target::Address { remote, .. } => *remote,
         };
         let user = uri.user_unescaped();
-        let by_address = |i: &usize| self.shared.targets[*i].iter().any(|t| address(t) == remote);
+        let by_address = |i: &usize| self.shared.targets.of(*i).any(|t| address(&t) == remote);
         let by_source = |i: &usize| config.trunks[*i].inbound_from.iter().any(|n| n.contains(remote.ip()));
         let by_registration = |i: &usize| {
             let trunk = &config.trunks[*i];
             trunk.registration.is_some()
                 && trunk.contact_user == user
-                && self.shared.targets[*i].iter().any(|t| address(t).ip() == remote.ip())
+                && self.shared.targets.of(*i).any(|t| address(&t).ip() == remote.ip())
         };
         let all = 0..config.trunks.len();
         // Several trunks may share a source: the Contact that we registered tells them apart.

@@ -9,8 +9,8 @@ mod browsers;
 mod call;
 mod config;
 mod explain;
+mod failover;
 mod guard;
-mod health;
 mod inbound;
 mod later;
 mod number;
@@ -21,16 +21,21 @@ mod route;
 mod session;
 mod shared;
 mod switch;
+mod targets;
+mod trunks;
 
 pub use access::{DropReason, Screen};
-pub use call::{ANSWER_MEDIA, MEDIA_REPLY};
+pub use call::{ANSWER_MEDIA, MEDIA_REPLY, TRUNK_PATIENCE};
 pub use config::{
     IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig,
 };
 pub use explain::{Explanation, explain};
-pub use health::PING_EVERY;
 pub use number::{DIALLED_CHARS, Pattern, Rewrite, clean, same_number};
 pub use output::{Cdr, CdrParty, CloseWhy, Level, Output, SignalIn};
 pub use registrar::{Binding, DEFAULT_EXPIRES, MAX_EXPIRES, MIN_EXPIRES, Registrar};
 pub use sip_ua::digest::Secret;
-pub use switch::{CallStage, Held, Switch, TrunkStatus};
+pub use switch::{CallStage, Held, Switch};
+pub use targets::{
+    FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER, PING_EVERY, PING_FAILED, TargetStatus, TrunkTarget,
+};
+pub use trunks::TrunkStatus;

@@ -1,13 +1,14 @@
 //! From a dialled number to what is to be tried.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use media_bridge::control::Codec;
 use sip_ua::message::Uri;
 use sip_ua::{Flow, Target};
-use types::{EndReason, LegId, SessionId, UserName};
+use types::{EndReason, Entropy, LegId, SessionId, UserName};
 
-use crate::call::{Device, Party};
+use crate::call::{Device, Failure, Party};
 use crate::config::{RouteFrom, RouteTo, SwitchConfig, UserConfig};
 use crate::number::same_number;
 use crate::shared::Shared;
@@ -155,7 +156,13 @@ fn destination(config: &SwitchConfig, to: &[RouteTo], number: &str) -> Destinati
 }
 
 /// What to try for a destination, with who is there at this moment.
-pub(crate) fn plan(sh: &Shared, destination: Destination, from: From<'_>) -> Result<Plan, EndReason> {
+pub(crate) fn plan(
+    sh: &Shared,
+    destination: Destination,
+    from: From<'_>,
+    entropy: &mut dyn Entropy,
+    now: Instant,
+) -> Result<Plan, Failure> {
     match destination {
         Destination::User(user) => {
             let others = || {
@@ -176,19 +183,27 @@ pub(crate) fn plan(sh: &Shared, destination: Destination, from: From<'_>) -> Res
                 .collect();
             match (devices.is_empty(), others().next()) {
                 (false, _) => Ok(Plan::Ring { user, devices }),
-                (true, Some(_)) => Err(EndReason::Busy),
-                (true, None) => Err(EndReason::NotRegistered),
+                (true, Some(_)) => Err(Failure::of(EndReason::Busy)),
+                (true, None) => Err(Failure::of(EndReason::NotRegistered)),
             }
         }
         Destination::Trunks(trunks) => {
-            let hops: VecDeque<Hop> = trunks
-                .into_iter()
-                .flat_map(|(trunk, number)| {
-                    let targets = &sh.targets[trunk];
-                    targets.iter().map(move |target| Hop { trunk, target: *target, number: number.clone() })
-                })
-                .collect();
-            if hops.is_empty() { Err(EndReason::TrunkUnreachable) } else { Ok(Plan::Dial(hops)) }
+            let mut hops = VecDeque::new();
+            let mut wait = None;
+            for (trunk, number) in trunks {
+                let targets = sh.targets.order(trunk, false, entropy, now);
+                hops.extend(targets.into_iter().map(|target| Hop { trunk, target, number: number.clone() }));
+                wait = wait.or_else(|| sh.targets.asked_to_wait(trunk, now));
+            }
+            match (hops.is_empty(), wait) {
+                (false, _) => Ok(Plan::Dial(hops)),
+                (true, None) => Err(Failure::of(EndReason::TrunkUnreachable)),
+                // RFC 3261 §21.5.4: nothing is sent there before the time that it named.
+                (true, Some(wait)) => {
+                    let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+                    Err(Failure { retry_after: Some(seconds), ..Failure::of(EndReason::TrunkFailed) })
+                }
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::config::SwitchConfig;
 use crate::output::{Level, Output};
 use crate::registrar::Registrar;
 use crate::session::Sessions;
+use crate::targets::{News, Targets, shown};
 
 /// Both clocks at the moment of one input.
 #[derive(Clone, Copy, Debug)]
@@ -106,8 +107,8 @@ impl Usage {
 
 pub(crate) struct Shared {
     pub config: SwitchConfig,
-    /// Current targets of each trunk, by index.
-    pub targets: Vec<Vec<Target>>,
+    /// Where each trunk's requests go, and what is known of it.
+    pub targets: Targets,
     pub out: VecDeque<Output>,
     pub sip_legs: HashMap<SipLeg, (CallId, LegId)>,
     pub sessions: Sessions,
@@ -119,7 +120,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn new(config: SwitchConfig) -> Self {
         Shared {
-            targets: config.trunks.iter().map(|t| t.targets.clone()).collect(),
+            targets: Targets::new(&config),
             out: VecDeque::new(),
             sip_legs: HashMap::new(),
             sessions: Sessions::default(),
@@ -152,6 +153,21 @@ impl Shared {
 
     pub fn log(&mut self, level: Level, call: Option<CallId>, text: impl Into<String>) {
         self.out.push_back(Output::Log(level, call, text.into()));
+    }
+
+    /// Says that a target of a trunk failed or is back; its address belongs below info.
+    pub fn tell_target(&mut self, trunk: usize, target: &Target, news: Option<News>) {
+        let Some(news) = news else { return };
+        let name = &self.config.trunks[trunk].name;
+        let (level, text) = match news {
+            News::Back => (Level::Info, format!("trunk {name}: a server that failed answers again")),
+            News::Gone => {
+                (Level::Warn, format!("trunk {name}: a server failed; others are tried first for a while"))
+            }
+        };
+        let detail = format!("trunk {name}: that was {}", shown(target));
+        self.log(level, None, text);
+        self.log(Level::Debug, None, detail);
     }
 
     pub fn error(&mut self, session: SessionId, code: &str, message: impl Into<String>, call: Option<&str>) {

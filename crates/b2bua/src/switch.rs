@@ -5,35 +5,18 @@ use std::time::Instant;
 
 use media_bridge::control::CallEvent;
 use sip_ua::digest::{Challenger, offered_for};
-use sip_ua::{
-    Command as Sip, Event as SipEvent, PingId, Register, RegistrationId, RegistrationState, SipLeg, Target,
-};
+use sip_ua::{Event as SipEvent, RegistrationId, SipLeg};
 use types::{CallId, EndReason, EndedBy, Entropy, LegId, Wall, limits};
 
 use crate::access::Access;
 use crate::call::{Call, Failure, NewCall, State};
 use crate::config::SwitchConfig;
 use crate::guard::Guard;
-use crate::health::Health;
 use crate::later::Later;
-use crate::output::{CloseWhy, Level, Output};
+use crate::output::{CloseWhy, Output};
 use crate::registrar::Registrar;
 use crate::shared::{Clock, Shared};
-
-/// The state of one trunk, for metrics and people.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TrunkStatus<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its registration; none where it needs none or has no address yet.
-    pub registration: Option<&'a RegistrationState>,
-    /// Whether it answered the last OPTIONS; none where it was not asked yet, or where we register.
-    pub reachable: Option<bool>,
-    /// Addresses known.
-    pub targets: usize,
-    /// Calls on it now.
-    pub calls: u32,
-}
+use crate::trunks::Registered;
 
 /// How far a call is, for metrics and people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,11 +44,9 @@ pub struct Switch {
     pub(crate) later: Later,
     pub(crate) entropy: Box<dyn Entropy>,
     /// Registrations at trunks; a trunk's latest is the one that counts.
-    registrations: HashMap<RegistrationId, usize>,
-    trunk_states: Vec<Option<RegistrationState>>,
-    current: Vec<Option<RegistrationId>>,
-    next_registration: u32,
-    health: Health,
+    pub(crate) registrations: HashMap<RegistrationId, usize>,
+    pub(crate) registered: Vec<Registered>,
+    pub(crate) next_registration: u32,
     pub(crate) stopping: bool,
 }
 
@@ -86,14 +67,13 @@ impl Switch {
             later: Later::default(),
             entropy,
             registrations: HashMap::new(),
-            trunk_states: vec![None; trunks],
-            current: vec![None; trunks],
+            registered: (0..trunks).map(|_| Registered::default()).collect(),
             next_registration: 0,
-            health: Health::new(trunks),
             stopping: false,
         };
         for trunk in 0..trunks {
-            switch.register_at(trunk);
+            let target = switch.shared.targets.first(trunk);
+            switch.register_at(trunk, target);
         }
         switch
     }
@@ -104,8 +84,9 @@ impl Switch {
         match event {
             SipEvent::Invite { leg, request, flow } => self.on_invite(leg, request, flow, false, t),
             SipEvent::Register { token, request, flow } => self.on_register(token, request, flow, false, t),
-            SipEvent::Registration { id, state } => self.on_registration(id, state),
+            SipEvent::Registration { id, state } => self.on_registration(id, state, t),
             SipEvent::FlowClosed { flow } => self.shared.registrar.flow_closed(&flow),
+            SipEvent::Trying { leg } => self.on_leg(leg, |call, id, sh| call.on_heard(id, sh, t)),
             SipEvent::Provisional { leg, status, body } => {
                 self.on_leg(leg, |call, id, sh| call.on_provisional(id, status, body, sh, t));
             }
@@ -118,7 +99,7 @@ impl Switch {
             }
             // We send none so far: hold and transfer from our side come later.
             SipEvent::ReinviteDone { .. } => {}
-            SipEvent::Pong { ping, status } => self.on_pong(ping, status),
+            SipEvent::Pong { ping, status } => self.on_pong(ping, status, now),
             SipEvent::Info { leg, body } => self.on_leg(leg, |call, id, sh| call.on_info(id, &body, sh)),
             SipEvent::Ended { leg, end } => {
                 for (source, user) in self.later.forget_leg(leg) {
@@ -153,11 +134,7 @@ impl Switch {
         while let Some(item) = self.later.due(now) {
             self.resume(item, t);
         }
-        if !self.stopping {
-            for ping in self.health.due(&self.shared.config.trunks, &self.shared.targets, now) {
-                self.shared.sip(ping);
-            }
-        }
+        self.ask_targets(now);
     }
 
     /// The next thing to do, in order.
@@ -168,18 +145,9 @@ impl Switch {
     /// When `handle_timeout` is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let call = self.wake.first().map(|(at, _)| *at);
-        let others = [self.shared.registrar.poll_timeout(), self.later.next(), self.health.poll_timeout()];
+        let others =
+            [self.shared.registrar.poll_timeout(), self.later.next(), self.shared.targets.poll_timeout()];
         others.into_iter().chain([call]).flatten().min()
-    }
-
-    /// The addresses of a trunk, tried in order; as DNS or configuration says. Registers there where configured.
-    pub fn set_trunk_targets(&mut self, name: &str, targets: Vec<Target>) {
-        let Some(trunk) = self.shared.config.trunk(name) else { return };
-        let moved = self.shared.targets[trunk].first() != targets.first();
-        self.shared.targets[trunk] = targets;
-        if moved {
-            self.register_at(trunk);
-        }
     }
 
     /// Ends all calls, removes our registrations and refuses what comes from now on.
@@ -193,10 +161,8 @@ impl Switch {
                 call.end(Failure::of(EndReason::GatewayStopping), EndedBy::Gateway, sh, t);
             });
         }
-        for id in self.current.iter_mut().filter_map(Option::take) {
-            self.shared.sip(Sip::Unregister(id));
-        }
-        self.health.stop();
+        self.unregister_all();
+        self.shared.targets.stop();
         for session in self.shared.sessions.ids().collect::<Vec<_>>() {
             self.shared.out.push_back(Output::CloseBrowser(session, CloseWhy::Stopping));
         }
@@ -255,65 +221,6 @@ impl Switch {
         self.settle(id);
     }
 
-    fn register_at(&mut self, trunk: usize) {
-        if let Some(old) = self.current[trunk].take() {
-            self.registrations.remove(&old);
-            self.shared.sip(Sip::Unregister(old));
-        }
-        self.trunk_states[trunk] = None;
-        let config = &self.shared.config.trunks[trunk];
-        let target = self.shared.targets[trunk].first().copied();
-        let (Some(registration), Some(target), false) = (&config.registration, target, self.stopping) else {
-            return;
-        };
-        let register = Register {
-            target,
-            registrar: registration.registrar.clone(),
-            aor: registration.aor.clone(),
-            contact_user: config.contact_user.clone(),
-            credentials: config.credentials.clone(),
-            expires: registration.expires,
-        };
-        let id = RegistrationId(self.next_registration);
-        self.next_registration += 1;
-        self.registrations.insert(id, trunk);
-        self.current[trunk] = Some(id);
-        self.shared.sip(Sip::Register(id, Box::new(register)));
-    }
-
-    fn on_pong(&mut self, ping: PingId, status: Option<u16>) {
-        let Some((trunk, there)) = self.health.answered(ping, status) else { return };
-        let name = &self.shared.config.trunks[trunk].name;
-        let (level, text) = match there {
-            true => (Level::Info, format!("trunk {name}: answers OPTIONS")),
-            false => (
-                Level::Warn,
-                format!("trunk {name}: does not answer OPTIONS; calls to it will probably fail"),
-            ),
-        };
-        self.shared.log(level, None, text);
-    }
-
-    fn on_registration(&mut self, id: RegistrationId, state: RegistrationState) {
-        let Some(trunk) = self.registrations.get(&id).copied() else { return };
-        let name = &self.shared.config.trunks[trunk].name;
-        let line = match &state {
-            RegistrationState::Trying => None,
-            RegistrationState::Registered { expires } => {
-                Some((Level::Info, format!("trunk {name}: registered for {expires} s")))
-            }
-            RegistrationState::Failed { why, retry_in, .. } => {
-                let text = format!("trunk {name}: registration failed: {why}; next try in {retry_in} s");
-                Some((Level::Warn, text))
-            }
-            RegistrationState::Unregistered => Some((Level::Info, format!("trunk {name}: unregistered"))),
-        };
-        if let Some((level, text)) = line {
-            self.shared.log(level, None, text);
-        }
-        self.trunk_states[trunk] = Some(state);
-    }
-
     /// Calls that are not over, with their stage.
     pub fn calls(&self) -> impl Iterator<Item = (CallId, CallStage)> {
         self.calls.values().map(|call| {
@@ -334,17 +241,6 @@ impl Switch {
     /// Browser connections, signed in or not.
     pub fn sessions(&self) -> usize {
         self.shared.sessions.len()
-    }
-
-    /// Every trunk's state.
-    pub fn trunks(&self) -> impl Iterator<Item = TrunkStatus<'_>> {
-        self.shared.config.trunks.iter().enumerate().map(|(i, trunk)| TrunkStatus {
-            name: &trunk.name,
-            registration: self.trunk_states[i].as_ref(),
-            reachable: self.health.reachable(i),
-            targets: self.shared.targets[i].len(),
-            calls: self.shared.usage.on_trunk(i),
-        })
     }
 
     /// What calls hold beside themselves: permits, SIP legs, names in browsers. All zero when there are no calls.

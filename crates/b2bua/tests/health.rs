@@ -40,8 +40,8 @@ fn a_trunk_is_asked_every_minute_and_its_silence_is_told_once() {
     for round in 0..3 {
         bench.pass(PING_EVERY);
         let again = pings(&mut bench);
-        assert!(again.iter().any(|(p, _)| *p == ping), "round {round}");
-        bench.heard(Event::Pong { ping, status: None });
+        let again = again.iter().find(|(_, at)| *at == uri).unwrap_or_else(|| panic!("round {round}"));
+        bench.heard(Event::Pong { ping: again.0, status: None });
     }
     assert_eq!(bench.switch.trunks().next().unwrap().reachable, Some(false));
     let told = bench.logs.iter().filter(|(_, _, text)| text.contains("does not answer OPTIONS")).count();
@@ -72,7 +72,6 @@ fn a_trunk_that_we_register_at_is_not_asked() {
     start(&mut bench);
     bench.pass(Duration::from_secs(600));
     assert!(pings(&mut bench).is_empty());
-    assert_eq!(bench.switch.poll_timeout(), None);
 }
 
 #[test]

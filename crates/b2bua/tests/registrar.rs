@@ -8,9 +8,7 @@ use std::time::Duration;
 use b2bua::SignalIn;
 use rig::*;
 use sip_ua::message::Method;
-use sip_ua::{
-    Command as Sip, ConnectionId, Event, Flow, Headers, LegEnd, RequestToken, SipLeg, Target, Transport,
-};
+use sip_ua::{Command as Sip, ConnectionId, Event, Flow, Headers, LegEnd, RequestToken, SipLeg, Transport};
 use types::{SessionId, UserName, limits};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
@@ -302,7 +300,7 @@ fn trunks_register_when_their_address_is_known_and_move_with_it() {
     bench.switch.set_trunk_targets("backup", vec![target]);
     bench.drain();
     assert!(bench.sip.is_empty(), "nothing moved");
-    let moved = Target::Address { transport: Transport::Udp, remote: addr("203.0.113.7:5060"), local: None };
+    let moved = b2bua::TrunkTarget::only(udp("203.0.113.7:5060"));
     bench.switch.set_trunk_targets("backup", vec![moved]);
     bench.drain();
     assert!(matches!(bench.sip_command(), Sip::Unregister(old) if old == id));

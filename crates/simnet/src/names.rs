@@ -118,6 +118,7 @@ pub(crate) fn of_said(message: &ToBrowser) -> &'static str {
 pub(crate) fn of_event(event: &Event) -> &'static str {
     match event {
         Event::Invite { .. } => "sip:invite",
+        Event::Trying { .. } => "sip:trying",
         Event::Provisional { body: None, .. } => "sip:provisional",
         Event::Provisional { body: Some(_), .. } => "sip:early-media",
         Event::Answered { .. } => "sip:answered",

@@ -282,7 +282,8 @@ impl Party {
                 };
                 self.say(Command::Respond { token, status: 200, reason: String::new(), headers }, now);
             }
-            Event::Provisional { .. }
+            Event::Trying { .. }
+            | Event::Provisional { .. }
             | Event::Acked { .. }
             | Event::ReinviteDone { .. }
             | Event::Info { .. }

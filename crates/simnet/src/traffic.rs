@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use b2bua::{
     Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, SignalIn, SwitchConfig, TrunkConfig,
-    TrunkRegistration, UserConfig,
+    TrunkRegistration, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{CallEvent, Codec, Event as MediaEvent, LegStats};
 use sip_ua::{Target, Transport};
@@ -20,8 +20,9 @@ use crate::world::{What, World};
 const CARRIER: ([u8; 4], u16) = ([203, 0, 113, 5], 5060);
 const BACKUP: ([u8; 4], u16) = ([203, 0, 113, 6], 5060);
 
-fn target(address: ([u8; 4], u16)) -> Target {
-    Target::Address { transport: Transport::Udp, remote: SocketAddr::from(address), local: None }
+fn target(address: ([u8; 4], u16)) -> TrunkTarget {
+    let remote = SocketAddr::from(address);
+    TrunkTarget::only(Target::Address { transport: Transport::Udp, remote, local: None })
 }
 
 fn user(name: &str, extension: &str, caller_id: &str, max_calls: Option<u32>) -> UserConfig {

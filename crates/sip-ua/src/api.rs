@@ -275,7 +275,8 @@ pub enum Command {
     },
     /// Register and keep registered.
     Register(RegistrationId, Box<Register>),
-    /// Remove a registration (Expires: 0) and forget it.
+    /// Remove a registration (Expires: 0) and forget it; one that failed is forgotten without a word, since by now the same
+    /// contact may be registered elsewhere.
     Unregister(RegistrationId),
     /// Ask whether a peer is there, by OPTIONS (RFC 3261 §11).
     Ping {
@@ -355,6 +356,11 @@ pub enum Event {
         request: Arc<Message>,
         /// How it came.
         flow: Flow,
+    },
+    /// 100 to our INVITE: the peer is there and looks after it; at most once per call.
+    Trying {
+        /// Which call.
+        leg: SipLeg,
     },
     /// A 1xx (not 100) to our INVITE.
     Provisional {

@@ -111,6 +111,11 @@ impl Registration {
         self.cseq
     }
 
+    /// It failed and waits for its next try.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
     /// Seconds to ask for now.
     pub fn wanted(&self) -> u32 {
         self.wanted

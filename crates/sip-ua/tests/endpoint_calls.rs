@@ -30,9 +30,10 @@ fn a_call_rings_is_answered_and_hung_up_by_the_caller() {
     net.command(1, Command::Answer { leg: theirs, body: sdp("answer") });
     net.run_millis(200);
     let events = net.parties[0].take_events();
-    assert!(matches!(&events[0], Event::Provisional { leg, status: 180, body: None } if *leg == ours));
-    assert!(matches!(&events[1], Event::Answered { leg, body } if *leg == ours && text(body) == "answer"));
-    assert_eq!(events.len(), 2);
+    assert!(matches!(&events[0], Event::Trying { leg } if *leg == ours), "the 100");
+    assert!(matches!(&events[1], Event::Provisional { leg, status: 180, body: None } if *leg == ours));
+    assert!(matches!(&events[2], Event::Answered { leg, body } if *leg == ours && text(body) == "answer"));
+    assert_eq!(events.len(), 3);
     let events = net.parties[1].take_events();
     assert!(matches!(&events[0], Event::Invite { request, .. } if request.body() == b"offer"));
     assert!(matches!(&events[1], Event::Acked { leg, body: None } if *leg == theirs));

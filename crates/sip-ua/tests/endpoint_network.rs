@@ -14,6 +14,7 @@ fn ends(events: &[Event]) -> HashMap<SipLeg, usize> {
     for event in events {
         let leg = match event {
             Event::Invite { leg, .. }
+            | Event::Trying { leg }
             | Event::Provisional { leg, .. }
             | Event::Answered { leg, .. }
             | Event::Acked { leg, .. }

@@ -10,6 +10,8 @@ use webrtc_peer::signalling::ToBrowser;
 
 use super::end::{Failure, release};
 use super::{Call, Device, Leg, MediaOp, Party, Phase, Progress, State};
+use crate::failover::{self, Next};
+use crate::output::Level;
 use crate::route::{Hop, Plan, Ring};
 use crate::shared::{Clock, Shared};
 
@@ -23,7 +25,7 @@ impl Call {
             Plan::Dial(hops) => (None, hops),
         };
         let deadline = t.now + limits::RING_DURATION;
-        self.state = State::Trying { hops, progress: Progress::Silent, best: None, deadline };
+        self.state = State::Trying { hops, asked: None, progress: Progress::Silent, best: None, deadline };
         if let Some((user, devices)) = devices {
             for device in devices {
                 match device {
@@ -125,6 +127,7 @@ impl Call {
         let leg = self.add_leg(Party::Trunk(hop.trunk), Device::Sip(sip), phase);
         leg.permit = Some(permit);
         leg.advertise = advertise;
+        leg.target = Some(hop.target);
         (leg.local, leg.remote) = match hop.target {
             Target::Flow(flow) => (Some(flow.local.ip()), Some(flow.remote.ip())),
             Target::Address { local, remote, .. } => (local, Some(remote.ip())),
@@ -171,14 +174,29 @@ impl Call {
             if self.legs.iter().any(|l| l.id != LegId::CALLER && l.alive()) {
                 return;
             }
-            let State::Trying { hops, best, .. } = &mut self.state else { return };
-            let another = best.as_ref().is_none_or(Failure::try_another_trunk);
-            let Some(hop) = hops.pop_front().filter(|_| another) else {
+            let State::Trying { hops, asked, best, .. } = &mut self.state else { return };
+            match best.as_ref().map_or(Next::Target, |failure| failover::after(failure, false)) {
+                Next::Nobody => hops.clear(),
+                Next::Target => {}
+                Next::Trunk => {
+                    while hops.front().is_some_and(|hop| Some(hop.trunk) == *asked) {
+                        hops.pop_front();
+                    }
+                }
+            }
+            let Some(hop) = hops.pop_front() else {
                 let failure = best.take().unwrap_or_else(|| Failure::of(EndReason::NotRegistered));
                 return self.end(failure, EndedBy::Callee, sh, t);
             };
+            *asked = Some(hop.trunk);
             // What an earlier trunk said about itself does not matter once the next one is asked.
-            *best = None;
+            if let Some(failure) = best.take() {
+                let name = &sh.config.trunks[hop.trunk].name;
+                let status = failure.status.map_or(String::new(), |s| format!(" ({s})"));
+                let note = format!("{}{status}, so trunk {name} was asked next", failure.sentence());
+                sh.log(Level::Info, Some(self.id), note.clone());
+                self.record(note);
+            }
             if let Err(failure) = self.dial(hop, sh) {
                 self.note_failure(failure);
             }

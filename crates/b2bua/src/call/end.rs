@@ -21,11 +21,18 @@ pub(crate) struct Failure {
     pub retry_after: Option<u32>,
     /// A Warning value for the caller (RFC 3261 §20.43).
     pub warning: Option<String>,
+    /// A sentence that says more than the reason's own: which rule it was.
+    pub detail: Option<String>,
 }
 
 impl Failure {
     pub fn of(reason: EndReason) -> Self {
-        Failure { reason, status: None, q850: None, retry_after: None, warning: None }
+        Failure { reason, status: None, q850: None, retry_after: None, warning: None, detail: None }
+    }
+
+    /// The sentence that a person reads.
+    pub fn sentence(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.reason.sentence())
     }
 
     /// The media plane's refusal of one of our or the peer's descriptions.
@@ -89,17 +96,6 @@ impl Failure {
             | EndReason::Internal => 10,
         }
     }
-
-    /// Whether another trunk may do better.
-    pub fn try_another_trunk(&self) -> bool {
-        matches!(
-            self.reason,
-            EndReason::TrunkUnreachable
-                | EndReason::TrunkFailed
-                | EndReason::TrunkRefusedCredentials
-                | EndReason::TooManyCalls
-        )
-    }
 }
 
 /// A Warning value that names what is wrong (RFC 3261 §20.43).
@@ -148,7 +144,7 @@ impl Call {
             sh.media(self.worker, self.id, Media::Close);
             self.media = MediaPlane::Closing;
         }
-        sh.log(Level::Info, Some(self.id), failure.reason.sentence());
+        sh.log(Level::Info, Some(self.id), failure.sentence());
         self.state = State::Closing { failure, by, ended: (t.now, t.wall), deadline };
     }
 
@@ -244,7 +240,7 @@ pub(super) fn stop_leg(leg: &mut Leg, failure: &Failure, sh: &mut Shared) {
             let ended = ToBrowser::Ended {
                 call: name.clone(),
                 reason: reason.word().into(),
-                text: reason.sentence().into(),
+                text: failure.sentence().into(),
             };
             sh.sessions.forget_call(*session, name);
             sh.browser(*session, ended);
@@ -259,7 +255,7 @@ pub(super) fn stop_leg(leg: &mut Leg, failure: &Failure, sh: &mut Shared) {
         (Device::Sip(sip), Phase::Trying | Phase::Ringing | Phase::Up) => {
             let sip = *sip;
             if was_caller_waiting {
-                let reason = quoted(failure.reason.sentence()).trim_end_matches('.').to_owned();
+                let reason = quoted(failure.sentence()).trim_end_matches('.').to_owned();
                 let headers = reject_headers(failure);
                 sh.sip(Sip::Reject { leg: sip, status: failure.reject_status(), reason, headers });
             } else {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use media_bridge::control::{Codec, LegKind, LegParams, LegStats};
-use sip_ua::{Invite, SipLeg};
+use sip_ua::{Invite, SipLeg, Target};
 use types::{LegId, SessionId, UserName};
 
 use super::hold::Hold;
@@ -101,6 +101,10 @@ pub(crate) struct Leg {
     pub advertise: Option<IpAddr>,
     /// Where this peer's signalling comes from.
     pub remote: Option<IpAddr>,
+    /// Of a trunk that we call: which of its targets.
+    pub target: Option<Target>,
+    /// Of a trunk that we call, until it says anything: when the next target is tried instead.
+    pub unheard: Option<Instant>,
     pub stats: Option<LegStats>,
     /// Given back when the leg is over.
     pub permit: Option<Permit>,
@@ -133,6 +137,8 @@ impl Leg {
             local: None,
             advertise: None,
             remote: None,
+            target: None,
+            unheard: None,
             stats: None,
             permit: None,
         }

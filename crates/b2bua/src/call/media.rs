@@ -6,7 +6,7 @@ use types::{EndReason, EndedBy, LegId};
 use webrtc_peer::signalling::ToBrowser;
 
 use super::end::{Failure, warning};
-use super::{Call, Device, GOODBYE, Leg, MediaOp, MediaPlane, Phase, Progress, State};
+use super::{Call, Device, GOODBYE, Leg, MediaOp, MediaPlane, Phase, Progress, State, TRUNK_PATIENCE};
 use crate::output::Level;
 use crate::shared::{Clock, Shared};
 
@@ -64,6 +64,7 @@ impl Call {
             (MediaOp::Offer, Device::Sip(sip)) if id != LegId::CALLER => {
                 let trying = std::mem::replace(&mut leg.phase, Phase::Trying);
                 if let Phase::Preparing(mut invite) = trying {
+                    leg.unheard = leg.target.map(|_| t.now + TRUNK_PATIENCE);
                     invite.body = Some(Body::sdp(sdp));
                     sh.sip(Sip::Invite(sip, invite));
                 }
@@ -183,11 +184,16 @@ impl Call {
 
     /// A sentence for the record and the log; addresses belong into the record only.
     fn note(&mut self, text: String, sh: &mut Shared) {
-        if self.facts.notes.len() < NOTES {
-            self.facts.notes.push(text.clone());
-        }
+        self.record(text.clone());
         sh.log(Level::Debug, Some(self.id), text);
         sh.log(Level::Warn, Some(self.id), "something is wrong with the audio of this call; see its record");
+    }
+
+    /// A sentence for the record alone.
+    pub(super) fn record(&mut self, text: String) {
+        if self.facts.notes.len() < NOTES {
+            self.facts.notes.push(text);
+        }
     }
 
     /// Shows a digit that `from` pressed to the other side's person.

@@ -6,6 +6,7 @@
 mod browser;
 mod dial;
 mod end;
+mod heard;
 mod hold;
 mod leg;
 mod media;
@@ -32,6 +33,9 @@ pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase};
 pub const ANSWER_MEDIA: Duration = Duration::from_secs(2);
 /// How long a browser whose media is gone has to say goodbye: closing a page ends DTLS before the `bye` arrives.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a trunk's target may say nothing at all to an INVITE before the next one is tried (RFC 3263 §4.3): a server
+/// that is there says 100 within 200 ms (RFC 3261 §17.2.1), and by now four copies have gone out (§17.1.1.2).
+pub const TRUNK_PATIENCE: Duration = Duration::from_secs(4);
 /// How long the media plane may take for one answer; it is local, so this is a defect when it passes.
 pub const MEDIA_REPLY: Duration = Duration::from_secs(5);
 
@@ -53,7 +57,14 @@ pub(crate) enum State {
     /// The caller's media is being made; nobody rings yet.
     Preparing { plan: Plan, deadline: Instant },
     /// Devices of a user ring at once, or trunks are tried in turn.
-    Trying { hops: VecDeque<Hop>, progress: Progress, best: Option<Failure>, deadline: Instant },
+    Trying {
+        hops: VecDeque<Hop>,
+        /// The trunk that was asked last.
+        asked: Option<usize>,
+        progress: Progress,
+        best: Option<Failure>,
+        deadline: Instant,
+    },
     /// One callee has answered; its media and the caller's answer are being completed.
     Connecting { callee: LegId, overdue: bool, deadline: Instant },
     /// Both are connected.
@@ -109,7 +120,7 @@ pub(crate) struct NewCall {
     pub caller: Leg,
     /// The caller's session description; none: the caller wants our offer.
     pub offer: Option<Vec<u8>>,
-    pub plan: Result<Plan, EndReason>,
+    pub plan: Result<Plan, Failure>,
     pub facts: Facts,
     pub permits: Vec<Permit>,
 }
@@ -134,7 +145,7 @@ impl Call {
         };
         match new.plan {
             Ok(plan) => call.prepare(plan, new.offer, sh, t),
-            Err(reason) => call.end(Failure::of(reason), EndedBy::Gateway, sh, t),
+            Err(failure) => call.end(failure, EndedBy::Gateway, sh, t),
         }
         call
     }
@@ -316,7 +327,7 @@ impl Call {
     /// When `handle_timeout` is wanted.
     pub fn deadline(&self) -> Instant {
         let lost = self.legs.iter().filter(|l| l.alive()).filter_map(|l| Some(l.lost? + GOODBYE));
-        lost.fold(self.state_deadline(), Instant::min)
+        lost.chain(self.next_unheard()).fold(self.state_deadline(), Instant::min)
     }
 
     fn state_deadline(&self) -> Instant {
@@ -332,6 +343,7 @@ impl Call {
     /// The state's time is over.
     pub fn handle_timeout(&mut self, sh: &mut Shared, t: Clock) {
         self.give_up_lost(sh, t);
+        self.give_up_unheard(sh, t);
         if self.state_deadline() > t.now {
             return;
         }

@@ -17,6 +17,7 @@ const DIGIT: Duration = Duration::from_millis(160);
 impl Call {
     /// 1xx from a callee.
     pub fn on_provisional(&mut self, id: LegId, status: u16, body: Option<Body>, sh: &mut Shared, t: Clock) {
+        self.on_heard(id, sh, t);
         if id == LegId::CALLER || !matches!(self.state, State::Trying { .. }) {
             return;
         }
@@ -45,6 +46,7 @@ impl Call {
 
     /// 200 from a callee: the first one wins, the others stop.
     pub fn on_answered(&mut self, id: LegId, body: Option<Body>, sh: &mut Shared, t: Clock) {
+        self.on_heard(id, sh, t);
         let ringing = self.leg(id).is_some_and(|l| matches!(l.phase, Phase::Trying | Phase::Ringing));
         if id == LegId::CALLER || !ringing || !matches!(self.state, State::Trying { .. }) {
             return;
@@ -150,6 +152,10 @@ impl Call {
         let party = leg.party.clone();
         let was_alive = leg.alive();
         let was_up = matches!(leg.phase, Phase::Up);
+        if !was_up && was_alive {
+            self.learn_by_end(id, &end, sh, t);
+        }
+        let Some(leg) = self.leg(id) else { return };
         leg.phase = Phase::Over;
         release(leg, sh);
         if !was_alive {

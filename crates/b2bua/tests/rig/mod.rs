@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use b2bua::{
     Cdr, Held, IpNet, Level, Output, Pattern, RouteConfig, RouteTo, Secret, SignalIn, Switch, SwitchConfig,
-    TrunkConfig, UserConfig,
+    TrunkConfig, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{
     CallCommand, CallEvent, Codec, Command as Media, Event as MediaEvent, LegParams, Refusal,
@@ -48,6 +48,10 @@ pub fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+pub fn udp(remote: &str) -> Target {
+    Target::Address { transport: Transport::Udp, remote: addr(remote), local: None }
+}
+
 pub fn flow(remote: &str) -> Flow {
     Flow { transport: Transport::Udp, local: addr(US), remote: addr(remote), connection: None }
 }
@@ -65,7 +69,7 @@ pub fn user(name: &str, extension: &str, caller_id: &str) -> UserConfig {
 pub fn trunk(name: &str, target: &str) -> TrunkConfig {
     TrunkConfig {
         name: name.into(),
-        targets: vec![Target::Address { transport: Transport::Udp, remote: addr(target), local: None }],
+        targets: vec![TrunkTarget::only(udp(target))],
         host: format!("{name}.example"),
         registration: None,
         credentials: None,

@@ -164,7 +164,8 @@ impl Carrier {
             Event::Answered { leg, body } => self.answered(leg, body),
             Event::Reinvite { leg, body } => self.reinvite(leg, body),
             Event::Ended { leg, .. } => self.ended(leg, now),
-            Event::Provisional { .. }
+            Event::Trying { .. }
+            | Event::Provisional { .. }
             | Event::Acked { .. }
             | Event::ReinviteDone { .. }
             | Event::Info { .. }

@@ -78,7 +78,7 @@ pub fn measure(sip: &SipPort, switch: &Switch, media: &MediaPlane) {
             gauge!("webtrunk_trunk_reachable", "trunk" => trunk.name.to_owned()).set(u32::from(there));
         }
         gauge!("webtrunk_trunk_calls", "trunk" => trunk.name.to_owned()).set(trunk.calls);
-        gauge!("webtrunk_trunk_addresses", "trunk" => trunk.name.to_owned()).set(trunk.targets as f64);
+        gauge!("webtrunk_trunk_addresses", "trunk" => trunk.name.to_owned()).set(trunk.targets.len() as f64);
     }
     measure_media(media);
 }

@@ -14,7 +14,7 @@ mod trunks;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use sip_ua::Target;
+use b2bua::TrunkTarget;
 use tokio::sync::{mpsc, oneshot};
 use types::SessionId;
 use webrtc_peer::session::CloseReason;
@@ -96,7 +96,7 @@ pub enum CoreInput {
         /// The trunk's name.
         name: String,
         /// In the order to try.
-        targets: Vec<Target>,
+        targets: Vec<TrunkTarget>,
     },
     /// Bring the metrics up to date, then say so.
     Measure(oneshot::Sender<()>),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use b2bua::TrunkTarget;
 use sip_ua::Target;
 use sip_ua::io::Sockets;
 use tokio::sync::mpsc;
@@ -59,16 +60,17 @@ impl Known {
     }
 }
 
-fn targets(places: &[Place]) -> Vec<Target> {
-    let target = |&(transport, remote): &Place| {
+fn targets(places: &[Place]) -> Vec<TrunkTarget> {
+    let target = |(priority, &(transport, remote)): (usize, &Place)| {
         let local = Sockets::source_towards(remote).ok();
-        Target::Address { transport, remote, local }
+        let target = Target::Address { transport, remote, local };
+        TrunkTarget { target, priority: priority as u32, weight: 1 }
     };
-    places.iter().map(target).collect()
+    places.iter().enumerate().map(target).collect()
 }
 
 /// Where a server is that is named by its address: known before the first call comes.
-pub fn known_at_start(server: &Server) -> Vec<Target> {
+pub fn known_at_start(server: &Server) -> Vec<TrunkTarget> {
     let places = resolve::places(server, &Answers::default(), &mut SystemEntropy);
     targets(&places.unwrap_or_default())
 }
@@ -112,9 +114,9 @@ async fn follow(
     }
 }
 
-fn warn(name: &str, advertise: Option<IpAddr>, targets: &[Target]) {
+fn warn(name: &str, advertise: Option<IpAddr>, targets: &[TrunkTarget]) {
     for target in targets {
-        if let Target::Address { remote, local: Some(local), .. } = target
+        if let Target::Address { remote, local: Some(local), .. } = &target.target
             && let Some(sentence) = addresses::doubt(name, *local, advertise, remote.ip())
         {
             tracing::warn!("{sentence}");

@@ -189,6 +189,9 @@ impl Endpoint {
     fn client_answered(&mut self, id: TxnId, flow: &Flow, response: &Message, now: Instant) {
         let Some(purpose) = self.clients.get(&id).map(|t| t.purpose) else { return };
         let status = response.status().unwrap_or_default();
+        if let (Purpose::Invite(leg), 401 | 407) = (purpose, status) {
+            self.invite_heard(leg, id);
+        }
         if matches!(status, 401 | 407) && self.answer_challenge(id, response, now) {
             return;
         }

@@ -36,6 +36,8 @@ pub(super) struct Calling {
     /// The INVITE, the latest if it was repeated with credentials.
     pub txn: TxnId,
     pub cancel: Cancel,
+    /// The peer has said something, be it 100: the application knows.
+    pub heard: bool,
     /// To-tags seen in 1xx: one early dialog each.
     pub early: Vec<String>,
 }

@@ -20,7 +20,12 @@ impl Endpoint {
     }
 
     pub(super) fn unregister(&mut self, id: RegistrationId, now: Instant) {
-        self.send_register(id, true, now);
+        if !self.registrations.get(&id).is_some_and(Registration::has_failed) {
+            return self.send_register(id, true, now);
+        }
+        self.registrations.remove(&id);
+        self.tell_registration(id, Some(RegistrationState::Unregistered));
+        self.settle_registration(id);
     }
 
     fn send_register(&mut self, id: RegistrationId, removing: bool, now: Instant) {

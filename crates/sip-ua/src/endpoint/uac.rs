@@ -48,7 +48,7 @@ impl Endpoint {
             auth: Vec::new(),
         };
         let txn = self.send_request(request, Purpose::Invite(leg), now);
-        let state = LegState::Calling(Calling { txn, cancel: Cancel::No, early: Vec::new() });
+        let state = LegState::Calling(Calling { txn, cancel: Cancel::No, heard: false, early: Vec::new() });
         self.tags.insert(local_tag.clone(), leg);
         let auth = invite.credentials.map(DigestClient::new);
         self.legs.insert(leg, Leg { call_id, local_tag, auth, reliable: None, state });
@@ -73,6 +73,10 @@ impl Endpoint {
         now: Instant,
     ) {
         match response.status().unwrap_or_default() {
+            100 => {
+                self.invite_heard(leg, txn);
+                self.invite_progress(leg, txn, flow, response, now);
+            }
             ..200 => self.invite_progress(leg, txn, flow, response, now),
             200..=299 => self.invite_accepted(leg, txn, flow, response, now),
             status => {
@@ -91,6 +95,14 @@ impl Endpoint {
         }
     }
 
+    /// 100, or a challenge that we answer: whoever else may be asked, this peer is there.
+    pub(super) fn invite_heard(&mut self, leg: SipLeg, txn: TxnId) {
+        let Some(calling) = self.calling(leg, txn).filter(|c| matches!(c.cancel, Cancel::No)) else { return };
+        if !std::mem::replace(&mut calling.heard, true) {
+            self.tell(Event::Trying { leg });
+        }
+    }
+
     fn invite_progress(&mut self, leg: SipLeg, txn: TxnId, flow: &Flow, response: &Message, now: Instant) {
         if self.calling(leg, txn).is_none() || !self.acknowledge_provisional(leg, txn, flow, response, now) {
             return;
@@ -106,6 +118,7 @@ impl Endpoint {
             Cancel::No => {}
         }
         let status = response.status().unwrap_or_default();
+        calling.heard = true;
         if let Some(tag) = response.to().and_then(|to| to.tag().map(str::to_owned))
             && calling.early.len() < FORKS
             && !calling.early.contains(&tag)
