@@ -82,6 +82,8 @@ impl Bench {
             advertise: None,
             local: None,
             remote: None,
+            dtmf: Default::default(),
+            srtp: Default::default(),
         }
     }
 
@@ -103,6 +105,8 @@ impl Bench {
             advertise: None,
             local: Some(LOOPBACK),
             remote: None,
+            dtmf: Default::default(),
+            srtp: Default::default(),
         };
         let port = phone.local_addr().unwrap().port();
         let offer = format!(

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use media_bridge::control::Codec;
 use sip_ua::Credentials;
 use sip_ua::digest::Secret;
 use types::UserName;
 
 use crate::number::{Pattern, Rewrite};
+use crate::profile::TrunkProfile;
 use crate::targets::TrunkTarget;
 
 /// Everything that the switch needs to know.
@@ -79,12 +79,8 @@ pub struct TrunkConfig {
     pub contact_user: String,
     /// Further sources of its calls, whatever port they come from.
     pub inbound_from: Vec<IpNet>,
-    /// User part of From; none: the caller's number.
-    pub from_user: Option<String>,
-    /// Domain of From; none: `host`.
-    pub from_domain: Option<String>,
-    /// What we offer, best first.
-    pub codecs: Vec<Codec>,
+    /// Its peculiarities.
+    pub profile: TrunkProfile,
     /// Simultaneous calls, both directions together; none: no limit but the gateway's.
     pub max_calls: Option<u32>,
     /// Address of ours to write into `c=` towards this trunk.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use media_bridge::sdp::offered_kind;
 use sip_ua::message::{Message, Scheme, Uri};
-use sip_ua::{Flow, SipLeg, Target};
+use sip_ua::{Command as Sip, Flow, SessionTimer, SipLeg, Target};
 use types::{EndReason, LegId, SessionId, UserName, limits};
 
 use crate::auth::Asker;
 use crate::call::{Device, Facts, Failure, Leg, NewCall, Party, Phase, usual_kind};
+use crate::identity::{CallerId, wants_privacy};
 use crate::number::clean;
 use crate::output::Level;
 use crate::route::{self, Destination, Plan};
@@ -50,20 +51,25 @@ impl Switch {
         let mut leg = Leg::new(LegId::CALLER, party.clone(), Device::Sip(sip), Phase::Trying);
         leg.local = Some(flow.local.ip());
         leg.remote = Some(flow.remote.ip());
-        let (from, from_name) = match &party {
+        let from = match &party {
             Party::Trunk(trunk) => {
-                leg.advertise = self.shared.config.trunks[*trunk].advertise;
-                let from = request.from();
-                let number = from.and_then(|f| f.uri().ok()).map(|u| u.user_unescaped()).unwrap_or_default();
-                (number, from.map(|f| f.display_name()).unwrap_or_default())
+                let trunk = &self.shared.config.trunks[*trunk];
+                leg.advertise = trunk.advertise;
+                let timer = trunk.profile.session_timer;
+                let from = CallerId::of_trunk(&request, trunk);
+                if timer != SessionTimer::default() {
+                    self.shared.sip(Sip::SetTimer { leg: sip, timer });
+                }
+                from
             }
+            Party::User(_) if wants_privacy(&request) => CallerId::anonymous(),
             Party::User(user) => self.shown_as(user),
         };
         let id = self.new_call_id();
         self.shared.sip_legs.insert(sip, (id, LegId::CALLER));
         let offer = request.typed_body().map(|b| b.bytes);
         leg.kind = offer.as_deref().map_or(usual_kind(flow.transport), offered_kind);
-        self.place(id, leg, Asked { dialled, from, from_name, offer, flow: Some(flow) }, t);
+        self.place(id, leg, Asked { dialled, from, offer, flow: Some(flow) }, t);
     }
 
     /// A browser calls.
@@ -97,10 +103,10 @@ impl Switch {
         let id = self.new_call_id();
         self.shared.sessions.remember_call(session, &name, (id, LegId::CALLER));
         let dialled = self.strip_domain(&to);
-        let (from, from_name) = self.shown_as(&user);
+        let from = self.shown_as(&user);
         let leg =
             Leg::new(LegId::CALLER, Party::User(user), Device::Browser { session, name }, Phase::Trying);
-        let asked = Asked { dialled, from, from_name, offer: Some(sdp.into_bytes()), flow: None };
+        let asked = Asked { dialled, from, offer: Some(sdp.into_bytes()), flow: None };
         self.place(id, leg, asked, t);
     }
 
@@ -113,10 +119,12 @@ impl Switch {
             Party::Trunk(_) => "trunk",
         };
         self.shared.log(Level::Info, Some(id), format!("call from a {kind}"));
-        self.shared.log(Level::Debug, Some(id), format!("{} calls {}", asked.from, asked.dialled));
+        self.shared.log(Level::Debug, Some(id), format!("{} calls {}", asked.from.number, asked.dialled));
         let facts = Facts {
-            from: asked.from,
-            from_name: asked.from_name,
+            from: asked.from.number,
+            from_name: asked.from.name,
+            private: asked.from.private,
+            asserted: asked.from.asserted,
             to: asked.dialled,
             caller: leg.cdr_party(&self.shared),
             started: t.wall,
@@ -183,10 +191,11 @@ impl Switch {
         let number = uri.user_unescaped();
         let trunk = &self.shared.config.trunks[trunk];
         let to = request.to().and_then(|to| to.uri().ok()).map(|to| to.user_unescaped());
-        match to {
+        let wanted = match to {
             Some(to) if trunk.registration.is_some() && number == trunk.contact_user && !to.is_empty() => to,
             Some(_) | None => number,
-        }
+        };
+        trunk.profile.inbound_number_format.read(&wanted)
     }
 
     /// Whether a URI names this gateway: our domain, or an address and port that we listen on.
@@ -224,16 +233,16 @@ impl Switch {
     }
 
     /// How a user of ours appears to other users: number and name.
-    fn shown_as(&self, user: &UserName) -> (String, String) {
+    fn shown_as(&self, user: &UserName) -> CallerId {
         let number = self.shared.config.user(user.as_str()).map(|u| u.internal_number().to_owned());
-        (number.unwrap_or_else(|| user.as_str().to_owned()), user.as_str().to_owned())
+        let number = number.unwrap_or_else(|| user.as_str().to_owned());
+        CallerId { number, name: user.as_str().to_owned(), ..CallerId::default() }
     }
 }
 
 struct Asked {
     dialled: String,
-    from: String,
-    from_name: String,
+    from: CallerId,
     offer: Option<Vec<u8>>,
     flow: Option<Flow>,
 }

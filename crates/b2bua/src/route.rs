@@ -49,7 +49,7 @@ impl Plan {
     pub fn codecs<'a>(&self, config: &'a SwitchConfig) -> Option<&'a [Codec]> {
         match self {
             Plan::Ring { .. } => None,
-            Plan::Dial(hops) => hops.front().map(|hop| config.trunks[hop.trunk].codecs.as_slice()),
+            Plan::Dial(hops) => hops.front().map(|hop| config.trunks[hop.trunk].profile.codecs.as_slice()),
         }
     }
 }

@@ -75,6 +75,7 @@ impl Switch {
             registrar: registration.registrar.clone(),
             aor: registration.aor.clone(),
             contact_user: config.contact_user.clone(),
+            routes: config.profile.route.clone().into_iter().collect(),
             credentials: config.credentials.clone(),
             expires: registration.expires,
         };

@@ -38,6 +38,9 @@ enum Command {
     CheckConfig {
         /// The file.
         file: PathBuf,
+        /// Print what holds for this trunk, presets and defaults included.
+        #[arg(long, value_name = "NAME")]
+        trunk: Option<String>,
     },
     /// Questions about routes.
     #[command(subcommand)]
@@ -121,10 +124,10 @@ struct Demo {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::CheckConfig { file } => match read_config(&file) {
-            Ok(_) => {
+        Command::CheckConfig { file, trunk } => match read_config(&file) {
+            Ok(config) => {
                 out(&format!("{}: good", file.display()));
-                ExitCode::SUCCESS
+                trunk.map_or(ExitCode::SUCCESS, |name| show_trunk(&config, &name))
             }
             Err(code) => code,
         },
@@ -156,6 +159,16 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn show_trunk(config: &Config, name: &str) -> ExitCode {
+    let Some(trunk) = config.trunks.iter().find(|t| t.name == name) else {
+        err(&format!("there is no trunk named {name:?} in this file"));
+        return ExitCode::FAILURE;
+    };
+    out(&format!("trunk {name}, for {}:", trunk.server.uri_host()));
+    trunk.profile.to_string().lines().for_each(|line| out(&format!("  {line}")));
+    ExitCode::SUCCESS
 }
 
 fn explain(config: &Config, number: &str, from: Option<&str>) -> ExitCode {

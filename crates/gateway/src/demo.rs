@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use b2bua::{Pattern, RouteConfig, RouteTo, Secret, UserConfig};
-use media_bridge::control::Codec;
+use b2bua::{Pattern, RouteConfig, RouteTo, Secret, TrunkProfile, UserConfig};
 use sip_ua::Transport;
 use types::{Entropy, UserName};
 
@@ -126,12 +125,12 @@ fn carrier_trunk(addr: SocketAddr) -> Trunk {
             host: addr.ip().to_string(),
             port: Some(addr.port()),
         },
+        outbound_proxy: None,
+        username: None,
         credentials: None,
         register: false,
         inbound_from: Vec::new(),
-        from_user: None,
-        from_domain: None,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        profile: TrunkProfile::default(),
         max_calls: None,
     }
 }

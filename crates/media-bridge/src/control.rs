@@ -28,6 +28,66 @@ pub enum LegKind {
     Rtp,
 }
 
+impl Codec {
+    /// In lower case, as in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Opus => "opus",
+            Codec::Pcmu => "pcmu",
+            Codec::Pcma => "pcma",
+        }
+    }
+}
+
+/// How digits are sent to a leg's peer. However they come from it, they are understood, and once each.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum DtmfMode {
+    /// Telephone-events where they were agreed, else tones.
+    #[default]
+    Auto,
+    /// Telephone-events (RFC 4733) or nothing.
+    Rfc4733,
+    /// SIP INFO, which is signalling's: nothing is sent here.
+    Info,
+    /// Tones in the audio; telephone-events are not offered.
+    Inband,
+}
+
+impl DtmfMode {
+    /// As in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            DtmfMode::Auto => "auto",
+            DtmfMode::Rfc4733 => "rfc4733",
+            DtmfMode::Info => "info",
+            DtmfMode::Inband => "inband",
+        }
+    }
+}
+
+/// Encryption of an RTP leg with keys in the session description (RFC 4568).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Srtp {
+    /// Plain RTP; an encrypted offer is refused.
+    #[default]
+    Off,
+    /// Plain RTP is offered; an encrypted offer is answered encrypted.
+    Optional,
+    /// Encrypted or not at all.
+    Required,
+}
+
+impl Srtp {
+    /// As in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Srtp::Off => "off",
+            Srtp::Optional => "optional",
+            Srtp::Required => "required",
+        }
+    }
+}
+
 /// How a leg is to be set up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LegParams {
@@ -44,6 +104,10 @@ pub struct LegParams {
     /// The address that the peer's signalling comes from: its media may come from there too, whatever its description
     /// says (field problem 36). None: only from the description's address.
     pub remote: Option<IpAddr>,
+    /// How digits are sent to the peer.
+    pub dtmf: DtmfMode,
+    /// Encryption of an RTP leg.
+    pub srtp: Srtp,
 }
 
 /// Sound that the gateway makes itself.
@@ -110,6 +174,16 @@ pub enum Command {
         /// The digit.
         digit: char,
         /// How long; 70-6000 ms are kept, others are brought into that range.
+        duration: Duration,
+    },
+    /// The leg's peer pressed a digit and said so outside its media: it counts like a telephone-event of that peer, once
+    /// if it comes both ways. Event: `Dtmf`, unless it is the second report of one press.
+    Pressed {
+        /// Whose peer.
+        leg: LegId,
+        /// The digit.
+        digit: char,
+        /// How long.
         duration: Duration,
     },
     /// Tear one leg down and return its ports. Unknown legs are ignored.

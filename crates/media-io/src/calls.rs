@@ -116,7 +116,10 @@ impl Calls {
                     return self.emit(CallEvent { call, event });
                 }
                 Command::Close => return self.emit(CallEvent { call, event: Event::Closed }),
-                Command::SetSource { .. } | Command::SendDtmf { .. } | Command::Remove { .. } => return,
+                Command::SetSource { .. }
+                | Command::SendDtmf { .. }
+                | Command::Pressed { .. }
+                | Command::Remove { .. } => return,
             },
         };
         match self.lease_for(slot, command) {

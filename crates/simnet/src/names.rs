@@ -150,6 +150,7 @@ pub(crate) fn of_event(event: &Event) -> &'static str {
 pub(crate) fn of_command(command: &Command) -> &'static str {
     match command {
         Command::Invite(..) => "out:invite",
+        Command::SetTimer { .. } => "out:set-timer",
         Command::Provisional { .. } => "out:provisional",
         Command::Answer { .. } => "out:answer",
         Command::Reject { .. } => "out:reject",
@@ -187,7 +188,7 @@ pub(crate) fn of_media_command(command: &Media) -> &'static str {
         Media::Offer { .. } => "ask:offer",
         Media::SetAnswer { .. } => "ask:set-answer",
         Media::SetSource { .. } => "ask:set-source",
-        Media::SendDtmf { .. } => "ask:dtmf",
+        Media::SendDtmf { .. } | Media::Pressed { .. } => "ask:dtmf",
         Media::Remove { .. } => "ask:remove",
         Media::Close => "ask:close",
     }

@@ -9,7 +9,7 @@ use sip_ua::digest::{Algorithm, Asks, Challenger, Check, Secret};
 use sip_ua::message::Message;
 use sip_ua::{
     Body, Command, ConnectionId, Credentials, Endpoint, EndpointConfig, Event, Headers, Invite, Listener,
-    Register, RegistrationId, SipLeg, Target, Transport,
+    Register, RegistrationId, Reliable100, SessionTimer, SipLeg, Target, Transport,
 };
 use types::Wall;
 
@@ -76,7 +76,7 @@ const NOBODY: &str = "+12025550103";
 
 /// What carriers ask us for.
 pub(crate) fn trunk_credentials() -> Credentials {
-    Credentials { username: "trunk-user".into(), password: "trunk-secret".into() }
+    Credentials { username: "trunk-user".into(), password: "trunk-secret".into(), realm: None }
 }
 
 impl Party {
@@ -116,7 +116,7 @@ impl Party {
     fn credentials(&self) -> Option<Credentials> {
         match self.role {
             Role::Phone { user } => {
-                Some(Credentials { username: user.into(), password: format!("{user}-secret") })
+                Some(Credentials { username: user.into(), password: format!("{user}-secret"), realm: None })
             }
             Role::Carrier => None,
         }
@@ -134,6 +134,7 @@ impl Party {
             registrar: "sip:sim.example".into(),
             aor: format!("sip:{user}@sim.example"),
             contact_user: user.into(),
+            routes: Vec::new(),
             credentials: self.credentials(),
             expires: *self.rng.pick(&[30, 90, 600, 5000]),
         };
@@ -173,6 +174,9 @@ impl Party {
             from: format!("\"Caller\" <sip:{caller}@sim.example>"),
             to: format!("<sip:{number}@sim.example>"),
             contact_user: caller.into(),
+            routes: Vec::new(),
+            reliable: Reliable100::default(),
+            timer: SessionTimer::default(),
             headers: Vec::new(),
             body: offer.map(|o| Body::sdp(o.into())),
             credentials: self.credentials(),

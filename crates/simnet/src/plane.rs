@@ -167,6 +167,10 @@ impl Plane {
                 }
                 Ok(Vec::new())
             }
+            Command::Pressed { leg, digit, duration } => {
+                self.need(call, leg, "Pressed")?;
+                Ok(vec![(soon, Event::Dtmf { leg, digit, duration })])
+            }
             Command::SendDtmf { leg, .. } => self.need(call, leg, "SendDtmf").map(|()| Vec::new()),
             Command::Remove { leg } => {
                 self.calls.get_mut(&call).map(|legs| legs.remove(&leg));

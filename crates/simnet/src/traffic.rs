@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use b2bua::{
     Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, SignalIn, SwitchConfig, TrunkConfig,
-    TrunkRegistration, TrunkTarget, UserConfig,
+    TrunkProfile, TrunkRegistration, TrunkTarget, UserConfig,
 };
-use media_bridge::control::{CallEvent, Codec, Event as MediaEvent, LegStats};
+use media_bridge::control::{CallEvent, Event as MediaEvent, LegStats};
 use sip_ua::{Target, Transport};
 use types::{CallId, LegId, SessionId, UserName};
 use webrtc_peer::signalling::FromBrowser;
@@ -44,9 +44,7 @@ fn trunk(name: &str, address: ([u8; 4], u16), max_calls: Option<u32>) -> TrunkCo
         credentials: Some(trunk_credentials()),
         contact_user: format!("wt-{name}"),
         inbound_from: Vec::new(),
-        from_user: None,
-        from_domain: None,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        profile: TrunkProfile::default(),
         max_calls,
         advertise: None,
     }

@@ -144,6 +144,8 @@ pub struct Credentials {
     pub username: String,
     /// The secret.
     pub password: String,
+    /// Answer challenges of this realm only; none: of every realm.
+    pub realm: Option<String>,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -154,6 +156,50 @@ impl std::fmt::Debug for Credentials {
 
 /// Extra header fields, in order; names as they shall be written.
 pub type Headers = Vec<(&'static str, String)>;
+
+/// Whether our INVITE asks for reliable provisional responses (RFC 3262). Reliable ones are acknowledged in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Reliable100 {
+    /// Not mentioned.
+    Off,
+    /// `Supported: 100rel`: the callee chooses.
+    #[default]
+    Supported,
+    /// `Require: 100rel`: a callee that cannot answers 420.
+    Required,
+}
+
+/// Which side refreshes a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refresher {
+    /// We do.
+    Us,
+    /// The peer does.
+    Peer,
+}
+
+/// How session timers (RFC 4028) are used on one leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionTimer {
+    /// Neither asked for nor agreed to, unless the peer requires it.
+    Off,
+    /// Asked for and agreed to.
+    On {
+        /// Session-Expires in seconds, 90 or more.
+        interval: u32,
+        /// Min-SE in seconds, 90 or more.
+        min_se: u32,
+        /// Who refreshes where the choice is ours; none: the peer may choose.
+        refresher: Option<Refresher>,
+    },
+}
+
+impl Default for SessionTimer {
+    /// What RFC 4028 §4 recommends, and the smallest interval there is (§5).
+    fn default() -> Self {
+        SessionTimer::On { interval: 1800, min_se: 90, refresher: None }
+    }
+}
 
 /// A new call.
 #[derive(Clone, Debug)]
@@ -168,6 +214,12 @@ pub struct Invite {
     pub to: String,
     /// User part of our Contact; empty for none.
     pub contact_user: String,
+    /// Route values in order: the outbound proxies (RFC 3261 §8.1.2).
+    pub routes: Vec<String>,
+    /// Reliable provisional responses.
+    pub reliable: Reliable100,
+    /// Session timers.
+    pub timer: SessionTimer,
     /// Further fields.
     pub headers: Headers,
     /// Our offer.
@@ -187,6 +239,8 @@ pub struct Register {
     pub aor: String,
     /// User part of our Contact.
     pub contact_user: String,
+    /// Route values in order: the outbound proxies (RFC 3261 §8.1.2).
+    pub routes: Vec<String>,
     /// Secrets.
     pub credentials: Option<Credentials>,
     /// Expiry to ask for, in seconds.
@@ -198,6 +252,13 @@ pub struct Register {
 pub enum Command {
     /// Start a call.
     Invite(SipLeg, Box<Invite>),
+    /// How session timers are used on an incoming call; before it is answered.
+    SetTimer {
+        /// Which call.
+        leg: SipLeg,
+        /// How.
+        timer: SessionTimer,
+    },
     /// Send a 1xx for an incoming call; with a body it is early media.
     Provisional {
         /// Which call.

@@ -93,7 +93,7 @@ impl Registration {
             method: Method::Register,
             uri: self.config.registrar.clone(),
             path: self.path.clone(),
-            routes: Vec::new(),
+            routes: self.config.routes.clone(),
             from: format!("{aor};tag={}", self.from_tag),
             to: aor,
             call_id: self.call_id.clone(),

@@ -41,7 +41,7 @@ fn calling(password: &str) -> (Script, SipLeg, String) {
     let mut script = Script::new();
     let leg = SipLeg::outgoing(1);
     let mut call = invite(kit::BOB);
-    call.credentials = Some(Credentials { username: "trunk".into(), password: password.into() });
+    call.credentials = Some(Credentials { username: "trunk".into(), password: password.into(), realm: None });
     let mut sent = script.command(Command::Invite(leg, call));
     (script, leg, sent.remove(0))
 }

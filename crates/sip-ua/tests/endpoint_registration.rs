@@ -19,7 +19,8 @@ fn register() -> Command {
         registrar: "sip:sip.example.net".into(),
         aor: "sip:4930@sip.example.net".into(),
         contact_user: "4930".into(),
-        credentials: Some(Credentials { username: "4930".into(), password: "secret".into() }),
+        routes: Vec::new(),
+        credentials: Some(Credentials { username: "4930".into(), password: "secret".into(), realm: None }),
         expires: 600,
     };
     Command::Register(ID, Box::new(config))

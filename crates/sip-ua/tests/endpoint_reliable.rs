@@ -137,7 +137,7 @@ fn an_answer_that_came_reliably_stands_when_the_2xx_has_none() {
 fn a_challenged_prack_comes_again_with_credentials() {
     // RFC 3261 §22.2.
     let mut script = Script::new();
-    let credentials = Some(Credentials { username: "u".into(), password: "p".into() });
+    let credentials = Some(Credentials { username: "u".into(), password: "p".into(), realm: None });
     let call = Box::new(sip_ua::Invite { credentials, ..*invite(kit::BOB) });
     let invite = script.command(Command::Invite(LEG(), call)).remove(0);
     let sent = script.receive(&reliable(&invite, "180 Ringing", "b1", 1, ""));

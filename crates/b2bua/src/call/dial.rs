@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 
 use media_bridge::control::{Codec, Command as Media, LegKind, Source, Tone};
-use sip_ua::message::{Uri, quote};
-use sip_ua::{Flow, Invite, Target, Transport};
+use sip_ua::message::Uri;
+use sip_ua::{Flow, Invite, Reliable100, SessionTimer, Target, Transport};
 use types::{EndReason, EndedBy, LegId, SessionId, UserName, limits};
 use webrtc_peer::signalling::ToBrowser;
 
 use super::end::{Failure, release};
 use super::{Call, Device, Leg, MediaOp, Party, Phase, Progress, State};
+use crate::config::SwitchConfig;
 use crate::failover::{self, Next};
+use crate::identity::{Outward, from_for_device};
 use crate::output::Level;
 use crate::route::{Hop, Plan, Ring};
 use crate::shared::{Clock, Shared};
@@ -62,16 +64,15 @@ impl Call {
 
     fn ring_contact(&mut self, user: &UserName, contact: &Uri, flow: Flow, sh: &mut Shared) {
         let domain = sh.config.domain.clone();
-        let display = match self.facts.from_name.is_empty() {
-            true => String::new(),
-            false => format!("{} ", quote(&self.facts.from_name)),
-        };
         let invite = Invite {
             target: Target::Flow(flow),
             uri: contact.as_str().to_owned(),
-            from: format!("{display}<{}>", address(&self.facts.from, &domain)),
+            from: from_for_device(&self.facts.from, &self.facts.from_name, self.facts.private, &domain),
             to: format!("<{}>", address(user.as_str(), &domain)),
             contact_user: user_part(&self.facts.from),
+            routes: Vec::new(),
+            reliable: Reliable100::default(),
+            timer: SessionTimer::default(),
             headers: Vec::new(),
             body: None,
             credentials: None,
@@ -102,22 +103,21 @@ impl Call {
         let permit = sh.usage.take_trunk(&sh.config, hop.trunk);
         let Some(permit) = permit else { return Err(Failure::of(EndReason::TooManyCalls)) };
         let trunk = &sh.config.trunks[hop.trunk];
-        let caller = match &self.legs[0].party {
-            Party::User(name) => sh.config.user(name.as_str()),
-            Party::Trunk(_) => None,
-        };
-        let number = caller.and_then(|u| u.caller_id.clone()).unwrap_or_else(|| self.facts.from.clone());
-        let from_user = trunk.from_user.clone().unwrap_or(number);
-        let from_domain = trunk.from_domain.as_ref().unwrap_or(&trunk.host);
-        let tcp = matches!(hop.target, Target::Address { transport: Transport::Tcp, .. });
-        let to = address(&hop.number, &trunk.host);
+        // Where a proxy stands between, its Route says the transport, not the Request-URI.
+        let direct = trunk.profile.route.is_none();
+        let tcp = direct && matches!(hop.target, Target::Address { transport: Transport::Tcp, .. });
+        let to = address(&trunk.profile.number_format.write(&hop.number), &trunk.host);
+        let caller = self.outward(&to, &sh.config);
         let invite = Invite {
             target: hop.target,
             uri: if tcp { format!("{to};transport=tcp") } else { to.clone() },
-            from: format!("<{}>", address(&from_user, from_domain)),
+            from: caller.from(trunk),
             to: format!("<{to}>"),
             contact_user: trunk.contact_user.clone(),
-            headers: Vec::new(),
+            routes: trunk.profile.route.clone().into_iter().collect(),
+            reliable: trunk.profile.reliable,
+            timer: trunk.profile.session_timer,
+            headers: caller.headers(trunk),
             body: None,
             credentials: trunk.credentials.clone(),
         };
@@ -135,6 +135,20 @@ impl Call {
         let id = leg.id;
         self.offer(id, sh);
         Ok(())
+    }
+
+    /// What a trunk is told of the caller; `target`: the Request-URI.
+    fn outward<'a>(&'a self, target: &'a str, config: &'a SwitchConfig) -> Outward<'a> {
+        let facts = &self.facts;
+        let shown = (!facts.private).then_some(facts.from.as_str());
+        let (number, forwarder) = match &self.legs[0].party {
+            Party::User(name) => {
+                let own = config.user(name.as_str()).and_then(|u| u.caller_id.as_deref());
+                (own.or(shown), None)
+            }
+            Party::Trunk(_) => (facts.asserted.as_deref().or(shown), Some(facts.to.as_str())),
+        };
+        Outward { number, private: facts.private, forwarder, target }
     }
 
     /// A callee is out of the race; the reason counts for the caller once nobody is left.

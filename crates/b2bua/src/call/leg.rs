@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use media_bridge::control::{Codec, LegKind, LegParams, LegStats};
+use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats, Srtp};
 use sip_ua::{Invite, SipLeg, Target};
 use types::{LegId, SessionId, UserName};
 
 use super::hold::Hold;
 use crate::output::CdrParty;
+use crate::profile::TrunkProfile;
 use crate::shared::{Permit, Shared};
 
 /// Commands that the media plane still has to answer for one leg. Full: the peer's further offers are refused.
@@ -159,11 +160,10 @@ impl Leg {
 
     /// Media parameters with the codecs that this peer may use, `first` before the others.
     pub fn params(&self, shared: &Shared, first: Option<Codec>, narrowband: bool) -> LegParams {
-        let mut codecs = match (&self.device, &self.party) {
-            (Device::Sip(_), Party::Trunk(trunk)) => shared.config.trunks[*trunk].codecs.clone(),
-            (Device::Sip(_), Party::User(_)) | (Device::Browser { .. }, _) => {
-                vec![Codec::Opus, Codec::Pcmu, Codec::Pcma]
-            }
+        let profile = self.profile(shared);
+        let mut codecs = match profile {
+            Some(profile) => profile.codecs.clone(),
+            None => vec![Codec::Opus, Codec::Pcmu, Codec::Pcma],
         };
         if let Some(at) = codecs.iter().position(|c| Some(*c) == first) {
             codecs[..=at].rotate_right(1);
@@ -175,6 +175,16 @@ impl Leg {
             advertise: self.advertise,
             local: self.local,
             remote: self.remote,
+            dtmf: profile.map_or(DtmfMode::Auto, |p| p.dtmf),
+            srtp: profile.map_or(Srtp::Off, |p| p.srtp),
+        }
+    }
+
+    /// What the trunk of this leg wants.
+    pub fn profile<'a>(&self, shared: &'a Shared) -> Option<&'a TrunkProfile> {
+        match (&self.device, &self.party) {
+            (Device::Sip(_), Party::Trunk(trunk)) => Some(&shared.config.trunks[*trunk].profile),
+            (Device::Sip(_), Party::User(_)) | (Device::Browser { .. }, _) => None,
         }
     }
 

@@ -25,11 +25,7 @@ impl Call {
             }
             Event::Lost { leg } => self.on_lost(leg, t),
             Event::Silent { leg, expected } => self.on_silent(leg, &expected, sh),
-            Event::Dtmf { leg, digit, duration } => {
-                self.facts.digits = self.facts.digits.saturating_add(1);
-                let ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-                self.show_digit(leg, digit, ms, sh);
-            }
+            Event::Dtmf { leg, digit, duration } => self.on_digit(leg, digit, duration, sh),
             Event::Stats { leg, stats } => {
                 if let Some(leg) = self.leg(leg) {
                     leg.stats = Some(stats);

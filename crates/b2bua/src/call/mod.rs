@@ -24,7 +24,7 @@ use crate::output::CdrParty;
 use crate::route::{Hop, Plan};
 use crate::shared::{Clock, Permit, Shared};
 
-pub(crate) use dial::usual_kind;
+pub(crate) use dial::{address, usual_kind};
 pub(crate) use end::Failure;
 pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase};
 
@@ -89,6 +89,10 @@ pub(crate) struct Facts {
     pub from: String,
     /// Display name, may be empty.
     pub from_name: String,
+    /// The caller wants not to be known (RFC 3323).
+    pub private: bool,
+    /// The caller's number as a trusted trunk asserts it, even where it is not to be known.
+    pub asserted: Option<String>,
     /// What was dialled.
     pub to: String,
     pub caller: CdrParty,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use media_bridge::control::{Command as Media, LegKind};
+use media_bridge::control::{Command as Media, DtmfMode, LegKind};
 use sip_ua::message::Reason;
 use sip_ua::{Body, Command as Sip, LegEnd};
 use types::{EndReason, EndedBy, LegId};
@@ -128,7 +128,7 @@ impl Call {
         }
     }
 
-    /// A digit that was pressed outside the media path goes to the other side as an event in its media.
+    /// A digit that was pressed outside the media path counts like one in it. Whether somebody is there to hear it.
     pub(super) fn send_digit(
         &mut self,
         from: LegId,
@@ -136,12 +136,25 @@ impl Call {
         duration: Duration,
         sh: &mut Shared,
     ) -> bool {
-        let Some(peer) = self.peer_of(from) else { return false };
+        let heard = self.peer_of(from).is_some();
+        if heard {
+            self.tell_media(Media::Pressed { leg: from, digit, duration }, sh);
+        }
+        heard
+    }
+
+    /// A digit of `from`: counted, shown, and sent by INFO to a trunk that wants it so.
+    pub(super) fn on_digit(&mut self, from: LegId, digit: char, duration: Duration, sh: &mut Shared) {
         self.facts.digits = self.facts.digits.saturating_add(1);
-        self.tell_media(Media::SendDtmf { leg: peer, digit, duration }, sh);
         let ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         self.show_digit(from, digit, ms, sh);
-        true
+        let Some(peer) = self.peer_of(from).and_then(|peer| self.leg(peer)) else { return };
+        let by_info = peer.profile(sh).is_some_and(|p| p.dtmf == DtmfMode::Info);
+        if let (Device::Sip(leg), Phase::Up, true) = (&peer.device, &peer.phase, by_info) {
+            let bytes = format!("Signal={digit}\r\nDuration={ms}\r\n").into_bytes();
+            let body = Body { content_type: "application/dtmf-relay".into(), bytes };
+            sh.sip(Sip::Info { leg: *leg, body });
+        }
     }
 
     /// A SIP leg is over.

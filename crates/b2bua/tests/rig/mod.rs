@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use b2bua::{
     Cdr, Held, IpNet, Level, Output, Pattern, RouteConfig, RouteTo, Secret, SignalIn, Switch, SwitchConfig,
-    TrunkConfig, TrunkTarget, UserConfig,
+    TrunkConfig, TrunkProfile, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{
     CallCommand, CallEvent, Codec, Command as Media, Event as MediaEvent, LegParams, Refusal,
@@ -75,9 +75,7 @@ pub fn trunk(name: &str, target: &str) -> TrunkConfig {
         credentials: None,
         contact_user: "webtrunk".into(),
         inbound_from: Vec::new(),
-        from_user: None,
-        from_domain: None,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        profile: TrunkProfile::default(),
         max_calls: None,
         advertise: None,
     }
@@ -231,7 +229,10 @@ impl Bench {
             },
             Media::Close if self.plane.stuck => return None,
             Media::Close => MediaEvent::Closed,
-            Media::SetSource { .. } | Media::SendDtmf { .. } | Media::Remove { .. } => return None,
+            Media::SetSource { .. }
+            | Media::SendDtmf { .. }
+            | Media::Pressed { .. }
+            | Media::Remove { .. } => return None,
         })
     }
 
@@ -383,7 +384,7 @@ impl Bench {
         method: &Method,
         uri: &str,
     ) -> Headers {
-        let credentials = Credentials { username: name.into(), password: password.into() };
+        let credentials = Credentials { username: name.into(), password: password.into(), realm: None };
         let mut client = DigestClient::new(credentials);
         let mut text =
             "SIP/2.0 401 Unauthorized\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKc\r\nCall-ID: x\r\n\

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use media_bridge::control::{self as media, Codec, LegKind, LegParams, Source, Tone};
-use sip_ua::{Body, Command, Event, Invite, SipLeg, Target};
+use sip_ua::{Body, Command, Event, Invite, Reliable100, SessionTimer, SipLeg, Target};
 use types::{CallId, LegId};
 
 /// Calls that the carrier takes at once, and call-backs that it remembers; further ones hear busy, or are not called back.
@@ -247,6 +247,9 @@ impl Carrier {
                     from: format!("\"Demo carrier\" <sip:+12025550199@{}>", self.own_host),
                     to: format!("<sip:{number}@{}>", self.gateway_host),
                     contact_user: "carrier".into(),
+                    routes: Vec::new(),
+                    reliable: Reliable100::default(),
+                    timer: SessionTimer::default(),
                     headers: Vec::new(),
                     body: Some(Body::sdp(sdp)),
                     credentials: None,
@@ -359,5 +362,7 @@ fn params() -> LegParams {
         advertise: None,
         local: None,
         remote: None,
+        dtmf: Default::default(),
+        srtp: Default::default(),
     }
 }

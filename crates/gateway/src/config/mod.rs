@@ -1,15 +1,16 @@
 //! `webtrunk.toml`: strict, and every problem is said at once. `config/webtrunk.example.toml` shows each key.
 
 mod check;
+mod preset;
 pub mod reader;
 mod sections;
+mod trunk;
 pub mod values;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use b2bua::{IpNet, RouteConfig, UserConfig};
-use media_bridge::control::Codec;
+use b2bua::{IpNet, RouteConfig, TrunkProfile, UserConfig};
 use sip_ua::Credentials;
 use toml::de::DeTable;
 
@@ -94,20 +95,27 @@ pub struct Trunk {
     pub name: String,
     /// Where requests go.
     pub server: Server,
-    /// Digest user name and password.
+    /// For challenges.
     pub credentials: Option<Credentials>,
     /// Whether we register there.
     pub register: bool,
     /// Further addresses from which it may call.
     pub inbound_from: Vec<IpNet>,
-    /// User part of From; none: the caller's number.
-    pub from_user: Option<String>,
-    /// Host part of From; none: the server's.
-    pub from_domain: Option<String>,
-    /// Codecs offered, best first.
-    pub codecs: Vec<Codec>,
+    /// Where requests go instead of straight to the server (RFC 3261 §8.1.2).
+    pub outbound_proxy: Option<Server>,
+    /// Its name there: address of record and Contact; not always the digest user name.
+    pub username: Option<String>,
+    /// What it wants otherwise.
+    pub profile: TrunkProfile,
     /// Calls at once; none: no limit.
     pub max_calls: Option<u32>,
+}
+
+impl Trunk {
+    /// Where its requests go first.
+    pub fn next_hop(&self) -> &Server {
+        self.outbound_proxy.as_ref().unwrap_or(&self.server)
+    }
 }
 
 /// Reads and checks a whole file.
@@ -127,7 +135,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let dns_servers = sections::dns(&mut root, &mut found);
     let cdr_file = sections::cdr(&mut root, &mut found);
     let users = sections::users(&mut root, &mut found, &env);
-    let trunks = sections::trunks(&mut root, &mut found, &env);
+    let trunks = trunk::trunks(&mut root, &mut found, &env);
     let routes = sections::routes(&mut root, &mut found);
     check::across(&users, &trunks, &routes, &mut found);
     root.finish(&mut found);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// One thing wrong in a configuration file.
@@ -87,13 +88,15 @@ impl<T> Located<T> {
 pub struct Section<'d, 'i> {
     path: String,
     table: &'d DeTable<'i>,
+    /// Where keys are looked for that the table has not, and the place in the file that says so.
+    preset: Option<(&'d DeTable<'i>, Range<usize>)>,
     span: Range<usize>,
     known: Vec<&'static str>,
 }
 
 impl<'d, 'i> Section<'d, 'i> {
     pub fn new(path: impl Into<String>, table: &'d DeTable<'i>, span: Range<usize>) -> Self {
-        Section { path: path.into(), table, span, known: Vec::new() }
+        Section { path: path.into(), table, preset: None, span, known: Vec::new() }
     }
 
     /// Where the table stands.
@@ -108,7 +111,15 @@ impl<'d, 'i> Section<'d, 'i> {
 
     fn get(&mut self, key: &'static str) -> Option<(&'d DeValue<'i>, Range<usize>)> {
         self.known.push(key);
-        self.table.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| (v.get_ref(), v.span()))
+        let own = find(self.table, key).map(|v| (v.get_ref(), v.span()));
+        own.or_else(|| {
+            self.preset.as_ref().and_then(|(t, span)| Some((find(t, key)?.get_ref(), span.clone())))
+        })
+    }
+
+    /// Takes keys that this table has not from another.
+    pub fn fall_back_on(&mut self, preset: &'d DeTable<'i>, span: Range<usize>) {
+        self.preset = Some((preset, span));
     }
 
     fn wrong_type(
@@ -149,7 +160,7 @@ impl<'d, 'i> Section<'d, 'i> {
 
     /// Whether the key is there at all.
     pub fn has(&self, key: &str) -> bool {
-        self.table.iter().any(|(k, _)| k.get_ref() == key)
+        find(self.table, key).is_some() || self.preset.as_ref().is_some_and(|(t, _)| find(t, key).is_some())
     }
 
     pub fn integer(
@@ -237,7 +248,8 @@ impl<'d, 'i> Section<'d, 'i> {
 
     /// Reports every key that nobody asked for, with the nearest that exists.
     pub fn finish(self, found: &mut Findings<'_>) {
-        for (key, _) in self.table.iter() {
+        let preset = self.preset.iter().flat_map(|(table, _)| table.iter());
+        for (key, _) in self.table.iter().chain(preset) {
             let name: &str = key.get_ref();
             if self.known.contains(&name) {
                 continue;
@@ -250,6 +262,10 @@ impl<'d, 'i> Section<'d, 'i> {
             found.add(&key.span(), self.key(name), message);
         }
     }
+}
+
+fn find<'d, 'i>(table: &'d DeTable<'i>, key: &str) -> Option<&'d Spanned<DeValue<'i>>> {
+    table.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| v)
 }
 
 fn name_of(value: &DeValue<'_>) -> &'static str {

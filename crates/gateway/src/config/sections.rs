@@ -4,19 +4,17 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use b2bua::{IpNet, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfig};
-use media_bridge::control::Codec;
-use sip_ua::Credentials;
+use b2bua::{Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfig};
 use types::UserName;
 
 use super::reader::{Findings, Section};
 use super::values;
-use super::{HttpConfig, MediaConfig, SipConfig, Tls, Trunk};
+use super::{HttpConfig, MediaConfig, SipConfig, Tls};
 
 /// An item with the place of its table, for checks across sections.
 pub type Placed<T> = (T, Range<usize>);
 
-fn defaulted<T>(
+pub fn defaulted<T>(
     section: &mut Section<'_, '_>,
     found: &mut Findings<'_>,
     key: &'static str,
@@ -31,7 +29,7 @@ fn defaulted<T>(
     section.string(found, key)?.parse(found, |text| parse(text))
 }
 
-fn optional<T>(
+pub fn optional<T>(
     section: &mut Section<'_, '_>,
     found: &mut Findings<'_>,
     key: &'static str,
@@ -90,7 +88,7 @@ pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipCo
     Some(SipConfig { domain: domain?, listen, advertise })
 }
 
-fn domain(text: &str) -> Result<String, String> {
+pub fn domain(text: &str) -> Result<String, String> {
     let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
     if valid {
         Ok(text.to_ascii_lowercase())
@@ -145,7 +143,7 @@ pub fn cdr(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<PathB
 }
 
 /// A secret given in the file or by the name of an environment variable.
-fn password(
+pub fn password(
     section: &mut Section<'_, '_>,
     found: &mut Findings<'_>,
     env: &impl Fn(&str) -> Option<String>,
@@ -216,7 +214,7 @@ pub fn users(
     out
 }
 
-fn user_name(text: &str) -> Result<String, String> {
+pub fn user_name(text: &str) -> Result<String, String> {
     let valid = !text.is_empty()
         && text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
@@ -239,78 +237,7 @@ fn number(text: &str) -> Result<String, String> {
     }
 }
 
-fn codec(text: &str) -> Result<Codec, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "pcmu" => Ok(Codec::Pcmu),
-        "pcma" => Ok(Codec::Pcma),
-        "opus" => Ok(Codec::Opus),
-        _ => Err("unknown codec; valid: pcmu, pcma, opus".into()),
-    }
-}
-
-fn token(text: &str) -> Result<String, String> {
-    let valid = !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&b));
-    if valid { Ok(text.to_owned()) } else { Err("expected characters that may stand in a SIP URI".into()) }
-}
-
-pub fn trunks(
-    root: &mut Section<'_, '_>,
-    found: &mut Findings<'_>,
-    env: &impl Fn(&str) -> Option<String>,
-) -> Vec<Placed<Trunk>> {
-    let mut out = Vec::new();
-    for mut section in root.tables(found, "trunks") {
-        let name =
-            section.required(found, "name", "\"carrier\"").and_then(|n| n.parse(found, |t| user_name(t)));
-        let server = section
-            .required(found, "server", "\"sip.example.net\"")
-            .and_then(|s| s.parse(found, |t| values::server(t)));
-        let username = section.string(found, "username");
-        let password = password(&mut section, found, env);
-        let credentials = match (username, password) {
-            (Some(user), Some(password)) => Some(Credentials { username: user.value, password }),
-            (Some(user), None) if !section.has("password_env") => {
-                found.add(&user.span, user.key, "needs password or password_env beside it");
-                None
-            }
-            (None, Some(_)) => {
-                found.add(section.span(), section.key("username"), "is missing beside the password");
-                None
-            }
-            (Some(_), None) | (None, None) => None,
-        };
-        let register = section.boolean(found, "register").unwrap_or(false);
-        if register && credentials.is_none() && !section.has("username") {
-            found.add(section.span(), section.key("register"), "registering needs username and password");
-        }
-        let inbound_from = parsed_list(&mut section, found, "inbound_from", IpNet::parse).unwrap_or_default();
-        let from_user = optional(&mut section, found, "from_user", token);
-        let from_domain = optional(&mut section, found, "from_domain", domain);
-        let codecs =
-            parsed_list(&mut section, found, "codecs", codec).unwrap_or(vec![Codec::Pcmu, Codec::Pcma]);
-        let max_calls = section.integer(found, "max_calls", 1..=100_000);
-        let span = section.span().clone();
-        section.finish(found);
-        if let (Some(name), Some(server)) = (name, server) {
-            let trunk = Trunk {
-                name,
-                server,
-                credentials,
-                register,
-                inbound_from,
-                from_user,
-                from_domain,
-                codecs,
-                max_calls,
-            };
-            out.push((trunk, span));
-        }
-    }
-    out
-}
-
-fn parsed_list<T>(
+pub fn parsed_list<T>(
     section: &mut Section<'_, '_>,
     found: &mut Findings<'_>,
     key: &'static str,

@@ -1,4 +1,5 @@
 use b2bua::{RouteTo, Secret};
+use media_bridge::control::Codec;
 
 use super::*;
 
@@ -35,7 +36,7 @@ fn a_short_file_loads_with_defaults() {
     assert_eq!(config.sip.listen.len(), 2);
     assert_eq!(config.trunks[0].server.port, None);
     assert!(config.dns_servers.is_empty());
-    assert_eq!(config.trunks[0].codecs, [Codec::Pcmu, Codec::Pcma]);
+    assert_eq!(config.trunks[0].profile.codecs, [Codec::Pcmu, Codec::Pcma]);
     assert_eq!(config.routes[0].to, [RouteTo::Trunk("carrier".into())]);
 }
 
@@ -126,4 +127,66 @@ fn the_example_file_loads_and_shows_every_key() {
     {
         assert!(all.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not shown");
     }
+}
+
+fn trunk(keys: &str) -> Trunk {
+    let text = GOOD.replace("server = \"sip.example.net\"", keys);
+    load(&text, no_env).unwrap_or_else(|problems| panic!("{problems:?}")).trunks.remove(0)
+}
+
+#[test]
+fn every_preset_loads_cites_its_pages_and_makes_a_trunk_of_at_most_eight_lines() {
+    for (name, text) in preset::PRESETS {
+        assert!(text.contains("Not tested live"), "{name}");
+        let mut keys = Vec::new();
+        let mut above = "";
+        for line in text.lines().filter(|l| !l.is_empty()) {
+            if !line.starts_with('#') {
+                assert!(!above.starts_with('#') || above.starts_with("# ["), "{name}: {line} cites no page");
+                keys.push(line);
+            }
+            above = line;
+        }
+        assert!(!keys.is_empty(), "{name}");
+        assert!(text.contains("\n# [1] http"), "{name} cites nothing");
+        assert!(!keys.iter().any(|key| key.starts_with("password") || key.starts_with("username")), "{name}");
+        let server = if text.contains("\nserver = ") { "" } else { "server = \"sip.example.net\"\n" };
+        let lines = format!("preset = \"{name}\"\n{server}username = \"u\"\npassword = \"p\"\n");
+        assert!(lines.lines().count() + 3 <= 8);
+        trunk(&lines);
+    }
+}
+
+#[test]
+fn a_key_of_the_file_overrides_its_preset() {
+    let preset = trunk("preset = \"sipgate\"\nusername = \"123t0\"\npassword = \"p\"");
+    assert_eq!(preset.server.host, "sipconnect.sipgate.de");
+    assert_eq!(preset.profile.from_user.as_deref(), Some("123t0"));
+    assert_eq!(preset.profile.identity.name(), "ppi");
+    let own = trunk("preset = \"sipgate\"\nserver = \"127.0.0.1:5080\"\nidentity = \"none\"");
+    assert_eq!((own.server.host.as_str(), own.profile.identity.name()), ("127.0.0.1", "none"));
+}
+
+#[test]
+fn wrong_words_of_a_trunk_are_named_with_the_right_ones() {
+    let wrong = |keys: &str| problems(&GOOD.replace("server = \"sip.example.net\"", keys)).join("\n");
+    let all =
+        wrong("server = \"a.example\"\nidentity = \"p-asserted\"\ndtmf = \"sip-info\"\nreliable = \"on\"");
+    assert!(all.contains("trunks[0].identity: \"p-asserted\" is not one of none, pai, ppi, rpid"), "{all}");
+    assert!(all.contains("is not one of auto, rfc4733, info, inband"), "{all}");
+    assert!(all.contains("is not one of supported, off, required"), "{all}");
+    let all = wrong("preset = \"twillio\"\nserver = \"a.example\"");
+    assert!(
+        all.contains("there is no preset \"twillio\"; there are asterisk, fritzbox, freeswitch"),
+        "{all}"
+    );
+    let all = wrong("server = \"a.example\"\nsession_interval = 100\nsession_min = 200");
+    assert!(all.contains("100 is below session_min, 200"), "{all}");
+}
+
+#[test]
+fn an_outbound_proxy_is_the_next_hop_and_a_loose_route() {
+    let trunk = trunk("server = \"carrier.example\"\noutbound_proxy = \"tcp:proxy.example:5070\"");
+    assert_eq!(trunk.next_hop().host, "proxy.example");
+    assert_eq!(trunk.profile.route.as_deref(), Some("<sip:proxy.example:5070;transport=tcp;lr>"));
 }

@@ -186,8 +186,8 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
 
 fn trunk_config(trunk: &Trunk, advertise: Option<IpAddr>) -> TrunkConfig {
     let host = trunk.server.uri_host();
-    let username = trunk.credentials.as_ref().map(|c| c.username.clone());
-    let domain = trunk.from_domain.clone().unwrap_or_else(|| host.clone());
+    let username = trunk.username.clone();
+    let domain = trunk.profile.from_domain.clone().unwrap_or_else(|| host.clone());
     let registration = trunk.register.then(|| TrunkRegistration {
         registrar: format!("sip:{host}"),
         aor: format!("sip:{}@{domain}", username.as_deref().unwrap_or("anonymous")),
@@ -195,15 +195,13 @@ fn trunk_config(trunk: &Trunk, advertise: Option<IpAddr>) -> TrunkConfig {
     });
     TrunkConfig {
         name: trunk.name.clone(),
-        targets: trunks::known_at_start(&trunk.server),
+        targets: trunks::known_at_start(trunk.next_hop()),
         host,
         registration,
         credentials: trunk.credentials.clone(),
         contact_user: username.unwrap_or_else(|| "webtrunk".into()),
         inbound_from: trunk.inbound_from.clone(),
-        from_user: trunk.from_user.clone(),
-        from_domain: trunk.from_domain.clone(),
-        codecs: trunk.codecs.clone(),
+        profile: trunk.profile.clone(),
         max_calls: trunk.max_calls,
         advertise,
     }

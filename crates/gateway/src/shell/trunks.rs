@@ -81,7 +81,7 @@ pub fn start(config: &Config, core: &mpsc::Sender<CoreInput>) {
         Dns { servers: config.dns_servers.clone(), ipv6: config.sip.listen.iter().any(|l| l.addr.is_ipv6()) };
     let advertise = config.media.advertise.or(config.sip.advertise);
     for trunk in &config.trunks {
-        let (name, server) = (trunk.name.clone(), trunk.server.clone());
+        let (name, server) = (trunk.name.clone(), trunk.next_hop().clone());
         tokio::spawn(follow(name, server, dns.clone(), advertise, core.clone()));
     }
 }

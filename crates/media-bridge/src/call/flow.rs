@@ -1,6 +1,6 @@
 //! The way of a packet: from the leg that it came on to every leg that listens.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use types::LegId;
 
@@ -8,7 +8,8 @@ use super::MediaCall;
 use super::ear::{Chunk, Ear};
 use super::leg::{FRAME_TIME, Leg, Meaning, Origin};
 use crate::codec::Law;
-use crate::control::{Codec, Event, LegKind, Source};
+use crate::control::{Codec, DtmfMode, Event, LegKind, Source};
+use crate::dtmf::Way;
 use crate::rtp::{Arrival, Head, Incoming, RtpPacket};
 use crate::sdp::clock_rate;
 
@@ -16,7 +17,7 @@ use crate::sdp::clock_rate;
 const CATCH_UP: u32 = 5;
 
 /// How a listener gets a packet.
-enum Way {
+enum Path {
     /// As it is.
     Same,
     /// Sample by sample from one law to the other: nothing to keep, nothing to wait for.
@@ -25,12 +26,14 @@ enum Way {
     Transcode,
 }
 
-fn way(from: Codec, to: Codec) -> Way {
+fn path(from: Codec, to: Codec) -> Path {
     match (from, to) {
-        (Codec::Opus, Codec::Opus) | (Codec::Pcmu, Codec::Pcmu) | (Codec::Pcma, Codec::Pcma) => Way::Same,
-        (Codec::Pcmu, Codec::Pcma) => Way::Recode(Law::Mu, Law::A),
-        (Codec::Pcma, Codec::Pcmu) => Way::Recode(Law::A, Law::Mu),
-        (Codec::Opus, Codec::Pcmu | Codec::Pcma) | (Codec::Pcmu | Codec::Pcma, Codec::Opus) => Way::Transcode,
+        (Codec::Opus, Codec::Opus) | (Codec::Pcmu, Codec::Pcmu) | (Codec::Pcma, Codec::Pcma) => Path::Same,
+        (Codec::Pcmu, Codec::Pcma) => Path::Recode(Law::Mu, Law::A),
+        (Codec::Pcma, Codec::Pcmu) => Path::Recode(Law::A, Law::Mu),
+        (Codec::Opus, Codec::Pcmu | Codec::Pcma) | (Codec::Pcmu | Codec::Pcma, Codec::Opus) => {
+            Path::Transcode
+        }
     }
 }
 
@@ -70,10 +73,10 @@ impl MediaCall {
             let Some(agreed) = self.legs[b].agreed.filter(|_| hears(&self.legs[b], self.legs[a].id)) else {
                 continue;
             };
-            match way(codec, agreed.codec) {
-                Way::Same => self.forward((a, b), packet, incoming, None, now),
-                Way::Recode(from, to) => self.forward((a, b), packet, incoming, Some((from, to)), now),
-                Way::Transcode => decoded = true,
+            match path(codec, agreed.codec) {
+                Path::Same => self.forward((a, b), packet, incoming, None, now),
+                Path::Recode(from, to) => self.forward((a, b), packet, incoming, Some((from, to)), now),
+                Path::Transcode => decoded = true,
             }
         }
         if decoded {
@@ -96,7 +99,7 @@ impl MediaCall {
         let MediaCall { legs, outbox, .. } = self;
         let leg = &mut legs[b];
         let source = leg.source_id(Origin::Forwarded(epoch));
-        let Some(agreed) = leg.sending().filter(|_| !leg.events_out.is_sounding()) else {
+        let Some(agreed) = leg.sending().filter(|_| !leg.digit_sounds()) else {
             leg.out.skip(source, incoming.extended);
             return;
         };
@@ -152,7 +155,7 @@ impl MediaCall {
         let MediaCall { legs, outbox, .. } = self;
         let mut late = 0;
         for b in 0..legs.len() {
-            let wants = legs[b].agreed.is_some_and(|g| matches!(way(codec, g.codec), Way::Transcode));
+            let wants = legs[b].agreed.is_some_and(|g| matches!(path(codec, g.codec), Path::Transcode));
             if !wants || !hears(&legs[b], legs[a].id) {
                 continue;
             }
@@ -189,24 +192,35 @@ impl MediaCall {
 
     /// Reports finished digits and queues them for those who listen.
     fn take_digits(&mut self, a: usize, now: Instant) {
-        let from = self.legs[a].id;
         while let Some(heard) = self.legs[a].events_in.poll_digit() {
-            let (digit, duration) = (heard.digit, heard.duration);
-            self.outbox.tell(Event::Dtmf { leg: from, digit, duration });
-            for b in 0..self.legs.len() {
-                if self.legs[b].source == Source::Leg(from) {
-                    self.send_digit(b, digit, duration, now);
-                }
+            self.pressed(a, (heard.digit, heard.duration), Way::Media, now);
+        }
+    }
+
+    /// A leg's peer pressed a digit: reported, and queued for those who listen.
+    pub(super) fn pressed(&mut self, a: usize, (digit, duration): (char, Duration), way: Way, now: Instant) {
+        if !self.legs[a].presses.is_new(digit, way, now) {
+            return;
+        }
+        let from = self.legs[a].id;
+        self.outbox.tell(Event::Dtmf { leg: from, digit, duration });
+        for b in 0..self.legs.len() {
+            if self.legs[b].source == Source::Leg(from) {
+                self.send_digit(b, digit, duration, now);
             }
         }
     }
 
-    /// Queues a digit and begins it if nothing else sounds. A full queue or a leg without events drops it.
-    pub(super) fn send_digit(&mut self, b: usize, digit: char, duration: std::time::Duration, now: Instant) {
+    /// Queues a digit and begins it if nothing else sounds. A full queue or a leg that has no way for it drops it.
+    pub(super) fn send_digit(&mut self, b: usize, digit: char, duration: Duration, now: Instant) {
         let leg = &mut self.legs[b];
-        if leg.agreed.is_some_and(|agreed| agreed.events.is_some())
-            && leg.events_out.push(digit, duration).is_ok()
-        {
+        let Some(agreed) = leg.agreed else { return };
+        let queued = match (leg.params.dtmf, agreed.events) {
+            (DtmfMode::Auto | DtmfMode::Rfc4733, Some(_)) => leg.events_out.push(digit, duration),
+            (DtmfMode::Inband, _) | (DtmfMode::Auto, None) => leg.tones_out.push(digit, duration),
+            (DtmfMode::Rfc4733, None) | (DtmfMode::Info, _) => return,
+        };
+        if queued.is_ok() {
             self.pump_events(b, now);
         }
     }
@@ -214,6 +228,7 @@ impl MediaCall {
     fn pump_events(&mut self, b: usize, now: Instant) {
         let MediaCall { legs, outbox, .. } = self;
         let leg = &mut legs[b];
+        leg.sound_digits(outbox, now);
         let Some(events) = leg.sending().and_then(|agreed| agreed.events) else { return };
         while let Some(packet) = leg.events_out.next_packet(now) {
             let stamp = leg.out.event(packet.first, packet.offset, packet.marker, now);

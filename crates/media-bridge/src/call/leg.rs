@@ -52,6 +52,8 @@ pub(super) struct Leg {
     pub ear: Option<Box<Ear>>,
     pub events_in: dtmf::Receiver,
     pub events_out: dtmf::Sender,
+    pub tones_out: dtmf::Tones,
+    pub presses: dtmf::Presses,
     pub counters: Counters,
     pub connected: bool,
     pub silent_at: Option<Instant>,
@@ -171,6 +173,8 @@ impl Leg {
             ear: None,
             events_in: dtmf::Receiver::new(8_000),
             events_out: dtmf::Sender::new(8_000),
+            tones_out: dtmf::Tones::default(),
+            presses: dtmf::Presses::default(),
             counters: Counters::default(),
             connected: false,
             silent_at: None,
@@ -225,10 +229,36 @@ impl Leg {
         outbox: &mut Outbox,
         now: Instant,
     ) -> u64 {
-        let Some(agreed) = self.sending() else { return 0 };
-        if self.events_out.is_sounding() {
-            return 0;
+        if self.digit_sounds() { 0 } else { self.utter(source, chunk, outbox, now) }
+    }
+
+    /// Whether a digit is being sent: audio is left out meanwhile, so that no receiver hears it twice.
+    pub fn digit_sounds(&self) -> bool {
+        self.events_out.is_sounding() || self.tones_out.is_sounding()
+    }
+
+    /// Sends the digits that go out as tones, as far as they are due.
+    pub fn sound_digits(&mut self, outbox: &mut Outbox, now: Instant) {
+        if self.sending().is_none() {
+            return;
         }
+        while let Some((timestamp, pcm)) = self.tones_out.next_frame(now) {
+            let chunk =
+                super::ear::Chunk { timestamp, clock: crate::codec::PCM_RATE, timeline: 0, pcm: &pcm };
+            let source = self.source_id(Origin::Digit);
+            self.utter(source, &chunk, outbox, now);
+            self.spoke(now);
+        }
+    }
+
+    fn utter(
+        &mut self,
+        source: SourceId,
+        chunk: &super::ear::Chunk<'_>,
+        outbox: &mut Outbox,
+        now: Instant,
+    ) -> u64 {
+        let Some(agreed) = self.sending() else { return 0 };
         let Leg { path, out, counters, id, mouth, .. } = self;
         let stamps = std::cell::RefCell::new(out);
         mouth.speak(
@@ -261,6 +291,7 @@ impl Leg {
         let low = match origin {
             Origin::Own => 0,
             Origin::Silence => 1,
+            Origin::Digit => 5,
             Origin::Forwarded(epoch) => (epoch & 0x3fff_ffff) << 2 | 2,
             Origin::Decoded(timeline) => (timeline & 0x3fff_ffff) << 2 | 3,
         };
@@ -312,7 +343,8 @@ impl Leg {
         };
         let sending = self.sending();
         let digits = sending.and_then(|agreed| agreed.events).and_then(|_| self.events_out.poll_timeout(now));
-        let of_sending = [self.tone.as_ref().map(|t| t.next_at), self.fill_at];
+        let of_sending =
+            [self.tone.as_ref().map(|t| t.next_at), self.fill_at, self.tones_out.poll_timeout(now)];
         let of_sending = of_sending.into_iter().filter(|_| sending.is_some());
         let ear = self.ear.as_ref();
         let others = [
@@ -335,6 +367,8 @@ pub(super) enum Origin {
     Own,
     /// Filling of ours.
     Silence,
+    /// A digit as tones.
+    Digit,
     /// Packets of a leg as they are; its reception epoch.
     Forwarded(u64),
     /// Samples of a leg; its decoding timeline.

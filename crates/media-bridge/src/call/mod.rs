@@ -22,6 +22,7 @@ use types::{CallId, Entropy, LegId, Wall};
 use webrtc_peer::{PeerFactory, PeerOutput};
 
 use crate::control::{Command, Event, LegKind, LegParams, Source};
+use crate::dtmf::Way;
 use crate::rtp::{LatchVerdict, RtpPacket, is_rtcp};
 use crate::tone::ToneGenerator;
 use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, Playing, SILENT_AFTER};
@@ -116,6 +117,7 @@ impl MediaCall {
             Command::SetAnswer { .. }
             | Command::SetSource { .. }
             | Command::SendDtmf { .. }
+            | Command::Pressed { .. }
             | Command::Remove { .. }
             | Command::Close => false,
         }
@@ -142,6 +144,11 @@ impl MediaCall {
             Command::SendDtmf { leg, digit, duration } => {
                 if let Some(index) = self.find(leg) {
                     self.send_digit(index, digit, duration, now);
+                }
+            }
+            Command::Pressed { leg, digit, duration } => {
+                if let Some(index) = self.find(leg) {
+                    self.pressed(index, (digit, duration), Way::Signalling, now);
                 }
             }
             Command::Remove { leg } => {

@@ -10,7 +10,7 @@ use webrtc_peer::{AudioCodec, AudioFormat, Peer, PeerParams};
 
 use super::leg::{Inbound, Leg, Path, REPORT_INTERVAL, RtpPath, SILENT_AFTER, WebRtcPath};
 use super::{MediaCall, Output};
-use crate::control::{Codec, Event, LegKind, LegParams, Refusal};
+use crate::control::{Codec, DtmfMode, Event, LegKind, LegParams, Refusal};
 use crate::rtp::Latch;
 use crate::sdp::{
     self, Agreed, Body, Direction, IceCredentials, LocalAudio, LocalTransport, MediaLine, Origin, Remote,
@@ -272,9 +272,10 @@ impl MediaCall {
         let transport = self.local_transport(index, Some(OUR_MID), |_| true);
         let address = self.own_address(index);
         let leg = &mut self.legs[index];
+        let by_tones = leg.params.dtmf == DtmfMode::Inband;
         let local = LocalAudio {
             codecs: codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect(),
-            events: sdp::offer_events(&codecs),
+            events: if by_tones { Vec::new() } else { sdp::offer_events(&codecs) },
             direction: Direction::SendRecv,
             narrowband: leg.params.narrowband,
             transport,

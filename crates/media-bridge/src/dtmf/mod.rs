@@ -1,10 +1,14 @@
-//! DTMF digits as telephone-events (RFC 4733): heard, and made anew for the other leg with its own clock.
+//! DTMF digits as telephone-events (RFC 4733): heard, and made anew for the other leg with its own clock, or as tones.
 
+mod presses;
 mod receiver;
 mod sender;
+mod tones;
 
+pub use presses::{Presses, Way};
 pub use receiver::{Digit, Receiver};
 pub use sender::{DtmfError, EventPacket, Sender};
+pub use tones::Tones;
 
 /// The digits in the order of their event codes (RFC 4733 §3.2, table 3).
 const DIGITS: &[u8; 16] = b"0123456789*#ABCD";

@@ -12,11 +12,11 @@ use super::event;
 /// Between packets of one event.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// Shortest tone that every receiver detects.
-const SHORTEST: Duration = Duration::from_millis(70);
+pub(super) const SHORTEST: Duration = Duration::from_millis(70);
 /// Longest tone that a user may ask for.
-const LONGEST: Duration = Duration::from_secs(6);
+pub(super) const LONGEST: Duration = Duration::from_secs(6);
 /// Between the end of a tone and the next (ITU-T Q.24 wants up to 70 ms).
-const PAUSE: Duration = Duration::from_millis(70);
+pub(super) const PAUSE: Duration = Duration::from_millis(70);
 /// The end is sent this often (RFC 4733 §2.5.1.4).
 const ENDS: u8 = 3;
 /// Level of the tone, -dBm0.

@@ -77,6 +77,8 @@ impl Line {
             advertise: None,
             local: None,
             remote: None,
+            dtmf: Default::default(),
+            srtp: Default::default(),
         };
         let mut outputs = Vec::new();
         let command = Command::Answer { leg, params, offer: offer.into_bytes() };

@@ -75,6 +75,9 @@ impl DigestClient {
             let mut best: Vec<(Session, bool)> = Vec::new();
             for fields in values {
                 let Some((session, stale)) = Session::new(proxy, &fields) else { continue };
+                if self.credentials.realm.as_ref().is_some_and(|only| *only != session.realm) {
+                    continue;
+                }
                 match best.iter_mut().find(|(s, _)| s.realm == session.realm) {
                     Some(known) if session.algorithm.hash > known.0.algorithm.hash => {
                         *known = (session, stale);

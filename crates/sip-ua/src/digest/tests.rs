@@ -23,7 +23,7 @@ const URI: &str = "sip:example.com";
 const NOW: Wall = Wall(1_700_000_000_000_000);
 
 fn credentials(password: &str) -> Credentials {
-    Credentials { username: "alice".into(), password: password.into() }
+    Credentials { username: "alice".into(), password: password.into(), realm: None }
 }
 
 fn register(authorization: &[(&'static str, String)]) -> Message {
@@ -246,7 +246,8 @@ fn what_is_no_digest_answer_for_us_is_missing_or_malformed() {
 
 #[test]
 fn names_with_quotes_and_several_challenges_on_one_line_are_understood() {
-    let mut client = DigestClient::new(Credentials { username: r#"a"b"#.into(), password: "secret".into() });
+    let mut client =
+        DigestClient::new(Credentials { username: r#"a"b"#.into(), password: "secret".into(), realm: None });
     let challenge = r#"Basic realm="x", Digest realm="r, 1", nonce="a", algorithm=MD5, qop="auth-int,auth", Digest realm="r, 1", nonce="b", algorithm=SHA-256, opaque="o\"q""#;
     client.challenged(&response(401, &[("WWW-Authenticate", challenge.into())])).unwrap();
     let answer = client.answer(&Method::Register, URI, b"", &mut Seeded(3));

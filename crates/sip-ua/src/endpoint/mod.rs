@@ -201,6 +201,11 @@ impl Endpoint {
     pub fn handle_command(&mut self, command: Command, now: Instant, wall: Wall) {
         match command {
             Command::Invite(leg, invite) => self.start_invite(leg, *invite, now),
+            Command::SetTimer { leg, timer } => {
+                if self.legs.contains_key(&leg) {
+                    self.set_timer(leg, timer);
+                }
+            }
             Command::Provisional { leg, status, body } => self.send_provisional(leg, status, body, now),
             Command::Answer { leg, body } => self.answer(leg, body, now),
             Command::Reject { leg, status, reason, headers } => {

@@ -8,12 +8,10 @@ use crate::endpoint::server::Reply;
 use crate::endpoint::{Endpoint, OutRequest, Owner, TxnId};
 use crate::message::{Message, Method, Params};
 use crate::transaction::GIVE_UP;
-use crate::{Body, Event, Flow, LegEnd, SipLeg};
+use crate::{Body, Event, Flow, LegEnd, Refresher, SessionTimer, SipLeg};
 
 /// The option tag (RFC 4028 §6).
 pub(super) const TAG: &str = "timer";
-/// The interval we ask for, in seconds: what RFC 4028 §4 recommends.
-const INTERVAL: u32 = 1800;
 /// The smallest interval that we take, in seconds: the smallest there is (RFC 4028 §5).
 const MIN_SE: u32 = 90;
 /// An answer may set any interval; below this we would refresh without pause.
@@ -28,7 +26,7 @@ const EXPIRED: &str = "SIP;cause=408;text=\"Session Timer Expired\"";
 
 /// Who refreshes, seen from the request that negotiates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Refresher {
+enum Side {
     Uac,
     Uas,
 }
@@ -48,6 +46,8 @@ struct Timer {
 /// What a leg keeps for its session timer. Some of it is there before the session is.
 #[derive(Debug, Default)]
 pub(super) struct Refresh {
+    /// What the application wants.
+    policy: SessionTimer,
     timer: Option<Timer>,
     /// The session description that we sent last and that counts.
     description: Option<Body>,
@@ -62,12 +62,12 @@ pub(super) struct Refresh {
 }
 
 /// A Session-Expires value (RFC 4028 §4).
-fn session_expires(message: &Message) -> Option<(u32, Option<Refresher>)> {
+fn session_expires(message: &Message) -> Option<(u32, Option<Side>)> {
     let value = message.header("Session-Expires")?;
     let (seconds, params) = value.split_once(';').unwrap_or((value, ""));
     let refresher = match Params::new(params).get("refresher") {
-        Some(who) if who.eq_ignore_ascii_case("uac") => Some(Refresher::Uac),
-        Some(who) if who.eq_ignore_ascii_case("uas") => Some(Refresher::Uas),
+        Some(who) if who.eq_ignore_ascii_case("uac") => Some(Side::Uac),
+        Some(who) if who.eq_ignore_ascii_case("uas") => Some(Side::Uas),
         Some(_) | None => None,
     };
     Some((number(seconds)?, refresher))
@@ -90,19 +90,43 @@ impl Timer {
 }
 
 /// RFC 4028 §9, table 2: interval and refresher of our 2xx. None: no timer, since nobody asks for one.
-fn agree(request: &Message, current: Option<Timer>) -> Option<(u32, Refresher)> {
-    let supported = request.has_token("Supported", TAG) || request.has_token("Require", TAG);
-    let keep = current.map(|t| if t.ours { Refresher::Uas } else { Refresher::Uac });
+fn agree(request: &Message, current: Option<Timer>, policy: SessionTimer) -> Option<(u32, Side)> {
+    let required = request.has_token("Require", TAG);
+    let supported = request.has_token("Supported", TAG) || required;
+    let (wanted, min_se, refresher) = match policy {
+        SessionTimer::Off if !required => return None,
+        SessionTimer::Off => (MIN_SE, MIN_SE, None),
+        SessionTimer::On { interval, min_se, refresher } => (interval, min_se, refresher),
+    };
+    let ours = refresher.map(|who| match who {
+        Refresher::Us => Side::Uas,
+        Refresher::Peer => Side::Uac,
+    });
+    let keep = current.map(|t| if t.ours { Side::Uas } else { Side::Uac }).or(ours);
     match (session_expires(request), supported) {
         (None, false) => None,
-        (None, true) => Some((current.map_or(INTERVAL, |t| t.interval), keep.unwrap_or(Refresher::Uas))),
+        (None, true) => Some((current.map_or(wanted, |t| t.interval), keep.unwrap_or(Side::Uas))),
         // A proxy asks, the caller would not understand.
-        (Some((interval, _)), false) => Some((interval.max(MIN_SE), Refresher::Uas)),
-        (Some((interval, refresher)), true) => Some((interval, refresher.or(keep).unwrap_or(Refresher::Uac))),
+        (Some((interval, _)), false) => Some((interval.max(min_se), Side::Uas)),
+        (Some((interval, asked)), true) => Some((interval, asked.or(keep).unwrap_or(Side::Uac))),
+    }
+}
+
+impl SessionTimer {
+    fn min_se(self) -> u32 {
+        match self {
+            SessionTimer::Off => MIN_SE,
+            SessionTimer::On { min_se, .. } => min_se.max(MIN_SE),
+        }
     }
 }
 
 impl Endpoint {
+    /// What the application wants on a leg, from its beginning.
+    pub(super) fn set_timer(&mut self, leg: SipLeg, timer: SessionTimer) {
+        self.refreshes.entry(leg).or_default().policy = timer;
+    }
+
     /// 422 to an INVITE or UPDATE whose sender would understand it (RFC 4028 §9); says whether.
     pub(super) fn too_brief(&mut self, id: TxnId, request: &Message, now: Instant) -> bool {
         let refreshes = matches!(request.method(), Some(Method::Invite | Method::Update));
@@ -142,12 +166,12 @@ impl Endpoint {
         if reply.status < 200 || !up {
             return Vec::new();
         }
-        let agreed = agree(&request, refresh.timer);
-        refresh.timer = agreed.map(|(s, who)| Timer::start(s, who == Refresher::Uas, now));
+        let agreed = agree(&request, refresh.timer, refresh.policy);
+        refresh.timer = agreed.map(|(s, who)| Timer::start(s, who == Side::Uas, now));
         self.settle_refresh(leg);
         let mut headers = vec![("Supported", TAG.to_owned())];
         if let Some((interval, who)) = agreed {
-            let who = if who == Refresher::Uac { "uac" } else { "uas" };
+            let who = if who == Side::Uac { "uac" } else { "uas" };
             headers.push(("Session-Expires", format!("{interval};refresher={who}")));
             if request.has_token("Supported", TAG) {
                 headers.push(("Require", TAG.to_owned()));
@@ -164,11 +188,23 @@ impl Endpoint {
             return;
         }
         let refresh = self.refreshes.get(&leg);
-        let value = match refresh.and_then(|r| r.timer) {
-            Some(timer) => format!("{};refresher={}", timer.interval, if timer.ours { "uac" } else { "uas" }),
-            None => INTERVAL.to_string(),
+        let policy = refresh.map(|r| r.policy).unwrap_or_default();
+        let (value, least) = match (refresh.and_then(|r| r.timer), policy) {
+            (None, SessionTimer::Off) => return,
+            (Some(timer), policy) => {
+                let who = if timer.ours { "uac" } else { "uas" };
+                (format!("{};refresher={who}", timer.interval), policy.min_se())
+            }
+            (None, SessionTimer::On { interval, min_se, refresher }) => {
+                let who = match refresher {
+                    None => "",
+                    Some(Refresher::Us) => ";refresher=uac",
+                    Some(Refresher::Peer) => ";refresher=uas",
+                };
+                (format!("{interval}{who}"), min_se)
+            }
         };
-        let min_se = refresh.map_or(MIN_SE, |r| r.min_se.max(MIN_SE));
+        let min_se = refresh.map_or(least, |r| r.min_se.max(least));
         request.headers.push(("Supported", TAG.to_owned()));
         request.headers.push(("Session-Expires", value));
         request.headers.push(("Min-SE", min_se.to_string()));
@@ -215,7 +251,7 @@ impl Endpoint {
             refresh.by_update = response.has_token("Allow", Method::Update.as_str());
         }
         refresh.timer = session_expires(response)
-            .map(|(interval, who)| Timer::start(interval, who != Some(Refresher::Uas), now));
+            .map(|(interval, who)| Timer::start(interval, who != Some(Side::Uas), now));
         self.settle_refresh(leg);
     }
 

@@ -9,7 +9,7 @@ use crate::endpoint::leg::{Calling, Cancel, Leg, LegState, Session};
 use crate::endpoint::{Endpoint, OutRequest, Owner, Path, TxnId, reliable};
 use crate::message::{Message, Method};
 use crate::transaction::GIVE_UP;
-use crate::{Event, Flow, Invite, LegEnd, SipLeg};
+use crate::{Event, Flow, Invite, LegEnd, Reliable100, SipLeg};
 
 /// Most 2xx of one forked INVITE that are acknowledged and hung up; later ones time out at the far end.
 pub(super) const FORKS: usize = 16;
@@ -30,15 +30,19 @@ impl Endpoint {
         let call_id = self.entropy.token(24);
         let mut headers = invite.headers;
         // Without an offer of ours a reliable response could bring theirs, to be answered in the PRACK (RFC 3262 §5).
-        if invite.body.is_some() {
-            headers.push(("Supported", reliable::TAG.to_owned()));
-        }
+        let asks = match invite.reliable {
+            Reliable100::Off => None,
+            Reliable100::Supported => Some("Supported"),
+            Reliable100::Required => Some("Require"),
+        };
+        headers.extend(asks.filter(|_| invite.body.is_some()).map(|name| (name, reliable::TAG.to_owned())));
+        self.set_timer(leg, invite.timer);
         let request = OutRequest {
             method: Method::Invite,
             uri: invite.uri,
             contact: Some(path.contact(&invite.contact_user)),
             path,
-            routes: Vec::new(),
+            routes: invite.routes,
             from: format!("{};tag={local_tag}", invite.from),
             to: invite.to,
             call_id: call_id.clone(),

@@ -1,4 +1,6 @@
 use super::*;
+use crate::codec::Law;
+use crate::control::DtmfMode;
 
 /// Packets of a press that lasts `ms`, as a well-behaved sender makes them, the end three times.
 fn press(peer: &mut Peer, world: &mut World, event: u8, ms: u32, clock: u32) {
@@ -119,12 +121,48 @@ fn commanded_digits_queue_and_are_at_least_70_ms() {
     assert_continuous(&world.sent_to(B));
 }
 
-#[test]
-fn digits_for_a_peer_without_telephone_event_are_dropped() {
+/// The world's B without telephone-event, after this digit of its own way.
+fn without_events(dtmf: DtmfMode) -> World {
     let mut world = World::new();
-    let offer = "v=0\r\nc=IN IP4 203.0.113.9\r\nm=audio 7000 RTP/AVP 0\r\n";
-    world.answer(B, &[Codec::Pcmu], offer);
+    let offer = "v=0\r\nc=IN IP4 203.0.113.9\r\nm=audio 7000 RTP/AVP 0\r\n".into();
+    let params = LegParams { dtmf, ..params(&[Codec::Pcmu]) };
+    world.command(Command::Answer { leg: B, params, offer });
     world.command(Command::SendDtmf { leg: B, digit: '1', duration: Duration::from_millis(100) });
     world.pass(Duration::from_secs(1));
-    assert!(world.sent.is_empty());
+    world
+}
+
+#[test]
+fn digits_for_a_peer_without_telephone_event_are_tones_unless_it_is_to_have_events_or_info() {
+    let world = without_events(DtmfMode::Auto);
+    let tone: Vec<u8> = world.sent_to(B).iter().take(5).flat_map(|s| s.payload.clone()).collect();
+    assert_eq!(tone.len(), 800, "100 ms of audio");
+    let loud = tone.iter().filter(|c| Law::Mu.decode_sample(**c).unsigned_abs() > 4_000).count();
+    assert!(loud > 300, "{loud}");
+    assert_continuous(&world.sent_to(B));
+    assert!(!without_events(DtmfMode::Inband).sent.is_empty());
+    assert!(without_events(DtmfMode::Rfc4733).sent.is_empty());
+    assert!(without_events(DtmfMode::Info).sent.is_empty());
+}
+
+#[test]
+fn a_digit_that_comes_by_event_and_by_signalling_is_one_press() {
+    let (mut world, mut a, mut b) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    b.say(&mut world);
+    press(&mut a, &mut world, 3, 100, 8_000);
+    world.command(Command::Pressed { leg: A, digit: '3', duration: Duration::from_millis(160) });
+    world.command(Command::Pressed { leg: A, digit: '4', duration: Duration::from_millis(160) });
+    world.pass(Duration::from_secs(1));
+    assert_eq!(reported(&world), [('3', 100), ('4', 160)]);
+    assert_eq!(made_anew(&world, B, 8_000), [(3, 100), (4, 160)]);
+}
+
+#[test]
+fn a_peer_that_gets_tones_is_offered_no_telephone_event() {
+    for (dtmf, offered) in [(DtmfMode::Inband, false), (DtmfMode::Info, true), (DtmfMode::Auto, true)] {
+        let mut world = World::new();
+        world.command(Command::Offer { leg: B, params: LegParams { dtmf, ..params(&[Codec::Pcmu]) } });
+        let has = |e: &Event| matches!(e, Event::LocalSdp { sdp, .. } if String::from_utf8_lossy(sdp).contains("telephone-event"));
+        assert_eq!(world.events.iter().any(has), offered, "{dtmf:?}");
+    }
 }

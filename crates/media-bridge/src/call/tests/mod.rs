@@ -182,6 +182,8 @@ fn params(codecs: &[Codec]) -> LegParams {
         advertise: None,
         local: None,
         remote: None,
+        dtmf: Default::default(),
+        srtp: Default::default(),
     }
 }
 

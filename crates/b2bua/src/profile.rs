@@ -1,0 +1,214 @@
+//! What one carrier or PBX wants: every quirk is a field here and nothing else in the gateway knows carriers.
+
+use std::fmt;
+
+use media_bridge::control::{Codec, DtmfMode, Srtp};
+use sip_ua::{Refresher, Reliable100, SessionTimer};
+
+/// The header that tells a trunk who calls, beside From.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum IdentityHeader {
+    /// From says it alone.
+    #[default]
+    None,
+    /// P-Asserted-Identity (RFC 3325 §9.1).
+    Pai,
+    /// P-Preferred-Identity (RFC 3325 §9.2).
+    Ppi,
+    /// Remote-Party-ID (draft-ietf-sip-privacy-04): older than the other two and still asked for.
+    Rpid,
+}
+
+/// The header that tells a trunk who forwards a call to it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum ForwardHeader {
+    /// Nothing is said.
+    #[default]
+    None,
+    /// Diversion (RFC 5806).
+    Diversion,
+    /// History-Info (RFC 7044).
+    HistoryInfo,
+}
+
+/// How phone numbers are written.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum NumberFormat {
+    /// As they are.
+    #[default]
+    Raw,
+    /// `+12025550100`.
+    E164,
+    /// `12025550100`.
+    E164WithoutPlus,
+}
+
+impl NumberFormat {
+    /// A number of ours as this trunk wants it. Names, extensions and short codes stay as they are.
+    pub(crate) fn write(self, number: &str) -> String {
+        match (self, number.strip_prefix('+')) {
+            (NumberFormat::E164WithoutPlus, Some(digits)) if is_digits(digits) => digits.to_owned(),
+            (NumberFormat::Raw | NumberFormat::E164 | NumberFormat::E164WithoutPlus, _) => number.to_owned(),
+        }
+    }
+
+    /// A number as this trunk writes it, in the form that we compare.
+    pub(crate) fn read(self, number: &str) -> String {
+        match self {
+            // Eight digits: shorter ones are extensions and short codes, no international numbers.
+            NumberFormat::E164WithoutPlus
+                if is_digits(number) && number.len() >= 8 && !number.starts_with('0') =>
+            {
+                format!("+{number}")
+            }
+            NumberFormat::Raw | NumberFormat::E164 | NumberFormat::E164WithoutPlus => number.to_owned(),
+        }
+    }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// What From says of a caller who wants not to be known.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum PrivateFrom {
+    /// `anonymous@anonymous.invalid` (RFC 3323 §4.1.1.3).
+    #[default]
+    Anonymous,
+    /// `from_user` as ever: the trunk tells accounts apart by it and hides it itself.
+    Account,
+}
+
+/// One trunk's peculiarities. The default suits a PBX on the same network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrunkProfile {
+    /// User part of From; none: the caller's number.
+    pub from_user: Option<String>,
+    /// Domain of From; none: the server's.
+    pub from_domain: Option<String>,
+    /// From of a caller who wants not to be known.
+    pub private_from: PrivateFrom,
+    /// Route value of requests outside dialogs, REGISTER included (RFC 3261 §8.1.2); none: straight to the server.
+    pub route: Option<String>,
+    /// Who calls.
+    pub identity: IdentityHeader,
+    /// It belongs to our trust domain (RFC 3325 §3): it learns who an anonymous caller is, and what it asserts is believed.
+    pub trusted: bool,
+    /// Who forwards.
+    pub forwarded: ForwardHeader,
+    /// Numbers that we write.
+    pub number_format: NumberFormat,
+    /// Numbers that it writes.
+    pub inbound_number_format: NumberFormat,
+    /// What we offer, best first.
+    pub codecs: Vec<Codec>,
+    /// How digits reach it.
+    pub dtmf: DtmfMode,
+    /// Reliable provisional responses.
+    pub reliable: Reliable100,
+    /// Session timers.
+    pub session_timer: SessionTimer,
+    /// Encryption of its media.
+    pub srtp: Srtp,
+}
+
+impl Default for TrunkProfile {
+    fn default() -> Self {
+        TrunkProfile {
+            from_user: None,
+            from_domain: None,
+            private_from: PrivateFrom::Anonymous,
+            route: None,
+            identity: IdentityHeader::None,
+            trusted: false,
+            forwarded: ForwardHeader::None,
+            number_format: NumberFormat::Raw,
+            inbound_number_format: NumberFormat::Raw,
+            codecs: vec![Codec::Pcmu, Codec::Pcma],
+            dtmf: DtmfMode::Auto,
+            reliable: Reliable100::Supported,
+            session_timer: SessionTimer::default(),
+            srtp: Srtp::Off,
+        }
+    }
+}
+
+impl IdentityHeader {
+    /// As in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            IdentityHeader::None => "none",
+            IdentityHeader::Pai => "pai",
+            IdentityHeader::Ppi => "ppi",
+            IdentityHeader::Rpid => "rpid",
+        }
+    }
+}
+
+impl ForwardHeader {
+    /// As in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            ForwardHeader::None => "none",
+            ForwardHeader::Diversion => "diversion",
+            ForwardHeader::HistoryInfo => "history-info",
+        }
+    }
+}
+
+impl NumberFormat {
+    /// As in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            NumberFormat::Raw => "raw",
+            NumberFormat::E164 => "e164",
+            NumberFormat::E164WithoutPlus => "e164-without-plus",
+        }
+    }
+}
+
+/// One line for each key, as in configuration, with what holds where nothing was said.
+impl fmt::Display for TrunkProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or = |value: &Option<String>, default: &str| match value {
+            Some(value) => format!("{value:?}"),
+            None => format!("# {default}"),
+        };
+        writeln!(f, "from_user = {}", or(&self.from_user, "the caller's number"))?;
+        writeln!(f, "from_domain = {}", or(&self.from_domain, "the server"))?;
+        let private_from = match self.private_from {
+            PrivateFrom::Anonymous => "anonymous",
+            PrivateFrom::Account => "account",
+        };
+        writeln!(f, "private_from = {private_from:?}")?;
+        writeln!(f, "outbound_proxy = {}", or(&self.route, "none"))?;
+        writeln!(f, "identity = {:?}", self.identity.name())?;
+        writeln!(f, "trusted = {}", self.trusted)?;
+        writeln!(f, "forwarded = {:?}", self.forwarded.name())?;
+        writeln!(f, "number_format = {:?}", self.number_format.name())?;
+        writeln!(f, "inbound_number_format = {:?}", self.inbound_number_format.name())?;
+        let codecs: Vec<&str> = self.codecs.iter().map(|c| c.name()).collect();
+        writeln!(f, "codecs = {codecs:?}")?;
+        writeln!(f, "dtmf = {:?}", self.dtmf.name())?;
+        let reliable = match self.reliable {
+            Reliable100::Off => "off",
+            Reliable100::Supported => "supported",
+            Reliable100::Required => "required",
+        };
+        writeln!(f, "reliable = {reliable:?}")?;
+        match self.session_timer {
+            SessionTimer::Off => writeln!(f, "session_timer = \"off\"")?,
+            SessionTimer::On { interval, min_se, refresher } => {
+                let refresher = match refresher {
+                    None => "auto",
+                    Some(Refresher::Us) => "us",
+                    Some(Refresher::Peer) => "peer",
+                };
+                writeln!(f, "session_timer = \"on\"\nsession_interval = {interval}\nsession_min = {min_se}")?;
+                writeln!(f, "session_refresher = {refresher:?}")?;
+            }
+        }
+        write!(f, "srtp = {:?}", self.srtp.name())
+    }
+}
