@@ -91,7 +91,11 @@ impl Running {
             } else {
                 UdpSocket::bind(("127.0.0.1", port)).is_err()
             };
-            if taken || self.child.try_wait()?.is_some() {
+            if self.child.try_wait()?.is_some() {
+                let said = std::fs::read_to_string(self.dir.join("errors.log")).unwrap_or_default();
+                return Err(io::Error::other(format!("SIPp did not listen: {}", said.trim())));
+            }
+            if taken {
                 return Ok(());
             }
             if Instant::now() > until {
