@@ -10,6 +10,7 @@ use syn::visit::{self, Visit};
 
 /// What the project means to meet, whether or not a test shows it yet.
 const RFCS: &[(u16, &str)] = &[
+    (2543, "SIP, the old form"),
     (2617, "digest, the old form"),
     (2782, "SRV"),
     (3261, "SIP"),
@@ -34,6 +35,7 @@ const RFCS: &[(u16, &str)] = &[
     (3891, "Replaces"),
     (3892, "Referred-By"),
     (3960, "early media"),
+    (3966, "tel URI"),
     (4028, "session timers"),
     (4320, "non-INVITE transactions"),
     (4321, "non-INVITE problems"),
@@ -58,6 +60,7 @@ const RFCS: &[(u16, &str)] = &[
     (5952, "IPv6 text"),
     (6026, "2xx to INVITE"),
     (6086, "INFO"),
+    (6228, "199"),
     (6337, "offer/answer usage"),
     (6665, "events"),
     (6716, "Opus"),
@@ -73,6 +76,7 @@ const RFCS: &[(u16, &str)] = &[
     (8445, "ICE"),
     (8489, "STUN"),
     (8760, "digest algorithms for SIP"),
+    (8827, "WebRTC security"),
     (8839, "ICE in SDP"),
     (8842, "DTLS in SDP"),
     (8866, "SDP"),
