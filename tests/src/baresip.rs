@@ -29,8 +29,10 @@ pub struct Account<'a> {
     pub password: &'a str,
     /// SIP port of the gateway.
     pub gateway: u16,
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp` or `tls`.
     pub transport: &'a str,
+    /// For TLS: who may vouch for the gateway.
+    pub ca: Option<&'a Path>,
     /// Whether it registers.
     pub register: bool,
     /// 8 kHz mono WAV that it says when in a call; the call ends with it.
@@ -40,7 +42,7 @@ pub struct Account<'a> {
 impl<'a> Account<'a> {
     /// A user of the test gateway over UDP.
     pub fn new(user: &'a str, gateway: u16, speech: &'a Path) -> Account<'a> {
-        Account { user, password: PASSWORD, gateway, transport: "udp", register: true, speech }
+        Account { user, password: PASSWORD, gateway, transport: "udp", ca: None, register: true, speech }
     }
 }
 
@@ -58,7 +60,8 @@ fn configure(dir: &Path, account: &Account<'_>, sip: u16, control: u16, rtp: u16
          audio_srate 8000-8000\naudio_channels 1-1\nrtp_ports {rtp}-{last}\nrtp_timeout 60\n\
          ctrl_tcp_listen 127.0.0.1:{control}\nsnd_path {dir}\nmodule_path {modules}\n\
          module g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
-         module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n",
+         module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n{ca}",
+        ca = account.ca.map(|ca| format!("sip_cafile {}\n", ca.display())).unwrap_or_default(),
         speech = account.speech.display(),
         last = rtp + 9,
         dir = dir.display(),

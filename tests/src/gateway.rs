@@ -2,6 +2,7 @@
 
 use crate::ports::{free_ports, root, tools_dir};
 use crate::process::{Process, wait_for};
+use crate::tls::Identity;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub struct Setup {
     pub trunk_keys: String,
     /// Reach that trunk over TCP.
     pub trunk_tcp: bool,
+    /// Also listen for SIP over TLS, one port above, with this certificate.
+    pub tls: Option<Identity>,
     /// Further TOML at the end of the file.
     pub toml: String,
 }
@@ -78,9 +81,14 @@ pub fn binary() -> PathBuf {
 }
 
 fn config(setup: &Setup, http: u16, sip: u16, webrtc: u16, rtp: u16, dir: &std::path::Path) -> String {
+    let (tls, keys) = setup.tls.as_ref().map_or_else(Default::default, |identity| {
+        let (cert, key) = (identity.cert.display(), identity.key.display());
+        let keys = format!("tls_cert = \"{cert}\"\ntls_key = \"{key}\"\n");
+        (format!(", \"tls:127.0.0.1:{}\"", sip + 1), keys)
+    });
     let mut toml = format!(
         "[http]\nlisten = \"127.0.0.1:{http}\"\n\
-         [sip]\ndomain = \"127.0.0.1\"\nlisten = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"]\n\
+         [sip]\ndomain = \"127.0.0.1\"\nlisten = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"{tls}]\n{keys}\
          [media]\nwebrtc_port = {webrtc}\nrtp_ports = \"{rtp}-{}\"\nworkers = {WORKERS}\n\
          [cdr]\nfile = \"{}\"\n",
         rtp + 39,

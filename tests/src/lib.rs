@@ -19,6 +19,7 @@ pub mod relay;
 pub mod rtp;
 pub mod sipp;
 pub mod speech;
+pub mod tls;
 pub mod tone;
 pub mod trunk;
 pub mod ws;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sip_ua::digest::Asks;
 use sip_ua::message::{Message, Method, ParseError, Uri, Verdict, validate_request};
-use sip_ua::{Flow, Target, overload};
+use sip_ua::{Flow, overload};
 use types::{Wall, limits};
 
 use crate::output::Level;
@@ -224,7 +224,7 @@ impl Switch {
         let mut why = String::new();
         for (index, trunk) in self.shared.config.trunks.iter().enumerate() {
             let targets = self.shared.targets.of(index);
-            let known: Vec<String> = targets.map(|t| remote(&t).ip().to_string()).collect();
+            let known: Vec<String> = targets.map(|t| t.remote().ip().to_string()).collect();
             let from = trunk.inbound_from.len();
             let registered = if trunk.registration.is_some() { ", nor where we register" } else { "" };
             why += &format!(
@@ -247,7 +247,7 @@ impl Switch {
         let is_trunk = || {
             let ranges = config.trunks.iter().flat_map(|t| &t.inbound_from);
             let mut servers = (0..config.trunks.len()).flat_map(|i| self.shared.targets.of(i));
-            servers.any(|t| remote(&t).ip() == ip) || ranges.into_iter().any(|net| net.contains(ip))
+            servers.any(|t| t.remote().ip() == ip) || ranges.into_iter().any(|net| net.contains(ip))
         };
         if ip.is_loopback() || is_trunk() {
             Standing::Trusted
@@ -261,13 +261,6 @@ impl Switch {
     /// How many messages were dropped, by reason.
     pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
         DropReason::ALL.into_iter().zip(self.access.dropped)
-    }
-}
-
-fn remote(target: &Target) -> SocketAddr {
-    match target {
-        Target::Flow(flow) => flow.remote,
-        Target::Address { remote, .. } => *remote,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use media_bridge::sdp::offered_kind;
 use sip_ua::message::{Message, Scheme, Uri};
-use sip_ua::{Command as Sip, Flow, SessionTimer, SipLeg, Target};
+use sip_ua::{Command as Sip, Flow, SessionTimer, SipLeg};
 use types::{EndReason, LegId, SessionId, UserName, limits};
 
 use crate::auth::Asker;
@@ -164,18 +164,14 @@ impl Switch {
     fn trunk_of(&self, flow: &Flow, uri: &Uri) -> Option<usize> {
         let config = &self.shared.config;
         let remote = flow.remote;
-        let address = |target: &Target| match target {
-            Target::Flow(flow) => flow.remote,
-            Target::Address { remote, .. } => *remote,
-        };
         let user = uri.user_unescaped();
-        let by_address = |i: &usize| self.shared.targets.of(*i).any(|t| address(&t) == remote);
+        let by_address = |i: &usize| self.shared.targets.of(*i).any(|t| t.remote() == remote);
         let by_source = |i: &usize| config.trunks[*i].inbound_from.iter().any(|n| n.contains(remote.ip()));
         let by_registration = |i: &usize| {
             let trunk = &config.trunks[*i];
             trunk.registration.is_some()
                 && trunk.contact_user == user
-                && self.shared.targets.of(*i).any(|t| address(&t).ip() == remote.ip())
+                && self.shared.targets.of(*i).any(|t| t.remote().ip() == remote.ip())
         };
         let all = 0..config.trunks.len();
         // Several trunks may share a source: the Contact that we registered tells them apart.

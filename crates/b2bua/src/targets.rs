@@ -2,7 +2,6 @@
 //! (RFC 3263 §4.3, RFC 3261 §21.5.4). Calls and registrations share what they learn here; OPTIONS now and then asks
 //! every target that no registration watches (RFC 3261 §11).
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sip_ua::{PingId, Target};
@@ -314,9 +313,5 @@ fn draw(equals: &[&Known], entropy: &mut dyn Entropy) -> usize {
 
 /// For logs: how and where.
 pub(crate) fn shown(target: &Target) -> String {
-    let (transport, remote): (_, SocketAddr) = match target {
-        Target::Flow(flow) => (flow.transport, flow.remote),
-        Target::Address { transport, remote, .. } => (*transport, *remote),
-    };
-    format!("{} {remote}", transport.name())
+    format!("{} {}", target.transport().name(), target.remote())
 }

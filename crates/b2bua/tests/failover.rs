@@ -38,10 +38,7 @@ fn bench(targets: &[TrunkTarget]) -> Bench {
 /// Where the INVITE that just went out goes.
 fn invited(bench: &mut Bench) -> (SipLeg, SocketAddr) {
     let (leg, invite) = bench.invite();
-    match invite.target {
-        Target::Address { remote, .. } => (leg, remote),
-        Target::Flow(flow) => panic!("{flow:?}"),
-    }
+    (leg, invite.target.remote())
 }
 
 fn dials(bench: &mut Bench) -> (SipLeg, SocketAddr) {

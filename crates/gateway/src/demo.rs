@@ -79,6 +79,7 @@ impl Plan {
                 listen: [Transport::Udp, Transport::Tcp]
                     .map(|transport| SipListen { transport, addr: self.sip })
                     .into(),
+                tls: Tls::Off,
                 advertise: None,
             },
             media: MediaConfig { webrtc_port: self.webrtc_port, rtp_ports: own, workers, advertise: None },
@@ -127,6 +128,8 @@ fn carrier_trunk(addr: SocketAddr) -> Trunk {
         },
         outbound_proxy: None,
         username: None,
+        ca: None,
+        tls_name: None,
         credentials: None,
         register: false,
         inbound_from: Vec::new(),

@@ -511,7 +511,7 @@ impl World {
 fn parts(target: Target) -> (Transport, SocketAddr, Option<ConnectionId>) {
     match target {
         Target::Flow(flow) => (flow.transport, flow.remote, flow.connection),
-        Target::Address { transport, remote, .. } => (transport, remote, None),
+        Target::Address { .. } | Target::Tls { .. } => (target.transport(), target.remote(), None),
     }
 }
 

@@ -44,12 +44,22 @@ impl Transport {
     }
 
     /// As the parameter of a Contact URI, separator included (RFC 3261 §19.1.1, RFC 7118 §5.2.1: `ws` with and without TLS).
-    pub(crate) fn param(self) -> &'static str {
+    pub fn param(self) -> &'static str {
         match self {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
             Transport::Tls => ";transport=tls",
             Transport::Ws | Transport::Wss => ";transport=ws",
+        }
+    }
+
+    /// Where a server listens unless something says otherwise (RFC 3261 §18.2.1, RFC 7118 §5.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
+            Transport::Ws => 80,
+            Transport::Wss => 443,
         }
     }
 
@@ -76,6 +86,11 @@ pub struct Flow {
     pub connection: Option<ConnectionId>,
 }
 
+/// Who must be at the other end of a TLS connection, numbered by whoever owns the sockets: a name to be proven, and by which
+/// authorities (RFC 5922).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TlsPeer(pub u16);
+
 /// Where a new request is to go. The shell has resolved names already.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
@@ -91,6 +106,42 @@ pub enum Target {
         /// listener is bound to a wildcard and advertises nothing.
         local: Option<IpAddr>,
     },
+    /// To an address over TLS, once the peer has shown who it is.
+    Tls {
+        /// Who it must be.
+        peer: TlsPeer,
+        /// Where.
+        remote: SocketAddr,
+        /// As above.
+        local: Option<IpAddr>,
+    },
+}
+
+impl Target {
+    /// How messages to it travel.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Target::Flow(flow) => flow.transport,
+            Target::Address { transport, .. } => *transport,
+            Target::Tls { .. } => Transport::Tls,
+        }
+    }
+
+    /// The peer's address.
+    pub fn remote(&self) -> SocketAddr {
+        match self {
+            Target::Flow(flow) => flow.remote,
+            Target::Address { remote, .. } | Target::Tls { remote, .. } => *remote,
+        }
+    }
+
+    /// Our address on the way there, where it is known.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        match self {
+            Target::Flow(flow) => Some(flow.local.ip()),
+            Target::Address { local, .. } | Target::Tls { local, .. } => *local,
+        }
+    }
 }
 
 /// One INVITE session (a dialog or one about to be), named for its whole life.

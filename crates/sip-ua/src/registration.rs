@@ -148,11 +148,11 @@ impl Registration {
         }
     }
 
-    /// A final response to the REGISTER with this number; none: no answer came.
+    /// A final response to the REGISTER with this number, or why none came.
     pub fn answered(
         &mut self,
         txn: TxnId,
-        response: Option<&Message>,
+        response: Result<&Message, &str>,
         entropy: &mut dyn Entropy,
         now: Instant,
     ) -> Next {
@@ -162,17 +162,19 @@ impl Registration {
         if matches!(self.state, State::Removing(_)) {
             return Next::Forget;
         }
-        let status = response.and_then(Message::status);
-        match (response, status) {
-            (Some(response), Some(200..=299)) => self.granted(response, entropy, now),
-            (Some(response), Some(423)) if self.wants_longer(response) => Next::Again,
-            (response, status) => {
-                let why = match response.map(Message::kind) {
-                    Some(crate::message::Kind::Response { reason, .. }) => reason.to_owned(),
-                    Some(crate::message::Kind::Request { .. }) | None => "no answer".to_owned(),
+        let response = match response {
+            Ok(response) => response,
+            Err(why) => return self.failed(None, why.to_owned(), None, entropy, now),
+        };
+        match response.status() {
+            Some(200..=299) => self.granted(response, entropy, now),
+            Some(423) if self.wants_longer(response) => Next::Again,
+            status => {
+                let why = match response.kind() {
+                    crate::message::Kind::Response { reason, .. } => reason.to_owned(),
+                    crate::message::Kind::Request { .. } => String::new(),
                 };
-                let after = response.and_then(Message::retry_after);
-                self.failed(status, why, after, entropy, now)
+                self.failed(status, why, response.retry_after(), entropy, now)
             }
         }
     }

@@ -20,6 +20,8 @@ pub const TRUNK_TARGETS: usize = 16;
 pub const SIP_INBOUND: usize = 1_024;
 /// How long opening a SIP stream connection may take before its messages are given up.
 pub const SIP_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a TLS handshake under SIP may take, with opening the connection where we open it. Later: it is closed.
+pub const SIP_TLS_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a SIP message may take from its first to its last byte on a stream, and the first message from the connection's
 /// start. Later: the connection is closed.
 pub const SIP_MESSAGE_DEADLINE: Duration = Duration::from_secs(32);

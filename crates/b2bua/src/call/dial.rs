@@ -105,12 +105,12 @@ impl Call {
         let trunk = &sh.config.trunks[hop.trunk];
         // Where a proxy stands between, its Route says the transport, not the Request-URI.
         let direct = trunk.profile.route.is_none();
-        let tcp = direct && matches!(hop.target, Target::Address { transport: Transport::Tcp, .. });
+        let param = if direct { hop.target.transport().param() } else { "" };
         let to = address(&trunk.profile.number_format.write(&hop.number), &trunk.host);
         let caller = self.outward(&to, &sh.config);
         let invite = Invite {
             target: hop.target,
-            uri: if tcp { format!("{to};transport=tcp") } else { to.clone() },
+            uri: format!("{to}{param}"),
             from: caller.from(trunk),
             to: format!("<{to}>"),
             contact_user: trunk.contact_user.clone(),
@@ -128,10 +128,7 @@ impl Call {
         leg.permit = Some(permit);
         leg.advertise = advertise;
         leg.target = Some(hop.target);
-        (leg.local, leg.remote) = match hop.target {
-            Target::Flow(flow) => (Some(flow.local.ip()), Some(flow.remote.ip())),
-            Target::Address { local, remote, .. } => (local, Some(remote.ip())),
-        };
+        (leg.local, leg.remote) = (hop.target.local_ip(), Some(hop.target.remote().ip()));
         let id = leg.id;
         self.offer(id, sh);
         Ok(())

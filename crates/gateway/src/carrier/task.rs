@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use media_bridge::control::CallEvent;
 use media_io::{MediaConfig, MediaPlane};
+use sip_ua::io::TlsSetup;
 use sip_ua::{Target, Transport};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,7 +32,7 @@ impl Drop for Running {
 /// One sentence that names the port which is in use.
 pub async fn start(plan: CarrierPlan) -> Result<Running, String> {
     let listen = [SipListen { transport: Transport::Udp, addr: plan.listen }];
-    let sip = SipPort::open("--carrier", &listen, None, None, false)?;
+    let sip = SipPort::open("--carrier", &listen, None, None, TlsSetup::default(), false)?;
     rtp_ports_left("--rtp-ports", plan.rtp_ports)?;
     let (media, events) = start_media(MediaConfig {
         candidates: Vec::new(),

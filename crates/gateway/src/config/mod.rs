@@ -39,7 +39,7 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
 }
 
-/// How the page is served.
+/// How the page, or SIP over TLS, is served.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Tls {
     /// Plain HTTP: good on loopback, or behind a proxy that does TLS.
@@ -71,6 +71,8 @@ pub struct SipConfig {
     pub domain: String,
     /// Listeners; at least one.
     pub listen: Vec<SipListen>,
+    /// What SIP over TLS shows; off: what the page shows.
+    pub tls: Tls,
     /// Address that Contact and Via carry; none: the one a peer reaches us on.
     pub advertise: Option<IpAddr>,
 }
@@ -95,6 +97,10 @@ pub struct Trunk {
     pub name: String,
     /// Where requests go.
     pub server: Server,
+    /// PEM file of the authorities that may vouch for a TLS server; none: those of this machine.
+    pub ca: Option<PathBuf>,
+    /// What its certificate must name; none: the host of the next hop.
+    pub tls_name: Option<String>,
     /// For challenges.
     pub credentials: Option<Credentials>,
     /// Whether we register there.

@@ -44,9 +44,16 @@ pub fn http(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<Http
         return Some(HttpConfig { listen: default, tls: Tls::Off });
     };
     let listen = defaulted(&mut section, found, "listen", default, values::socket_addr);
+    let tls = certificate(&mut section, found);
+    section.finish(found);
+    Some(HttpConfig { listen: listen?, tls })
+}
+
+/// `tls_cert` and `tls_key`: both or neither.
+fn certificate(section: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Tls {
     let cert = section.string(found, "tls_cert");
     let key = section.string(found, "tls_key");
-    let tls = match (cert, key) {
+    match (cert, key) {
         (Some(cert), Some(key)) => {
             Tls::Files { cert: PathBuf::from(cert.value), key: PathBuf::from(key.value) }
         }
@@ -59,9 +66,7 @@ pub fn http(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<Http
             found.add(&one.span, one.key, "needs tls_cert beside it: the PEM file of the certificate chain");
             Tls::Off
         }
-    };
-    section.finish(found);
-    Some(HttpConfig { listen: listen?, tls })
+    }
 }
 
 pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipConfig> {
@@ -84,8 +89,9 @@ pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipCo
         }
     };
     let advertise = optional(&mut section, found, "advertise", values::ip_addr);
+    let tls = certificate(&mut section, found);
     section.finish(found);
-    Some(SipConfig { domain: domain?, listen, advertise })
+    Some(SipConfig { domain: domain?, listen, tls, advertise })
 }
 
 pub fn domain(text: &str) -> Result<String, String> {

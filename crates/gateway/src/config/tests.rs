@@ -107,6 +107,27 @@ fn half_a_certificate_names_the_other_half() {
 }
 
 #[test]
+fn tls_servers_and_listeners_are_read_and_their_keys_belong_to_tls() {
+    let listen = "listen = [\"tls:0.0.0.0:5061\"]\ntls_cert = \"sip.pem\"\ntls_key = \"sip.key\"";
+    let text =
+        GOOD.replace("domain = \"example.com\"", &format!("domain = \"example.com\"\n{listen}")).replace(
+            "\"sip.example.net\"",
+            "\"tls:sip.example.net\"\nca = \"own.pem\"\ntls_name = \"*.example.net\"",
+        );
+    let config = load(&text, no_env).expect("good");
+    assert_eq!(config.sip.listen[0].transport, sip_ua::Transport::Tls);
+    assert_eq!(config.sip.tls, Tls::Files { cert: "sip.pem".into(), key: "sip.key".into() });
+    let trunk = &config.trunks[0];
+    assert_eq!((trunk.server.uri_host().as_str(), trunk.server.default_port()), ("sip.example.net", 5061));
+    assert_eq!(trunk.ca, Some("own.pem".into()));
+    assert_eq!(trunk.tls_name.as_deref(), Some("*.example.net"));
+    let plain = problems(&text.replace("tls:sip.example.net", "tcp:sip.example.net"));
+    assert_eq!(plain.len(), 2);
+    assert!(plain[0].contains("trunks[0].ca: is about TLS"), "{plain:?}");
+    assert!(problems(&text.replace("tls_key = \"sip.key\"", ""))[0].contains("needs tls_key beside it"));
+}
+
+#[test]
 fn the_example_file_loads_and_shows_every_key() {
     let example = include_str!("../../../../config/webtrunk.example.toml");
     let config = load(example, no_env).unwrap_or_else(|problems| panic!("{problems:?}"));

@@ -1,5 +1,7 @@
 //! `[[trunks]]`: which keys there are, their defaults and ranges.
 
+use std::path::PathBuf;
+
 use b2bua::{ForwardHeader, IdentityHeader, IpNet, NumberFormat, PrivateFrom, TrunkProfile};
 use media_bridge::control::{Codec, DtmfMode};
 use sip_ua::{Credentials, Refresher, Reliable100, SessionTimer, Transport};
@@ -28,6 +30,7 @@ pub fn trunks(
             .required(found, "server", "\"sip.example.net\"")
             .and_then(|s| s.parse(found, |t| values::server(t)));
         let outbound_proxy = optional(&mut section, found, "outbound_proxy", values::server);
+        let (ca, tls_name) = trust(&mut section, found, outbound_proxy.as_ref().or(server.as_ref()));
         let account = account(&mut section, found, env);
         let register = section.boolean(found, "register").unwrap_or(false);
         if register && account.credentials.is_none() && !section.has("username") {
@@ -44,6 +47,8 @@ pub fn trunks(
                 name,
                 server,
                 outbound_proxy,
+                ca,
+                tls_name,
                 username,
                 credentials,
                 register,
@@ -55,6 +60,23 @@ pub fn trunks(
         }
     }
     out
+}
+
+/// `ca` and `tls_name`: of use where the next hop may speak TLS only.
+fn trust(
+    section: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    next_hop: Option<&Server>,
+) -> (Option<PathBuf>, Option<String>) {
+    let plain = next_hop.is_some_and(|s| s.transport.is_some_and(|t| t != Transport::Tls));
+    let mut one = |key| {
+        let value = section.string(found, key)?;
+        if plain {
+            found.add(&value.span, value.key, "is about TLS: write the server as \"tls:HOST\"");
+        }
+        Some(value.value)
+    };
+    (one("ca").map(PathBuf::from), one("tls_name"))
 }
 
 struct Account {

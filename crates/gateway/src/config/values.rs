@@ -20,7 +20,7 @@ pub struct Server {
     pub transport: Option<Transport>,
     /// Name or address literal.
     pub host: String,
-    /// Port; none: what DNS says, else 5060.
+    /// Port; none: what DNS says, else 5060, or 5061 over TLS.
     pub port: Option<u16>,
 }
 
@@ -29,14 +29,21 @@ impl Server {
     pub fn uri_host(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match self.port {
-            None | Some(5060) => host,
+            None => host,
+            Some(port) if port == self.default_port() => host,
             Some(port) => format!("{host}:{port}"),
         }
+    }
+
+    /// The port where neither the file nor DNS names one (RFC 3263 §4.2).
+    pub fn default_port(&self) -> u16 {
+        self.transport.unwrap_or(Transport::Udp).default_port()
     }
 }
 
 fn transport(text: &str) -> (Option<Transport>, &str) {
-    for (prefix, transport) in [("udp:", Transport::Udp), ("tcp:", Transport::Tcp)] {
+    for (prefix, transport) in [("udp:", Transport::Udp), ("tcp:", Transport::Tcp), ("tls:", Transport::Tls)]
+    {
         if let Some(rest) = text.strip_prefix(prefix) {
             return (Some(transport), rest);
         }
@@ -44,10 +51,10 @@ fn transport(text: &str) -> (Option<Transport>, &str) {
     (None, text)
 }
 
-/// Parses `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT`.
+/// Parses `udp:ADDRESS:PORT`, `tcp:ADDRESS:PORT` or `tls:ADDRESS:PORT`.
 pub fn sip_listen(text: &str) -> Result<SipListen, String> {
     const WANT: &str =
-        "expected \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\", for example \"udp:0.0.0.0:5060\"";
+        "expected \"udp:ADDRESS:PORT\", \"tcp:…\" or \"tls:…\", for example \"udp:0.0.0.0:5060\"";
     let (transport, rest) = transport(text);
     let transport = transport.ok_or(WANT)?;
     let addr = rest.parse().map_err(|_| WANT)?;
@@ -79,8 +86,7 @@ pub fn ipv4_addr(text: &str) -> Result<IpAddr, String> {
 
 /// Parses a trunk server.
 pub fn server(text: &str) -> Result<Server, String> {
-    const WANT: &str =
-        "expected HOST, HOST:PORT or tcp:HOST:PORT without a URI scheme, for example \"sip.example.net\"";
+    const WANT: &str = "expected HOST, HOST:PORT, tcp:HOST or tls:HOST without a URI scheme, for example \"sip.example.net\"";
     let (transport, rest) = transport(text);
     if let Ok(addr) = rest.parse::<SocketAddr>() {
         return Ok(Server { transport, host: addr.ip().to_string(), port: Some(addr.port()) });

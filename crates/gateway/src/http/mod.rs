@@ -4,7 +4,6 @@ mod access;
 mod page;
 mod serve;
 mod sip;
-mod tls;
 mod ws;
 
 use std::net::SocketAddr;
@@ -25,7 +24,6 @@ use crate::shell::CoreInput;
 
 pub use serve::{Acceptor, bind, serve};
 pub use sip::listener as sip_listener;
-pub use tls::acceptor;
 
 /// What every handler may use.
 pub struct App {

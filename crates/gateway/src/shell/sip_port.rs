@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use b2bua::{Screen, Switch};
-use sip_ua::io::{Guests, Inbound, Sockets};
+use sip_ua::io::{Guests, Inbound, Sockets, TlsSetup};
 use sip_ua::message::Message;
 use sip_ua::{Command, Endpoint, EndpointConfig, Event, Listener, Output};
 use tokio::sync::mpsc;
@@ -37,10 +37,11 @@ impl SipPort {
         listen: &[SipListen],
         advertise: Option<IpAddr>,
         guests: Option<Listener>,
+        tls: TlsSetup,
         traced: bool,
     ) -> Result<SipPort, String> {
         let addresses: Vec<_> = listen.iter().map(|l| (l.transport, l.addr)).collect();
-        let (sockets, inbound) = Sockets::bind(&addresses)
+        let (sockets, inbound) = Sockets::bind(&addresses, tls)
             .map_err(|e| bind_error(option, e.transport.name(), e.address, &e.error))?;
         let listeners = sockets
             .local_addrs()
@@ -91,8 +92,9 @@ impl SipPort {
                 self.endpoint.handle_flow_closed(flow, now);
             }
             Inbound::Unreachable { target, why } => {
-                tracing::debug!(why, "a SIP connection could not be opened");
-                self.endpoint.handle_transport_error(target, now);
+                let (transport, remote) = (target.transport().name(), target.remote());
+                tracing::warn!("the SIP connection to {transport}:{remote} could not be opened: {why}");
+                self.endpoint.handle_unreachable(target, &why, now);
             }
         }
     }
@@ -124,7 +126,7 @@ impl SipPort {
                 Output::Event(event) => return Some(event),
                 Output::Transmit { target, local, bytes } => {
                     if self.traced {
-                        let (transport, remote) = trace::hop(&target);
+                        let (transport, remote) = (target.transport(), target.remote());
                         trace::print(trace::Direction::Out, transport, remote, &bytes, wall);
                     }
                     if let Err(error) = self.sockets.send(target, local, bytes) {

@@ -10,6 +10,7 @@ use b2bua::{Switch, SwitchConfig, TrunkConfig, TrunkRegistration};
 use media_bridge::control::CallEvent;
 use media_io::{MediaConfig, MediaPlane};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use sip_ua::TlsPeer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -21,7 +22,8 @@ use super::core::Core;
 use super::{CORE_QUEUE, CoreInput, Options, SipPort, SystemEntropy, gauges, trunks};
 use crate::cli::out;
 use crate::config::{Config, Tls, Trunk};
-use crate::{carrier, http};
+use crate::http::Acceptor;
+use crate::{carrier, http, tls};
 
 /// Runs the gateway until SIGINT or SIGTERM.
 ///
@@ -52,12 +54,14 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| format!("signals can not be received: {e}"))?;
     let host = media_io::host_addresses();
-    let acceptor = http::acceptor(&config.http.tls, &config.sip.domain, &host)?;
+    let certificate = tls::server(&config.http.tls, "[http]", &config.sip.domain, &host)?;
+    let setup = tls::sip(&config.sip, &config.trunks, certificate.clone(), &host)?;
+    let acceptor = certificate.map_or(Acceptor::Plain, |c| Acceptor::Tls(c.into()));
     let names = options.names;
     let listener = http::bind(config.http.listen, names.http).await?;
     let (listen, advertise) = (&config.sip.listen, config.sip.advertise);
     let websockets = http::sip_listener(config.http.listen, config.http.tls != Tls::Off, advertise);
-    let sip = SipPort::open(names.sip, listen, advertise, Some(websockets), options.sip_trace)?;
+    let sip = SipPort::open(names.sip, listen, advertise, Some(websockets), setup, options.sip_trace)?;
     let cdrs = CdrWriter::open(config.cdr_file.as_deref())?;
     rtp_ports_left(names.rtp, config.media.rtp_ports)?;
     let (media, media_events) = media_plane(&config, &host).map_err(|e| format!("{}: {e}", names.webrtc))?;
@@ -178,13 +182,18 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
         local_hosts,
         local_ports,
         users: config.users.clone(),
-        trunks: config.trunks.iter().map(|t| trunk_config(t, config.media.advertise)).collect(),
+        trunks: config
+            .trunks
+            .iter()
+            .zip(0..)
+            .map(|(t, n)| trunk_config(t, TlsPeer(n), config.media.advertise))
+            .collect(),
         routes: config.routes.clone(),
         workers: config.media.workers,
     }
 }
 
-fn trunk_config(trunk: &Trunk, advertise: Option<IpAddr>) -> TrunkConfig {
+fn trunk_config(trunk: &Trunk, peer: TlsPeer, advertise: Option<IpAddr>) -> TrunkConfig {
     let host = trunk.server.uri_host();
     let username = trunk.username.clone();
     let domain = trunk.profile.from_domain.clone().unwrap_or_else(|| host.clone());
@@ -195,7 +204,7 @@ fn trunk_config(trunk: &Trunk, advertise: Option<IpAddr>) -> TrunkConfig {
     });
     TrunkConfig {
         name: trunk.name.clone(),
-        targets: trunks::known_at_start(trunk.next_hop()),
+        targets: trunks::known_at_start(trunk.next_hop(), peer),
         host,
         registration,
         credentials: trunk.credentials.clone(),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use sip_ua::{Target, Transport};
+use sip_ua::Transport;
 use types::Wall;
 
 /// Which way a message went.
@@ -23,11 +23,4 @@ pub fn print(direction: Direction, transport: Transport, remote: SocketAddr, byt
     let (time, transport) = (wall.rfc3339(), transport.name());
     // Nobody may be reading any more.
     let _ = writeln!(io::stderr(), "{time} {arrow} {transport} {remote}\n{}\n", text.trim_end());
-}
-/// Where a target leads.
-pub fn hop(target: &Target) -> (Transport, SocketAddr) {
-    match target {
-        Target::Flow(flow) => (flow.transport, flow.remote),
-        Target::Address { transport, remote, .. } => (*transport, *remote),
-    }
 }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use b2bua::TrunkTarget;
-use sip_ua::Target;
 use sip_ua::io::Sockets;
+use sip_ua::{Target, TlsPeer, Transport};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -60,19 +60,24 @@ impl Known {
     }
 }
 
-fn targets(places: &[Place]) -> Vec<TrunkTarget> {
+fn targets(places: &[Place], peer: TlsPeer) -> Vec<TrunkTarget> {
     let target = |(priority, &(transport, remote)): (usize, &Place)| {
         let local = Sockets::source_towards(remote).ok();
-        let target = Target::Address { transport, remote, local };
+        let target = match transport {
+            Transport::Tls => Target::Tls { peer, remote, local },
+            Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss => {
+                Target::Address { transport, remote, local }
+            }
+        };
         TrunkTarget { target, priority: priority as u32, weight: 1 }
     };
     places.iter().enumerate().map(target).collect()
 }
 
 /// Where a server is that is named by its address: known before the first call comes.
-pub fn known_at_start(server: &Server) -> Vec<TrunkTarget> {
+pub fn known_at_start(server: &Server, peer: TlsPeer) -> Vec<TrunkTarget> {
     let places = resolve::places(server, &Answers::default(), &mut SystemEntropy);
-    targets(&places.unwrap_or_default())
+    targets(&places.unwrap_or_default(), peer)
 }
 
 /// Follows every trunk's server, each in a task of its own.
@@ -80,8 +85,8 @@ pub fn start(config: &Config, core: &mpsc::Sender<CoreInput>) {
     let dns =
         Dns { servers: config.dns_servers.clone(), ipv6: config.sip.listen.iter().any(|l| l.addr.is_ipv6()) };
     let advertise = config.media.advertise.or(config.sip.advertise);
-    for trunk in &config.trunks {
-        let (name, server) = (trunk.name.clone(), trunk.next_hop().clone());
+    for (trunk, n) in config.trunks.iter().zip(0..) {
+        let (name, server) = (trunk.name.clone(), (trunk.next_hop().clone(), TlsPeer(n)));
         tokio::spawn(follow(name, server, dns.clone(), advertise, core.clone()));
     }
 }
@@ -89,7 +94,7 @@ pub fn start(config: &Config, core: &mpsc::Sender<CoreInput>) {
 /// Looks one server up for ever and tells the core of changes.
 async fn follow(
     name: String,
-    server: Server,
+    (server, peer): (Server, TlsPeer),
     dns: Dns,
     advertise: Option<IpAddr>,
     core: mpsc::Sender<CoreInput>,
@@ -102,7 +107,7 @@ async fn follow(
             let found = dns.walk(&server, &known.answers, &mut SystemEntropy).await;
             ask_at = Instant::now() + known.take(&name, found);
         }
-        let targets = targets(&known.places);
+        let targets = targets(&known.places, peer);
         if targets != told {
             warn(&name, advertise, &targets);
             told.clone_from(&targets);
@@ -116,8 +121,8 @@ async fn follow(
 
 fn warn(name: &str, advertise: Option<IpAddr>, targets: &[TrunkTarget]) {
     for target in targets {
-        if let Target::Address { remote, local: Some(local), .. } = &target.target
-            && let Some(sentence) = addresses::doubt(name, *local, advertise, remote.ip())
+        if let Some(local) = target.target.local_ip()
+            && let Some(sentence) = addresses::doubt(name, local, advertise, target.target.remote().ip())
         {
             tracing::warn!("{sentence}");
         }

@@ -204,7 +204,7 @@ impl Endpoint {
             Purpose::Bye(leg) if status >= 200 => self.bye_answered(leg),
             Purpose::Info(leg) if status >= 200 => self.info_answered(leg, status, now),
             Purpose::Update(leg) if status >= 200 => self.update_answered(leg, Some((response, flow)), now),
-            Purpose::Register(reg) if status >= 200 => self.register_answered(reg, id, Some(response), now),
+            Purpose::Register(reg) if status >= 200 => self.register_answered(reg, id, Ok(response), now),
             Purpose::Ping(ping) if status >= 200 => self.tell(Event::Pong { ping, status: Some(status) }),
             Purpose::Bye(_)
             | Purpose::Info(_)
@@ -222,7 +222,7 @@ impl Endpoint {
         }
     }
 
-    fn client_failed(&mut self, id: TxnId, now: Instant) {
+    fn client_failed(&mut self, id: TxnId, why: &str, now: Instant) {
         let Some(purpose) = self.clients.get(&id).map(|t| t.purpose) else { return };
         match purpose {
             Purpose::Invite(leg) => self.invite_failed(leg, id),
@@ -230,7 +230,7 @@ impl Endpoint {
             Purpose::Bye(leg) => self.bye_answered(leg),
             Purpose::Info(leg) => self.info_answered(leg, 408, now),
             Purpose::Update(leg) => self.update_answered(leg, None, now),
-            Purpose::Register(reg) => self.register_answered(reg, id, None, now),
+            Purpose::Register(reg) => self.register_answered(reg, id, Err(why), now),
             Purpose::Ping(ping) => self.tell(Event::Pong { ping, status: None }),
             Purpose::Prack(_) | Purpose::Fork(_) | Purpose::Nobody => {}
         }
@@ -242,10 +242,10 @@ impl Endpoint {
             Machine::Invite(machine) => machine.on_timeout(now),
             Machine::Other(machine) => machine.on_timeout(now),
         };
-        self.client_react(id, reaction, now);
+        self.client_react(id, reaction, "no answer", now);
     }
 
-    pub(super) fn client_transport_error(&mut self, id: TxnId, now: Instant) {
+    pub(super) fn client_transport_error(&mut self, id: TxnId, why: &str, now: Instant) {
         let Some(txn) = self.clients.get_mut(&id) else { return };
         let datagrams = txn.request.path.target.transport().is_datagram();
         let reaction = match &mut txn.machine {
@@ -254,13 +254,13 @@ impl Endpoint {
             Machine::Invite(machine) => machine.on_transport_error(),
             Machine::Other(machine) => machine.on_transport_error(),
         };
-        self.client_react(id, reaction, now);
+        self.client_react(id, reaction, why, now);
     }
 
-    fn client_react(&mut self, id: TxnId, reaction: Reaction, now: Instant) {
+    fn client_react(&mut self, id: TxnId, reaction: Reaction, why: &str, now: Instant) {
         match reaction {
             Reaction::Send(wire) => self.send_again(id, wire),
-            Reaction::TimedOut => self.client_failed(id, now),
+            Reaction::TimedOut => self.client_failed(id, why, now),
             Reaction::Absorb | Reaction::Deliver | Reaction::SendAndDeliver(_) => {}
         }
         self.settle_client(id);

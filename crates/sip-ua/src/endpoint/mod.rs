@@ -92,7 +92,7 @@ impl Hop {
     fn of(target: &Target) -> Hop {
         match target {
             Target::Flow(Flow { connection: Some(id), .. }) => Hop::Connection(*id),
-            Target::Flow(Flow { connection: None, .. }) | Target::Address { .. } => {
+            Target::Flow(Flow { connection: None, .. }) | Target::Address { .. } | Target::Tls { .. } => {
                 Hop::Address(target.transport(), target.remote())
             }
         }
@@ -180,20 +180,28 @@ impl Endpoint {
 
     /// A message to this target could not be sent: what waits for an answer from there fails now (RFC 3261 §17.1.4).
     pub fn handle_transport_error(&mut self, target: Target, now: Instant) {
-        self.fail_hop(Hop::of(&target), now);
+        self.handle_unreachable(target, "it can not be sent to", now);
+    }
+
+    /// The same, with the words for people: why there is no connection.
+    pub fn handle_unreachable(&mut self, target: Target, why: &str, now: Instant) {
+        self.fail_hop(Hop::of(&target), why, now);
     }
 
     /// A stream connection is gone.
     pub fn handle_flow_closed(&mut self, flow: Flow, now: Instant) {
-        self.fail_hop(Hop::of(&Target::Flow(flow)), now);
+        let why = "the connection was closed";
+        self.fail_hop(Hop::of(&Target::Flow(flow)), why, now);
+        // Requests that had the connection opened; it was the newest to that address.
+        self.fail_hop(Hop::Address(flow.transport, flow.remote), why, now);
         self.registrations_lost(&flow, now);
         self.tell(Event::FlowClosed { flow });
     }
 
-    fn fail_hop(&mut self, hop: Hop, now: Instant) {
+    fn fail_hop(&mut self, hop: Hop, why: &str, now: Instant) {
         let waiting: Vec<TxnId> = self.client_hops.get(&hop).into_iter().flatten().copied().collect();
         for id in waiting {
-            self.client_transport_error(id, now);
+            self.client_transport_error(id, why, now);
         }
     }
 

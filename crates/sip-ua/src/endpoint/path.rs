@@ -24,29 +24,6 @@ pub(crate) struct Path {
     pub sent_by: String,
 }
 
-impl Target {
-    pub(crate) fn transport(&self) -> Transport {
-        match self {
-            Target::Flow(flow) => flow.transport,
-            Target::Address { transport, .. } => *transport,
-        }
-    }
-
-    pub(crate) fn remote(&self) -> SocketAddr {
-        match self {
-            Target::Flow(flow) => flow.remote,
-            Target::Address { remote, .. } => *remote,
-        }
-    }
-
-    fn local_ip(&self) -> Option<IpAddr> {
-        match self {
-            Target::Flow(flow) => Some(flow.local.ip()),
-            Target::Address { local, .. } => *local,
-        }
-    }
-}
-
 impl Path {
     /// The path to `target` through the listener that fits best.
     pub fn to(target: Target, listeners: &[Listener]) -> Path {
@@ -56,7 +33,12 @@ impl Path {
         let Some(listener) = choose(&target, listeners) else {
             let local = match target {
                 Target::Flow(flow) => flow.local,
-                Target::Address { .. } => SocketAddr::new(hint.unwrap_or_else(|| loopback(remote)), 5060),
+                Target::Address { .. } | Target::Tls { .. } => {
+                    let mut all = listeners.iter().filter_map(|l| l.advertise);
+                    let advertised = all.find(|ip| ip.is_ipv4() == remote.is_ipv4());
+                    let ip = advertised.or(hint).unwrap_or_else(|| loopback(remote));
+                    SocketAddr::new(ip, transport.default_port())
+                }
             };
             return Path { target, local: None, sent_by: local.to_string() };
         };
@@ -70,7 +52,7 @@ impl Path {
             (Transport::Udp, Target::Address { .. }) => {
                 Some(SocketAddr::new(if known { own } else { bound }, port))
             }
-            (_, Target::Address { .. }) => None,
+            (_, Target::Address { .. } | Target::Tls { .. }) => None,
         };
         Path { target, local, sent_by }
     }
@@ -79,7 +61,9 @@ impl Path {
     pub fn retarget(&self, target: Target) -> Path {
         let local = match target {
             Target::Flow(Flow { local, .. }) => Some(local),
-            Target::Address { .. } => self.local.filter(|_| target.transport() == self.target.transport()),
+            Target::Address { .. } | Target::Tls { .. } => {
+                self.local.filter(|_| target.transport() == self.target.transport())
+            }
         };
         Path { target, local, sent_by: self.sent_by.clone() }
     }

@@ -43,7 +43,7 @@ impl Endpoint {
         &mut self,
         id: RegistrationId,
         txn: TxnId,
-        response: Option<&Message>,
+        response: Result<&Message, &str>,
         now: Instant,
     ) {
         let Some(registration) = self.registrations.get_mut(&id) else { return };

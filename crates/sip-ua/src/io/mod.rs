@@ -1,11 +1,14 @@
-//! The sockets under an endpoint: UDP and TCP on tokio. Sending never waits; a peer that does not read hurts only itself.
+//! The sockets under an endpoint: UDP, TCP and TLS on tokio. Sending never waits; a peer that does not read hurts only itself.
 
 mod guest;
 mod stream;
+mod tls;
 mod udp;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 use std::fmt;
 use std::io;
@@ -13,11 +16,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 use types::limits;
 
 use crate::{Flow, Target, Transport};
 pub use guest::{Guest, Guests};
 use stream::Streams;
+pub use tls::{TlsClient, TlsSetup};
 use udp::UdpListener;
 
 /// What the sockets bring.
@@ -95,22 +100,27 @@ impl std::error::Error for BindError {}
 #[derive(Debug)]
 pub struct Sockets {
     udp: Vec<Arc<UdpListener>>,
-    tcp: Vec<SocketAddr>,
+    /// Listening, for connections.
+    listening: Vec<(Transport, SocketAddr)>,
     streams: Streams,
     tasks: tokio::task::JoinSet<()>,
 }
 
 impl Sockets {
     /// Binds all addresses and starts reading. Port 0 takes a free one: see `local_addrs`. IPv6 sockets take IPv6 only.
+    /// A TLS listener needs `tls.server`.
     ///
     /// # Errors
     /// The first address that cannot be bound.
-    pub fn bind(listen: &[(Transport, SocketAddr)]) -> Result<(Sockets, mpsc::Receiver<Inbound>), BindError> {
+    pub fn bind(
+        listen: &[(Transport, SocketAddr)],
+        tls: TlsSetup,
+    ) -> Result<(Sockets, mpsc::Receiver<Inbound>), BindError> {
         let (inbound, receiver) = mpsc::channel(limits::SIP_INBOUND);
         let mut sockets = Sockets {
             udp: Vec::new(),
-            tcp: Vec::new(),
-            streams: Streams::new(inbound.clone()),
+            listening: Vec::new(),
+            streams: Streams::new(inbound.clone(), tls),
             tasks: tokio::task::JoinSet::new(),
         };
         for &(transport, address) in listen {
@@ -136,22 +146,34 @@ impl Sockets {
                 let inbound = inbound.clone();
                 self.tasks.spawn(async move { listener.read(inbound).await });
             }
-            Transport::Tcp => {
-                let listener = stream::listen(address)?;
-                self.tcp.push(listener.local_addr()?);
-                self.tasks.spawn(stream::accept(listener, self.streams.clone()));
+            Transport::Tcp => self.accept(transport, address, None)?,
+            Transport::Tls => {
+                let server = self.streams.certificate().ok_or(io::ErrorKind::InvalidInput)?;
+                self.accept(transport, address, Some(TlsAcceptor::from(server)))?;
             }
-            Transport::Tls | Transport::Ws | Transport::Wss => {
+            Transport::Ws | Transport::Wss => {
                 return Err(io::Error::from(io::ErrorKind::Unsupported));
             }
         }
         Ok(())
     }
 
+    fn accept(
+        &mut self,
+        transport: Transport,
+        address: SocketAddr,
+        acceptor: Option<TlsAcceptor>,
+    ) -> io::Result<()> {
+        let listener = stream::listen(address)?;
+        self.listening.push((transport, listener.local_addr()?));
+        self.tasks.spawn(stream::accept(listener, acceptor, self.streams.clone()));
+        Ok(())
+    }
+
     /// What is bound, with the ports taken.
     pub fn local_addrs(&self) -> impl Iterator<Item = (Transport, SocketAddr)> {
         let udp = self.udp.iter().map(|u| (Transport::Udp, u.local()));
-        udp.chain(self.tcp.iter().map(|t| (Transport::Tcp, *t)))
+        udp.chain(self.listening.iter().copied())
     }
 
     /// Open stream connections, those being opened included.
@@ -172,10 +194,9 @@ impl Sockets {
     pub fn send(&self, target: Target, local: Option<SocketAddr>, bytes: Arc<[u8]>) -> Result<(), SendError> {
         match target {
             Target::Flow(Flow { connection: Some(id), .. }) => self.streams.send(id, bytes),
-            Target::Flow(Flow { transport: Transport::Tcp, connection: None, remote, .. })
-            | Target::Address { transport: Transport::Tcp, remote, .. } => {
-                self.streams.send_to(target, remote, bytes)
-            }
+            Target::Flow(Flow { transport: Transport::Tcp, connection: None, .. })
+            | Target::Address { transport: Transport::Tcp, .. }
+            | Target::Tls { .. } => self.streams.send_to(target, bytes),
             Target::Flow(Flow { transport: Transport::Tls | Transport::Ws | Transport::Wss, .. }) => {
                 Err(SendError::Gone)
             }

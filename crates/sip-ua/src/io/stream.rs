@@ -5,18 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, warn};
 use types::limits;
 
+use super::tls::{self, TlsSetup};
 use super::{Inbound, SendError};
 use crate::framer::{Frame, FrameError, Framer};
 use crate::message::{Message, MessageWriter, Method, ParseError};
-use crate::{ConnectionId, Flow, Target, Transport};
+use crate::{ConnectionId, Flow, Target, TlsPeer, Transport};
 
 /// Bytes asked for in one read.
 const READ: usize = 16 * 1024;
@@ -33,21 +35,29 @@ type Queue = mpsc::Sender<Arc<[u8]>>;
 pub(super) struct Streams {
     table: Arc<Mutex<Table>>,
     inbound: mpsc::Sender<Inbound>,
+    tls: Arc<TlsSetup>,
+}
+
+/// What a connection leads to. One that a TLS peer opened has none: who it is was not shown (RFC 5923 §8.2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum End {
+    Tcp(SocketAddr),
+    Tls(TlsPeer, SocketAddr),
 }
 
 #[derive(Debug)]
 struct Table {
     next_id: u64,
     by_id: HashMap<ConnectionId, Entry>,
-    /// The newest connection to an address: later messages to it reuse it (RFC 3261 §18.1.1).
-    by_remote: HashMap<SocketAddr, ConnectionId>,
+    /// The newest connection to an end: later messages to it reuse it (RFC 3261 §18.1.1).
+    by_end: HashMap<End, ConnectionId>,
     started: Instant,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Where further messages to that address go by this connection; none for guests.
-    remote: Option<SocketAddr>,
+    /// Where further messages to that end go by this connection; none for guests.
+    end: Option<End>,
     queue: Queue,
     /// Milliseconds after the table's start when the last whole message came; 0: none yet.
     heard: Arc<AtomicU64>,
@@ -67,10 +77,10 @@ pub(super) struct Ticket {
 }
 
 impl Streams {
-    pub(super) fn new(inbound: mpsc::Sender<Inbound>) -> Streams {
+    pub(super) fn new(inbound: mpsc::Sender<Inbound>, tls: TlsSetup) -> Streams {
         let table =
-            Table { next_id: 1, by_id: HashMap::new(), by_remote: HashMap::new(), started: Instant::now() };
-        Streams { table: Arc::new(Mutex::new(table)), inbound }
+            Table { next_id: 1, by_id: HashMap::new(), by_end: HashMap::new(), started: Instant::now() };
+        Streams { table: Arc::new(Mutex::new(table)), inbound, tls: Arc::new(tls) }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -79,6 +89,11 @@ impl Streams {
 
     pub(super) fn len(&self) -> usize {
         self.table().by_id.len()
+    }
+
+    /// What we show to those who call us over TLS.
+    pub(super) fn certificate(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.server.clone()
     }
 
     /// Queues for an open connection.
@@ -95,14 +110,14 @@ impl Streams {
         }
     }
 
-    /// Queues for the connection to an address, opening it if need be.
-    pub(super) fn send_to(
-        &self,
-        target: Target,
-        remote: SocketAddr,
-        bytes: Arc<[u8]>,
-    ) -> Result<(), SendError> {
-        let known = self.table().by_remote.get(&remote).copied();
+    /// Queues for the connection to an address over TCP or TLS, opening it if need be.
+    pub(super) fn send_to(&self, target: Target, bytes: Arc<[u8]>) -> Result<(), SendError> {
+        let remote = target.remote();
+        let end = match target {
+            Target::Tls { peer, .. } => End::Tls(peer, remote),
+            Target::Flow(_) | Target::Address { .. } => End::Tcp(remote),
+        };
+        let known = self.table().by_end.get(&end).copied();
         if let Some(id) = known {
             match self.send(id, bytes.clone()) {
                 // Just closed, its task has not said so yet.
@@ -110,21 +125,21 @@ impl Streams {
                 done => return done,
             }
         }
-        let ticket = self.enter(Some(remote));
+        let ticket = self.enter(Some(end));
         let sent = self.send(ticket.id, bytes);
-        tokio::spawn(connect(ticket, remote, target, self.clone()));
+        tokio::spawn(connect(ticket, target, self.clone()));
         sent
     }
 
     /// Closes all.
     pub(super) fn clear(&self) {
         let mut table = self.table();
-        table.by_remote.clear();
+        table.by_end.clear();
         table.by_id.clear();
     }
 
     /// Makes an entry, closing another where there are too many.
-    pub(super) fn enter(&self, remote: Option<SocketAddr>) -> Ticket {
+    pub(super) fn enter(&self, end: Option<End>) -> Ticket {
         let mut table = self.table();
         if table.by_id.len() >= limits::SIP_CONNECTIONS {
             table.remove_idlest();
@@ -135,9 +150,9 @@ impl Streams {
         let (alive, closed) = oneshot::channel();
         let heard = Arc::new(AtomicU64::new(0));
         let weak = queue.downgrade();
-        table.by_id.insert(id, Entry { remote, queue, heard: heard.clone(), _alive: alive });
-        if let Some(remote) = remote {
-            table.by_remote.insert(remote, id);
+        table.by_id.insert(id, Entry { end, queue, heard: heard.clone(), _alive: alive });
+        if let Some(end) = end {
+            table.by_end.insert(end, id);
         }
         Ticket { id, queue: weak, outbound, heard, closed }
     }
@@ -163,11 +178,10 @@ impl Streams {
 
 impl Table {
     fn remove(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.by_id.remove(&id)
-            && let Some(remote) = entry.remote
-            && self.by_remote.get(&remote) == Some(&id)
+        if let Some(end) = self.by_id.remove(&id).and_then(|entry| entry.end)
+            && self.by_end.get(&end) == Some(&id)
         {
-            self.by_remote.remove(&remote);
+            self.by_end.remove(&end);
         }
     }
 
@@ -194,13 +208,23 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts for ever.
-pub(super) async fn accept(listener: TcpListener, streams: Streams) {
+/// Accepts for ever; with TLS where an acceptor is given.
+pub(super) async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, streams: Streams) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                let ticket = streams.enter(Some(remote));
-                tokio::spawn(run(stream, ticket, remote, streams.clone()));
+                let streams = streams.clone();
+                match &acceptor {
+                    None => {
+                        let ticket = streams.enter(Some(End::Tcp(remote)));
+                        tokio::spawn(run(Link::Tcp(stream), remote, ticket, streams));
+                    }
+                    Some(acceptor) => {
+                        let ticket = streams.enter(None);
+                        let acceptor = acceptor.clone();
+                        tokio::spawn(welcome((stream, remote), acceptor, ticket, streams));
+                    }
+                }
             }
             Err(e) => {
                 // Out of descriptors, usually: others must be able to close theirs.
@@ -211,41 +235,99 @@ pub(super) async fn accept(listener: TcpListener, streams: Streams) {
     }
 }
 
-async fn connect(mut ticket: Ticket, remote: SocketAddr, target: Target, streams: Streams) {
-    let opening = timeout(limits::SIP_CONNECT_DEADLINE, TcpStream::connect(remote));
+/// The handshake with a peer that came to us.
+async fn welcome(
+    (stream, remote): (TcpStream, SocketAddr),
+    acceptor: TlsAcceptor,
+    mut ticket: Ticket,
+    streams: Streams,
+) {
+    let shaken = tokio::select! {
+        shaken = timeout(limits::SIP_TLS_DEADLINE, acceptor.accept(stream)) => shaken,
+        _ = &mut ticket.closed => return,
+    };
+    let why = match shaken {
+        Ok(Ok(stream)) => return run(Link::Tls(Box::new(stream.into())), remote, ticket, streams).await,
+        Ok(Err(e)) => e.to_string(),
+        Err(_) => "it took too long".to_owned(),
+    };
+    debug!("a TLS handshake under SIP with {remote} failed: {why}");
+    streams.remove(ticket.id);
+}
+
+async fn connect(mut ticket: Ticket, target: Target, streams: Streams) {
     let opened = tokio::select! {
-        opened = opening => opened.map_err(|_| "no answer to the connection request".to_owned()),
+        opened = open(&target, &streams.tls) => opened,
         _ = &mut ticket.closed => Err(CLOSED_BY_US.to_owned()),
     };
-    let why = match opened {
-        Ok(Ok(stream)) => return run(stream, ticket, remote, streams).await,
-        Ok(Err(e)) => e.to_string(),
-        Err(why) => why,
-    };
-    streams.remove(ticket.id);
-    let _ = streams.inbound.send(Inbound::Unreachable { target, why }).await;
+    match opened {
+        Ok(link) => run(link, target.remote(), ticket, streams).await,
+        Err(why) => {
+            streams.remove(ticket.id);
+            let _ = streams.inbound.send(Inbound::Unreachable { target, why }).await;
+        }
+    }
+}
+
+async fn open(target: &Target, setup: &TlsSetup) -> Result<Link, String> {
+    let connecting = timeout(limits::SIP_CONNECT_DEADLINE, TcpStream::connect(target.remote()));
+    let stream = connecting.await.map_err(|_| "no answer to the connection request".to_owned())?;
+    let stream = stream.map_err(|e| e.to_string())?;
+    let Target::Tls { peer, .. } = target else { return Ok(Link::Tcp(stream)) };
+    let client = setup.peers.get(usize::from(peer.0)).ok_or("nobody is expected there")?;
+    let shaking = timeout(limits::SIP_TLS_DEADLINE, client.connector.connect(client.name.clone(), stream));
+    let stream = shaking.await.map_err(|_| "no answer to the TLS handshake".to_owned())?;
+    Ok(Link::Tls(Box::new(stream.map_err(|e| tls::words(&e))?.into())))
 }
 
 const CLOSED_BY_US: &str = "closed by us: it read too slowly, or there were too many";
 
+/// An open connection.
+enum Link {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// The life of one connection.
-async fn run(stream: TcpStream, ticket: Ticket, remote: SocketAddr, streams: Streams) {
-    let Ticket { id, queue, outbound, heard, closed } = ticket;
-    let local = match prepare(&stream) {
+async fn run(link: Link, remote: SocketAddr, ticket: Ticket, streams: Streams) {
+    let (transport, tcp) = match &link {
+        Link::Tcp(stream) => (Transport::Tcp, stream),
+        Link::Tls(stream) => (Transport::Tls, stream.get_ref().0),
+    };
+    let local = match prepare(tcp) {
         Ok(local) => local,
         Err(e) => {
-            debug!("SIP connection {} failed: {e}", id.0);
-            return streams.remove(id);
+            debug!("SIP connection {} failed: {e}", ticket.id.0);
+            return streams.remove(ticket.id);
         }
     };
-    let flow = Flow { transport: Transport::Tcp, local, remote, connection: Some(id) };
-    let (read, write) = stream.into_split();
+    let flow = Flow { transport, local, remote, connection: Some(ticket.id) };
+    match link {
+        Link::Tcp(stream) => {
+            let (read, write) = stream.into_split();
+            live(read, write, flow, ticket, streams).await;
+        }
+        Link::Tls(stream) => {
+            let (read, write) = tokio::io::split(*stream);
+            live(read, write, flow, ticket, streams).await;
+        }
+    }
+}
+
+async fn live(
+    read: impl AsyncRead + Unpin,
+    write: impl AsyncWrite + Unpin,
+    flow: Flow,
+    ticket: Ticket,
+    streams: Streams,
+) {
+    let Ticket { id, queue, outbound, heard, closed } = ticket;
     let mut reader = Reader { read, flow, heard, queue, streams: streams.clone() };
     let mut writer = Writer { write, outbound };
     let end = tokio::select! {
         end = reader.run() => end,
-        why = writer.run() => End::of(why),
-        _ = closed => End::of(CLOSED_BY_US),
+        why = writer.run() => Farewell::of(why),
+        _ = closed => Farewell::of(CLOSED_BY_US),
     };
     streams.remove(id);
     debug!("SIP connection {} closed: {}", id.0, end.why);
@@ -262,14 +344,14 @@ async fn run(stream: TcpStream, ticket: Ticket, remote: SocketAddr, streams: Str
 }
 
 /// Why a connection ends, and what is still to be said.
-struct End {
+struct Farewell {
     why: String,
     last: Option<Vec<u8>>,
 }
 
-impl End {
-    fn of(why: impl Into<String>) -> End {
-        End { why: why.into(), last: None }
+impl Farewell {
+    fn of(why: impl Into<String>) -> Farewell {
+        Farewell { why: why.into(), last: None }
     }
 }
 
@@ -280,16 +362,21 @@ fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
     stream.local_addr()
 }
 
-struct Writer {
-    write: OwnedWriteHalf,
+struct Writer<W> {
+    write: W,
     outbound: mpsc::Receiver<Arc<[u8]>>,
 }
 
-impl Writer {
+impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Writes what is queued, each message within the deadline.
     async fn run(&mut self) -> String {
         while let Some(bytes) = self.outbound.recv().await {
-            match timeout(limits::SIP_WRITE_DEADLINE, self.write.write_all(&bytes)).await {
+            let writing = async {
+                self.write.write_all(&bytes).await?;
+                // TLS keeps what it has encrypted until it is told.
+                self.write.flush().await
+            };
+            match timeout(limits::SIP_WRITE_DEADLINE, writing).await {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) => return format!("writing failed: {e}"),
                 Err(_) => return "the peer does not read".to_owned(),
@@ -299,17 +386,17 @@ impl Writer {
     }
 }
 
-struct Reader {
-    read: OwnedReadHalf,
+struct Reader<R> {
+    read: R,
     flow: Flow,
     heard: Arc<AtomicU64>,
     queue: mpsc::WeakSender<Arc<[u8]>>,
     streams: Streams,
 }
 
-impl Reader {
+impl<R: AsyncRead + Unpin> Reader<R> {
     /// Reads until the end, an error, or silence.
-    async fn run(&mut self) -> End {
+    async fn run(&mut self) -> Farewell {
         let mut framer = Framer::new();
         let mut buffer = vec![0; READ];
         // The first message and the rest of a message are waited for shortly, the next message long.
@@ -318,12 +405,12 @@ impl Reader {
         loop {
             let read = tokio::select! {
                 read = self.read.read(&mut buffer) => read,
-                () = sleep_until(deadline) => return End::of("silent too long"),
+                () = sleep_until(deadline) => return Farewell::of("silent too long"),
             };
             match read {
-                Ok(0) => return End::of("closed by the peer"),
+                Ok(0) => return Farewell::of("closed by the peer"),
                 Ok(n) => framer.push(&buffer[..n]),
-                Err(e) => return End::of(format!("reading failed: {e}")),
+                Err(e) => return Farewell::of(format!("reading failed: {e}")),
             }
             let frames = match self.deliver(&mut framer).await {
                 Ok(frames) => frames,
@@ -361,7 +448,7 @@ impl Reader {
 }
 
 /// The answer to a request that cannot be framed, if its head can be read (RFC 3261 §18.3).
-fn refusal(error: FrameError, framer: Framer) -> End {
+fn refusal(error: FrameError, framer: Framer) -> Farewell {
     let mut head = framer.into_rest();
     head.truncate(limits::SIP_MESSAGE_BYTES);
     let request = match Message::parse(head) {
@@ -372,7 +459,7 @@ fn refusal(error: FrameError, framer: Framer) -> End {
     let last = request
         .filter(|r| r.top_via().is_some() && r.method() != Some(&Method::Ack))
         .map(|r| MessageWriter::response(&r, error.status(), "", None).finish());
-    End { why: error.to_string(), last }
+    Farewell { why: error.to_string(), last }
 }
 
 #[cfg(test)]
@@ -382,17 +469,17 @@ mod tests {
     #[tokio::test]
     async fn where_there_are_too_many_connections_the_one_silent_longest_goes() {
         let (inbound, _receiver) = mpsc::channel(1);
-        let streams = Streams::new(inbound);
+        let streams = Streams::new(inbound, TlsSetup::default());
         let remote = |n: usize| SocketAddr::from(([10, (n >> 16) as u8, (n >> 8) as u8, n as u8], 5060));
         let mut tickets: Vec<_> =
-            (0..limits::SIP_CONNECTIONS).map(|n| streams.enter(Some(remote(n)))).collect();
+            (0..limits::SIP_CONNECTIONS).map(|n| streams.enter(Some(End::Tcp(remote(n))))).collect();
         for (n, ticket) in tickets.iter().enumerate() {
             // The third has said nothing yet, the second was heard first of all.
             ticket.heard.store(if n == 2 { 0 } else { (n + 10) as u64 }, Ordering::Relaxed);
         }
         tickets[1].heard.store(1, Ordering::Relaxed);
         for (n, victim) in [(20_000, 2), (20_001, 1), (20_002, 0)] {
-            let newcomer = streams.enter(Some(remote(n)));
+            let newcomer = streams.enter(Some(End::Tcp(remote(n))));
             newcomer.heard.store(1_000_000, Ordering::Relaxed);
             tickets.push(newcomer);
             assert_eq!(streams.len(), limits::SIP_CONNECTIONS);

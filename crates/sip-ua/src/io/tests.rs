@@ -9,14 +9,15 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc::Receiver;
 use types::limits;
 
-use super::{Inbound, SendError, Sockets};
+use super::{Inbound, SendError, Sockets, TlsSetup};
 use crate::{Flow, Target, Transport};
 
 const OPTIONS: &str = "OPTIONS sip:a@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\n\
     From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
 
 fn bind(transport: Transport, address: &str) -> (Sockets, Receiver<Inbound>, SocketAddr) {
-    let (sockets, inbound) = Sockets::bind(&[(transport, address.parse().unwrap())]).unwrap();
+    let (sockets, inbound) =
+        Sockets::bind(&[(transport, address.parse().unwrap())], TlsSetup::default()).unwrap();
     let local = sockets.local_addrs().next().unwrap().1;
     (sockets, inbound, local)
 }
@@ -237,7 +238,7 @@ async fn what_cannot_be_framed_is_refused_in_words_and_the_connection_closed() {
 async fn a_port_in_use_is_said_with_transport_and_address() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let (_sockets, _inbound, local) = bind(transport, "127.0.0.1:0");
-        let error = Sockets::bind(&[(transport, local)]).unwrap_err();
+        let error = Sockets::bind(&[(transport, local)], TlsSetup::default()).unwrap_err();
         assert_eq!((error.transport, error.address), (transport, local));
         assert_eq!(error.error.kind(), ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&local.to_string()), "{error}");
@@ -254,7 +255,7 @@ async fn dropping_the_sockets_closes_their_connections_and_frees_their_ports() {
     assert_eq!(peer.read(&mut [0; 10]).await.unwrap(), 0);
     closed(&mut inbound).await;
     assert!(inbound.recv().await.is_none(), "every task has ended");
-    Sockets::bind(&[(Transport::Tcp, local)]).unwrap();
+    Sockets::bind(&[(Transport::Tcp, local)], TlsSetup::default()).unwrap();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use types::Entropy;
 
-use super::{Answers, Naptr, Place, Question, SIP_PORT, Srv, places};
+use super::{Answers, Naptr, Place, Question, Srv, places};
 use crate::config::values::Server;
 
 /// How long one DNS server has for one answer.
@@ -50,7 +50,7 @@ impl Dns {
         let mut server = server.clone();
         // A name of the hosts file is a machine, no domain.
         if server.port.is_none() && !client.hosts(&server.host).is_empty() {
-            server.port = Some(SIP_PORT);
+            server.port = Some(server.default_port());
         }
         let mut found = Found { places: Vec::new(), answers: Answers::default(), lives: None, failure: None };
         loop {

@@ -12,9 +12,6 @@ use crate::config::values::Server;
 
 pub use dns::{Dns, Found};
 
-/// SIP's port where nothing names another (RFC 3261 §19.1.2).
-const SIP_PORT: u16 = 5060;
-
 /// How and where to reach a server.
 pub type Place = (Transport, SocketAddr);
 
@@ -100,7 +97,7 @@ fn hosts(
         return Ok(itself(port));
     }
     if server.host.parse::<IpAddr>().is_ok() {
-        return Ok(itself(SIP_PORT));
+        return Ok(itself(server.default_port()));
     }
     let mut absent = false;
     for (transport, name) in services(server, answers)? {
@@ -113,7 +110,7 @@ fn hosts(
         absent |= !records.is_empty();
     }
     // RFC 2782: the target "." says that there is no such service; its addresses are not to be tried.
-    Ok(if absent { Vec::new() } else { itself(SIP_PORT) })
+    Ok(if absent { Vec::new() } else { itself(server.default_port()) })
 }
 
 /// Names of SRV records, the preferred transport first (RFC 3263 §4.1).
@@ -142,6 +139,7 @@ fn usable(record: &Naptr) -> Option<(Transport, String)> {
     let transport = match record.service.to_ascii_uppercase().as_str() {
         "SIP+D2U" => Transport::Udp,
         "SIP+D2T" => Transport::Tcp,
+        "SIPS+D2T" => Transport::Tls,
         _ => return None,
     };
     let leads_to_srv = record.flags.eq_ignore_ascii_case("s") && !record.replacement.is_empty();

@@ -102,8 +102,9 @@ fn naptr_records_count_by_order_and_preference_when_they_lead_to_srv_of_a_known_
     for (records, found) in [
         ([naptr(10, 50, "s", "SIP+D2U", "u.x"), naptr(10, 40, "S", "sip+d2t", "t.x")], tcp),
         ([naptr(10, 99, "s", "SIP+D2U", "u.x"), naptr(20, 1, "s", "SIP+D2T", "t.x")], udp),
-        // Neither TLS nor the "u" of ENUM is ours to follow, whatever their order.
-        ([naptr(1, 1, "s", "SIPS+D2T", "s.x"), naptr(20, 1, "s", "SIP+D2T", "t.x")], tcp),
+        ([naptr(1, 1, "s", "SIPS+D2T", "t.x"), naptr(20, 1, "s", "SIP+D2U", "u.x")], "Tls 192.0.2.2:2"),
+        // Neither SCTP nor the "u" of ENUM is ours to follow, whatever their order.
+        ([naptr(1, 1, "s", "SIP+D2S", "s.x"), naptr(20, 1, "s", "SIP+D2T", "t.x")], tcp),
         ([naptr(1, 1, "u", "SIP+D2U", "u.x"), naptr(20, 1, "s", "SIP+D2T", "t.x")], tcp),
         // The preferred one leads nowhere.
         ([naptr(1, 1, "s", "SIP+D2U", "gone.x"), naptr(2, 1, "s", "SIP+D2T", "t.x")], tcp),
@@ -112,6 +113,15 @@ fn naptr_records_count_by_order_and_preference_when_they_lead_to_srv_of_a_known_
     ] {
         assert_eq!(walk("example.com", &zone(&records, srvs)).0, found, "{records:?}");
     }
+}
+
+#[test]
+fn tls_has_a_service_and_a_port_of_its_own() {
+    // RFC 3263 §4.1 and §4.2.
+    let srvs: &[(&str, &[Srv])] = &[("_sips._tcp.example.com", &[srv(1, 1, 5065, "b")])];
+    assert_eq!(walk("tls:example.com", &zone(&[], srvs)).0, "Tls 192.0.2.2:5065");
+    assert_eq!(walk("tls:example.com", &zone(&[], &[])).0, "Tls 192.0.2.9:5061");
+    assert_eq!(walk("tls:192.0.2.7", &zone(&[], &[])).0, "Tls 192.0.2.7:5061");
 }
 
 #[test]
