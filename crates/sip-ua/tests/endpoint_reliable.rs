@@ -280,14 +280,123 @@ fn a_prack_for_nothing_is_481() {
     assert_eq!(status(&script.receive(&outside)[0]), 481);
 }
 
+const OFFER2: &str = "Content-Type: application/sdp\n\noffer2";
+
 #[test]
-fn an_offer_in_a_prack_is_488_and_the_call_goes_on() {
+fn an_offer_in_a_prack_that_acknowledges_our_answer_is_answered_in_its_200() {
+    // RFC 3262 §5.
+    let (mut script, leg) = called(REQUIRED);
+    let first = provisional(&mut script, leg, 183, Some(sdp("answer")));
+    script.events();
+    let early = prack(&first[0], 2, OFFER2);
+    assert!(script.receive(&early).is_empty(), "the application answers");
+    assert!(matches!(&script.events()[..], [Event::Reinvite { body, .. }] if text(body) == "offer2"));
+    // Somebody picks up meanwhile: the 2xx waits for what is open.
+    assert!(script.command(Command::Answer { leg, body: sdp("answer") }).is_empty());
+    let sent = script.command(Command::AcceptReinvite { leg, body: sdp("answer2") });
+    assert_eq!(starts(&sent), ["200 OK", "200 OK"]);
+    assert!(field(&sent[0], "CSeq").ends_with("PRACK") && sent[0].ends_with("\r\n\r\nanswer2"));
+    assert!(field(&sent[1], "CSeq").ends_with("INVITE") && sent[1].ends_with("\r\n\r\n"), "{}", sent[1]);
+    script.receive(&request("ACK", 1, "a1", &to_tag(&sent[1]), ""));
+    script.receive(&request("BYE", 3, "b1", &to_tag(&sent[1]), ""));
+    script.assert_drained();
+}
+
+#[test]
+fn an_offer_in_a_prack_before_our_answer_is_488_and_the_call_goes_on() {
     let (mut script, leg) = called(REQUIRED);
     let first = provisional(&mut script, leg, 180, None);
-    let sent = script.receive(&prack(&first[0], 2, "Content-Type: application/sdp\n\nnew"));
+    let sent = script.receive(&prack(&first[0], 2, OFFER2));
     assert_eq!(status(&sent[0]), 488);
     assert!(script.wait(Duration::from_secs(60)).is_empty());
     assert_eq!(starts(&script.command(Command::Answer { leg, body: sdp("a") })), ["200 OK"]);
+}
+
+#[test]
+fn a_refused_offer_in_a_prack_leaves_the_call_as_it_was() {
+    let (mut script, leg) = called(REQUIRED);
+    let first = provisional(&mut script, leg, 183, Some(sdp("answer")));
+    script.receive(&prack(&first[0], 2, OFFER2));
+    let sent = script.command(Command::RejectReinvite { leg, status: 488, headers: Vec::new() });
+    assert_eq!(status(&sent[0]), 488);
+    assert_eq!(starts(&script.command(Command::Answer { leg, body: sdp("answer") })), ["200 OK"]);
+}
+
+#[test]
+fn an_open_offer_is_487_when_its_call_is_cancelled() {
+    let (mut script, leg) = called(REQUIRED);
+    let first = provisional(&mut script, leg, 183, Some(sdp("answer")));
+    script.receive(&prack(&first[0], 2, OFFER2));
+    let sent = script.receive(&request("CANCEL", 1, "i1", "", ""));
+    let statuses: Vec<u16> = sent.iter().map(|s| status(s)).collect();
+    assert_eq!(statuses, [200, 487, 487], "{sent:?}");
+    script.assert_drained();
+}
+
+#[test]
+fn an_update_with_an_offer_is_answered_while_it_rings_once_our_answer_is_acknowledged() {
+    // RFC 3311 §5.1 and §5.2.
+    let (mut script, leg) = called(REQUIRED);
+    let first = provisional(&mut script, leg, 183, Some(sdp("answer")));
+    let tag = to_tag(&first[0]);
+    let sent = script.receive(&request("UPDATE", 2, "u1", &tag, OFFER2));
+    assert_eq!(status(&sent[0]), 500, "our answer is not acknowledged");
+    assert!(field(&sent[0], "Retry-After").parse::<u32>().unwrap() <= 10);
+    script.receive(&prack(&first[0], 3, ""));
+    script.events();
+    assert!(script.receive(&request("UPDATE", 4, "u2", &tag, OFFER2)).is_empty());
+    assert!(matches!(&script.events()[..], [Event::Reinvite { body, .. }] if text(body) == "offer2"));
+    assert_eq!(status(&script.receive(&request("UPDATE", 5, "u3", &tag, OFFER2))[0]), 500);
+    let sent = script.command(Command::AcceptReinvite { leg, body: sdp("answer2") });
+    assert!(sent[0].ends_with("answer2") && field(&sent[0], "CSeq") == "4 UPDATE");
+}
+
+/// A callee that has answered our offer reliably, and its UPDATE with an offer.
+fn callee_updates(script: &mut Script, invite: &str, tag: &str) -> Vec<String> {
+    let sent = script.receive(&reliable(invite, "183 Session Progress", tag, 1, SDP));
+    script.receive(&answer(&sent[0], "200 OK", "", ""));
+    script.events();
+    let ours = field(invite, "From").split("tag=").nth(1).unwrap().to_owned();
+    let update = request("UPDATE", 1, &format!("u-{tag}"), &ours, OFFER2)
+        .replace("call1", &field(invite, "Call-ID"))
+        .replace(&field(&request("UPDATE", 1, "x", &ours, ""), "From"), &format!("<sip:bob@{}>;tag={tag}", kit::BOB));
+    script.receive(&update)
+}
+
+#[test]
+fn an_update_of_the_callee_with_an_offer_is_answered_before_the_2xx_and_its_session_stands() {
+    // RFC 3311 §5.1; what the 2xx repeats of the first answer is old (RFC 6337 §2.2).
+    for repeats in [true, false] {
+        let (mut script, invite) = calling();
+        assert!(callee_updates(&mut script, &invite, "b1").is_empty());
+        assert!(matches!(&script.events()[..], [Event::Reinvite { body, .. }] if text(body) == "offer2"));
+        let sent = script.command(Command::AcceptReinvite { leg: LEG(), body: sdp("answer2") });
+        assert!(sent[0].ends_with("answer2") && field(&sent[0], "Contact").contains("alice@"));
+        let last = if repeats { SDP.replace("answer", "something else") } else { String::new() };
+        script.receive(&answer(&invite, "200 OK", "b1", &format!("{CONTACT}\n{last}")));
+        let body = script.events().into_iter().find_map(|e| match e {
+            Event::Answered { body, .. } => Some(text(&body)),
+            _ => None,
+        });
+        assert_eq!(body.as_deref(), Some("answer"), "the application knows it already");
+    }
+}
+
+#[test]
+fn an_update_of_the_callee_before_its_answer_is_491_and_of_a_fork_that_lost_487() {
+    // RFC 3311 §5.2: our offer is open. RFC 3261 §13.2.2.4: the other fork answers.
+    let (mut script, invite) = calling();
+    script.receive(&reliable(&invite, "180 Ringing", "b2", 1, ""));
+    let ours = field(&invite, "From").split("tag=").nth(1).unwrap().to_owned();
+    let from = field(&request("UPDATE", 1, "x", &ours, ""), "From");
+    let update = request("UPDATE", 1, "u0", &ours, OFFER2)
+        .replace("call1", &field(&invite, "Call-ID"))
+        .replace(&from, &format!("<sip:bob@{}>;tag=b2", kit::BOB));
+    assert_eq!(status(&script.receive(&update)[0]), 491);
+    assert!(callee_updates(&mut script, &invite, "b1").is_empty());
+    let sent = script.receive(&answer(&invite, "200 OK", "b3", &format!("{CONTACT}\n{SDP}")));
+    assert!(starts(&sent)[0].starts_with("ACK "), "{sent:?}");
+    assert_eq!(status(sent.last().unwrap()), 487);
 }
 
 #[test]
@@ -300,12 +409,29 @@ fn supported_100rel_alone_gets_ordinary_responses() {
 }
 
 #[test]
-fn a_late_offer_with_required_100rel_gets_its_offer_in_the_2xx_only() {
-    // RFC 3262 §5: the first reliable response would have to bring the offer.
+fn a_late_offer_with_required_100rel_gets_its_offer_reliably_and_the_answer_comes_in_the_prack() {
+    // RFC 3262 §5, RFC 3261 §13.2.1: the first reliable response brings the offer.
     let (mut script, leg) = called("Require: 100rel");
-    assert!(provisional(&mut script, leg, 180, None).is_empty());
-    let sent = script.command(Command::Answer { leg, body: sdp("offer") });
-    assert!(sent[0].ends_with("\r\n\r\noffer"));
+    script.events();
+    assert!(provisional(&mut script, leg, 180, None).is_empty(), "not without the offer");
+    let first = provisional(&mut script, leg, 180, Some(sdp("offer")));
+    assert!(first[0].ends_with("\r\n\r\noffer"));
+    assert!(script.command(Command::Answer { leg, body: sdp("offer") }).is_empty(), "not before the PRACK");
+    let sent = script.receive(&prack(&first[0], 2, "Content-Type: application/sdp\n\nanswer"));
+    assert_eq!(starts(&sent), ["200 OK", "200 OK"]);
+    assert!(sent.iter().all(|s| s.ends_with("\r\n\r\n")), "nothing is offered twice: {sent:?}");
+    assert!(matches!(&script.events()[..], [Event::Acked { body, .. }] if text(body) == "answer"));
+    script.receive(&request("ACK", 1, "a1", &to_tag(&sent[1]), ""));
+    // The dialog is free for re-INVITEs at once.
+    assert!(script.receive(&request("INVITE", 3, "i3", &to_tag(&sent[1]), OFFER2)).len() <= 1);
+    assert!(script.events().iter().any(|e| matches!(e, Event::Reinvite { .. })));
+}
+
+#[test]
+fn an_offer_never_goes_into_an_unreliable_response() {
+    let (mut script, leg) = called("");
+    let sent = provisional(&mut script, leg, 180, Some(sdp("offer")));
+    assert!(sent[0].ends_with("\r\n\r\n"));
 }
 
 #[test]

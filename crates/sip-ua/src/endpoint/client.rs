@@ -225,7 +225,7 @@ impl Endpoint {
     fn client_failed(&mut self, id: TxnId, why: &str, now: Instant) {
         let Some(purpose) = self.clients.get(&id).map(|t| t.purpose) else { return };
         match purpose {
-            Purpose::Invite(leg) => self.invite_failed(leg, id),
+            Purpose::Invite(leg) => self.invite_failed(leg, id, now),
             Purpose::Reinvite(leg) => self.reinvite_failed(leg, now),
             Purpose::Bye(leg) => self.bye_answered(leg),
             Purpose::Info(leg) => self.info_answered(leg, 408, now),

@@ -16,6 +16,8 @@ pub(super) struct Leg {
     pub auth: Option<DigestClient>,
     /// The peer's INVITE requires provisional responses that it acknowledges.
     pub reliable: Option<Box<Reliable>>,
+    /// The peer's offer (or its wish for ours) that the application has not answered; at most one.
+    pub incoming: Option<Incoming>,
     pub state: LegState,
 }
 
@@ -68,8 +70,6 @@ pub(super) struct Session {
     /// Hung up by us while waiting for the ACK: BYE follows it (RFC 3261 §15).
     pub hang_up: Option<Option<String>>,
     pub outgoing: Outgoing,
-    /// The peer's re-INVITE or UPDATE that the application has not answered.
-    pub incoming: Option<Incoming>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,8 @@ pub(super) enum IncomingKind {
     LateOffer,
     /// UPDATE with an offer: no ACK follows (RFC 3311 §5.2).
     Update,
+    /// PRACK with an offer, after our answer was complete (RFC 3262 §5).
+    Prack,
 }
 
 /// Our own re-INVITE.
@@ -126,7 +128,7 @@ impl Unacked {
 
 impl Session {
     pub fn new(dialog: Dialog, unacked: Option<Unacked>) -> Session {
-        Session { dialog, unacked, hang_up: None, outgoing: Outgoing::Idle, incoming: None }
+        Session { dialog, unacked, hang_up: None, outgoing: Outgoing::Idle }
     }
 }
 

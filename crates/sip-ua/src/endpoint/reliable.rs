@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use crate::dialog::Dialog;
 use crate::endpoint::client::Purpose;
-use crate::endpoint::leg::LegState;
+use crate::endpoint::leg::{Incoming, IncomingKind, LegState};
 use crate::endpoint::server::Reply;
 use crate::endpoint::uac::FORKS;
+use crate::endpoint::uas::foreign_body;
 use crate::endpoint::{ALLOW, Endpoint, OutRequest, Path, TxnId};
 use crate::message::{Message, Method};
 use crate::transaction::{GIVE_UP, Repeat, Wire};
-use crate::{Body, Flow, LegEnd, SipLeg};
+use crate::{Body, Event, Flow, LegEnd, SipLeg};
 
 /// The option tag (RFC 3262 §8.1).
 pub(super) const TAG: &str = "100rel";
@@ -30,9 +31,20 @@ struct EarlyDialog {
     rseq: u32,
     /// The answer to our offer, if a reliable response brought it: the 2xx need not repeat it (RFC 3262 §5).
     answer: Option<Body>,
+    /// An UPDATE of theirs was answered: the session is another one since.
+    renegotiated: bool,
 }
 
 impl Early {
+    /// Whether this fork changed the session by UPDATE.
+    pub fn renegotiated(&self, tag: &str) -> bool {
+        self.dialogs.iter().any(|d| d.dialog.remote_tag == tag && d.renegotiated)
+    }
+
+    fn dialog(&mut self, tag: &str) -> Option<&mut EarlyDialog> {
+        self.dialogs.iter_mut().find(|d| d.dialog.remote_tag == tag)
+    }
+
     /// The answer that came reliably from this fork.
     pub fn answer(&self, tag: &str) -> Option<Body> {
         self.dialogs.iter().find(|d| d.dialog.remote_tag == tag)?.answer.clone()
@@ -61,7 +73,7 @@ impl Early {
             None if self.dialogs.len() >= FORKS => return None,
             None => {
                 let dialog = Dialog::by_response(invite, response, flow);
-                self.dialogs.push(EarlyDialog { dialog, rseq, answer: None });
+                self.dialogs.push(EarlyDialog { dialog, rseq, answer: None, renegotiated: false });
                 self.dialogs.len() - 1
             }
         };
@@ -95,7 +107,7 @@ fn rack(request: &Message) -> Option<(u32, u32, &str)> {
 #[derive(Debug)]
 pub(super) struct Reliable {
     rseq: u32,
-    /// Our answer went out with one of them.
+    /// Our answer went out with one of them, or our offer where the INVITE had none.
     answered: bool,
     /// Sent, no PRACK yet.
     unacked: Option<Unpracked>,
@@ -170,8 +182,9 @@ impl Endpoint {
         else {
             return false;
         };
-        // Without an offer in the INVITE the first of them would have to bring ours (RFC 3262 §5), and PRACK the answer.
-        if ringing.late_offer || reliable.accepted.is_some() {
+        // Without an offer in the INVITE the first of them has to bring ours (RFC 3262 §5).
+        let offer_due = ringing.late_offer && !reliable.answered && body.is_none();
+        if offer_due || reliable.accepted.is_some() {
             return true;
         }
         let body = body.filter(|_| !reliable.answered);
@@ -199,8 +212,13 @@ impl Endpoint {
     /// The 2xx of a leg: none while an answer sent provisionally is unacknowledged (RFC 3262 §3); then it is kept.
     /// The body is left out of it where the answer is there already (RFC 6337 §2.2).
     pub(super) fn hold_answer(&mut self, leg: SipLeg, body: Body) -> Option<Option<Body>> {
+        let answering = self.legs.get(&leg).is_some_and(|l| l.incoming.is_some());
         let Some(reliable) = self.reliable(leg) else { return Some(Some(body)) };
         reliable.next = None;
+        if answering {
+            reliable.accepted.get_or_insert(body);
+            return None;
+        }
         match &mut reliable.unacked {
             Some(unacked) if unacked.has_answer => {
                 reliable.accepted.get_or_insert(body);
@@ -212,28 +230,89 @@ impl Endpoint {
         Some(Some(body).filter(|_| !reliable.answered))
     }
 
-    /// PRACK (RFC 3262 §3): 481 where it acknowledges nothing. A new offer in it is refused, and it counts all the same.
-    pub(super) fn on_prack(&mut self, leg: SipLeg, id: TxnId, request: &Message, now: Instant) {
+    /// PRACK (RFC 3262 §3): 481 where it acknowledges nothing. Its description is the answer to an offer of ours, or a
+    /// new offer once the first is answered (§5); another one is refused, and the PRACK counts all the same.
+    pub(super) fn on_prack(&mut self, leg: SipLeg, id: TxnId, request: &Message, flow: &Flow, now: Instant) {
         let named = rack(request);
+        let late_offer = self.ringing(leg).is_some_and(|r| r.late_offer);
         let Some(reliable) = self.reliable(leg) else {
             self.reply(id, Reply::new(481), now);
             return;
         };
         let rseq = reliable.rseq;
         let fits = |u: &mut Unpracked| named == Some((rseq, u.cseq, Method::Invite.as_str()));
-        if reliable.unacked.take_if(fits).is_none() {
+        let Some(acknowledged) = reliable.unacked.take_if(fits) else {
             self.reply(id, Reply::new(481), now);
             return;
+        };
+        let (answered, next) = (reliable.answered, reliable.next.take());
+        let answer_due = late_offer && acknowledged.has_answer;
+        let body = request.typed_body();
+        match body {
+            None => self.reply(id, Reply::new(200), now),
+            Some(_) if foreign_body(request) => {
+                self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
+            }
+            body @ Some(_) if answer_due => {
+                self.reply(id, Reply::new(200), now);
+                self.tell(Event::Acked { leg, body });
+            }
+            body @ Some(_) if answered => {
+                self.take_offer(leg, Incoming { txn: id, kind: IncomingKind::Prack, flow: *flow });
+                self.tell(Event::Reinvite { leg, body });
+            }
+            Some(_) => self.reply(id, Reply::new(488), now),
         }
-        let (accepted, next) = (reliable.accepted.take(), reliable.next.take());
-        let status = if request.body().is_empty() { 200 } else { 488 };
-        self.reply(id, Reply::new(status), now);
-        match (accepted, next) {
-            (Some(body), _) => self.answer(leg, body, now),
-            (None, Some((status, body))) => self.send_provisional(leg, status, body, now),
-            (None, None) => {}
+        if let Some((status, body)) = next {
+            self.send_provisional(leg, status, body, now);
         }
+        self.answer_held(leg, now);
         self.settle_leg(leg);
+    }
+
+    /// Sends the 2xx that waited for a PRACK, once nothing of theirs is open.
+    pub(super) fn answer_held(&mut self, leg: SipLeg, now: Instant) {
+        let Some(found) = self.legs.get_mut(&leg).filter(|l| l.incoming.is_none()) else { return };
+        let held = found.reliable.as_deref_mut().filter(|r| r.unacked.is_none()).and_then(|r| r.accepted.take());
+        if let Some(body) = held {
+            self.answer(leg, body, now);
+        }
+    }
+
+    /// Whether an UPDATE with an offer may come before the 2xx: the first offer has its answer, sent reliably and
+    /// acknowledged, and nothing else is open (RFC 3311 §5.1).
+    pub(super) fn early_offer_fits(&mut self, leg: SipLeg, request: &Message) -> bool {
+        let Some(found) = self.legs.get(&leg).filter(|l| l.incoming.is_none()) else { return false };
+        match &found.state {
+            LegState::Ringing(_) => {
+                found.reliable.as_deref().is_some_and(|r| r.answered && r.unacked.is_none())
+            }
+            LegState::Calling(calling) => {
+                let tag = request.from().and_then(|f| f.tag().map(str::to_owned)).unwrap_or_default();
+                let early = self.clients.get(&calling.txn).map(|t| &t.early);
+                early.is_some_and(|e| e.answer(&tag).is_some())
+            }
+            LegState::Established(_) | LegState::Closing { .. } => false,
+        }
+    }
+
+    /// The application has answered an offer of theirs that came before or after the 2xx.
+    pub(super) fn offer_answered(&mut self, leg: SipLeg, request: &Message, now: Instant) {
+        if let Some(LegState::Calling(calling)) = self.legs.get(&leg).map(|l| &l.state) {
+            let txn = calling.txn;
+            let tag = request.from().and_then(|f| f.tag().map(str::to_owned)).unwrap_or_default();
+            if let Some(dialog) = self.clients.get_mut(&txn).and_then(|t| t.early.dialog(&tag)) {
+                dialog.renegotiated = true;
+            }
+        }
+        self.answer_held(leg, now);
+    }
+
+    /// Whether the open offer, if there is one, came from this fork.
+    pub(super) fn offer_is_from(&self, leg: SipLeg, tag: &str) -> bool {
+        let incoming = self.legs.get(&leg).and_then(|l| l.incoming);
+        let request = incoming.and_then(|i| self.servers.get(&i.txn)).map(|t| &t.request);
+        request.is_none_or(|r| r.from().is_some_and(|f| f.tag() == Some(tag)))
     }
 
     /// The reliable response is due again, or for 64*T1 nobody acknowledged it: then the call is refused (RFC 3262 §3).
@@ -245,6 +324,7 @@ impl Endpoint {
         let Some(repeat) = &mut unacked.repeat else { return };
         if unacked.give_up <= now {
             self.reply(txn, Reply { reason: "No PRACK", ..Reply::new(504) }, now);
+            self.refuse_incoming(leg, now);
             self.end_leg(leg, LegEnd::NoAck);
         } else if repeat.at <= now {
             repeat.step(now, None);

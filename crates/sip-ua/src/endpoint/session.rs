@@ -53,7 +53,7 @@ impl Endpoint {
             Method::Bye => self.on_bye(leg, id, request, now),
             Method::Invite => self.on_reinvite(leg, id, request, flow, now),
             Method::Update => self.on_update(leg, id, request, flow, now),
-            Method::Prack => self.on_prack(leg, id, request, now),
+            Method::Prack => self.on_prack(leg, id, request, flow, now),
             Method::Info => {
                 self.reply(id, Reply::new(200), now);
                 if let Some(body) = request.typed_body() {
@@ -96,11 +96,8 @@ impl Endpoint {
                 let reason = request.header("Reason").map(str::to_owned);
                 self.cancelled(leg, invite, reason, now);
             }
-            LegState::Established(session) => {
-                if let Some(incoming) = session.incoming {
-                    // Pending requests must still be answered (RFC 3261 §15.1.2).
-                    self.reply(incoming.txn, Reply::new(487), now);
-                }
+            LegState::Established(_) => {
+                self.refuse_incoming(leg, now);
                 self.end_leg(leg, LegEnd::Bye { q850: request.q850_cause() });
             }
         }
@@ -108,12 +105,13 @@ impl Endpoint {
 
     /// RFC 3261 §14.2 for overlaps; RFC 5407 §3.1.4 for one that overtakes the ACK.
     pub(super) fn judge_reinvite(&mut self, leg: SipLeg) -> Verdict {
-        match self.legs.get(&leg).map(|l| &l.state) {
-            None | Some(LegState::Closing { .. }) => Verdict::Gone,
-            Some(LegState::Calling(_)) => Verdict::Pending,
-            Some(LegState::Ringing(_)) => Verdict::Overlap,
-            Some(LegState::Established(session)) => match session.outgoing {
-                _ if session.incoming.is_some() => Verdict::Overlap,
+        let Some(found) = self.legs.get(&leg) else { return Verdict::Gone };
+        match &found.state {
+            LegState::Closing { .. } => Verdict::Gone,
+            LegState::Calling(_) => Verdict::Pending,
+            LegState::Ringing(_) => Verdict::Overlap,
+            LegState::Established(session) => match session.outgoing {
+                _ if found.incoming.is_some() => Verdict::Overlap,
                 Outgoing::Sent { .. } => Verdict::Pending,
                 Outgoing::Idle | Outgoing::Glare { .. } => match &session.unacked {
                     Some(unacked) if unacked.late_offer || session.hang_up.is_some() => Verdict::Pending,
@@ -132,10 +130,10 @@ impl Endpoint {
                 self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
             }
             Verdict::Deliver => {
-                let Some(session) = self.session(leg) else { return };
                 let late = request.body().is_empty();
                 let kind = if late { IncomingKind::LateOffer } else { IncomingKind::Reinvite };
-                session.incoming = Some(Incoming { txn: id, kind, flow: *flow });
+                self.take_offer(leg, Incoming { txn: id, kind, flow: *flow });
+                let Some(session) = self.session(leg) else { return };
                 // Whoever sends a re-INVITE has our 2xx: the ACK was lost or is late.
                 if session.unacked.take().is_some() {
                     self.tell(Event::Acked { leg, body: None });
@@ -152,27 +150,50 @@ impl Endpoint {
         self.reply(id, Reply::new(500).with("Retry-After", &seconds), now);
     }
 
+    /// Notes a request that the application is to answer.
+    pub(super) fn take_offer(&mut self, leg: SipLeg, incoming: Incoming) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.incoming = Some(incoming);
+        }
+    }
+
+    /// Pending requests must still be answered when their dialog ends (RFC 3261 §15.1.2).
+    pub(super) fn refuse_incoming(&mut self, leg: SipLeg, now: Instant) {
+        if let Some(incoming) = self.legs.get_mut(&leg).and_then(|l| l.incoming.take()) {
+            self.reply(incoming.txn, Reply::new(487), now);
+        }
+    }
+
     pub(super) fn accept_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
-        let Some(session) = self.session(leg) else { return };
-        let Some(incoming) = session.incoming.take() else { return };
-        let contact = session.dialog.contact.clone();
-        let request = self.servers.get(&incoming.txn).map(|t| t.request.clone());
-        let late_offer = incoming.kind == IncomingKind::LateOffer;
-        let unacked = self.accept(incoming.txn, &contact, Some(&body), late_offer, now);
-        if let (Some(session), Some(request)) = (self.session(leg), request) {
-            session.dialog.refresh_target(&request, &incoming.flow);
-            if incoming.kind != IncomingKind::Update {
-                session.unacked = unacked;
+        let Some(incoming) = self.legs.get_mut(&leg).and_then(|l| l.incoming.take()) else { return };
+        let Some(request) = self.servers.get(&incoming.txn).map(|t| t.request.clone()) else { return };
+        // PRACK refreshes no target (RFC 3262 §3).
+        let contact = match incoming.kind {
+            IncomingKind::Prack => self.contact_of(leg),
+            IncomingKind::Reinvite | IncomingKind::LateOffer | IncomingKind::Update => {
+                self.refresh_target(leg, &request, &incoming.flow)
             }
+        };
+        let late_offer = incoming.kind == IncomingKind::LateOffer;
+        let contact = contact.unwrap_or_default();
+        let unacked = self.accept(incoming.txn, &contact, Some(&body), late_offer, now);
+        match incoming.kind {
+            IncomingKind::Reinvite | IncomingKind::LateOffer => {
+                if let Some(session) = self.session(leg) {
+                    session.unacked = unacked;
+                }
+            }
+            IncomingKind::Update | IncomingKind::Prack => self.offer_answered(leg, &request, now),
         }
         self.settle_leg(leg);
     }
 
     pub(super) fn reject_reinvite(&mut self, leg: SipLeg, status: u16, headers: &Headers, now: Instant) {
-        let Some(incoming) = self.session(leg).and_then(|s| s.incoming.take()) else { return };
+        let Some(incoming) = self.legs.get_mut(&leg).and_then(|l| l.incoming.take()) else { return };
         let headers = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let status = status.clamp(300, 699);
         self.reply(incoming.txn, Reply { status, reason: "", headers, body: None }, now);
+        self.answer_held(leg, now);
     }
 
     pub(super) fn on_ack(&mut self, request: &Message, _flow: &Flow, now: Instant) {
@@ -212,14 +233,11 @@ impl Endpoint {
     pub(super) fn close(&mut self, leg: SipLeg, reason: Option<String>, end: LegEnd, now: Instant) {
         let Some(found) = self.legs.get_mut(&leg) else { return };
         let LegState::Established(session) = &mut found.state else { return };
-        let incoming = session.incoming.take();
         let outgoing = session.outgoing;
         let headers = reason.map(|r| ("Reason", r)).into_iter().collect();
         let bye = session.dialog.request(Method::Bye, headers, None);
         found.state = LegState::Closing { dialog: Box::new(session.dialog.clone()), end };
-        if let Some(incoming) = incoming {
-            self.reply(incoming.txn, Reply::new(487), now);
-        }
+        self.refuse_incoming(leg, now);
         if let Outgoing::Sent { txn, .. } = outgoing {
             self.abandon_invite(txn);
         }
@@ -251,24 +269,24 @@ impl Endpoint {
 
     /// The peer knows no such dialog: a BYE would be pointless.
     fn dialog_gone(&mut self, leg: SipLeg, now: Instant) {
-        let Some(session) = self.session(leg) else { return };
-        if let Some(incoming) = session.incoming.take() {
-            self.reply(incoming.txn, Reply::new(487), now);
+        if self.session(leg).is_some() {
+            self.refuse_incoming(leg, now);
+            self.end_leg(leg, LegEnd::Unreachable);
         }
-        self.end_leg(leg, LegEnd::Unreachable);
     }
 
     pub(super) fn send_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
         if self.wait_for_refresh(leg) {
             return;
         }
+        let answering = self.legs.get(&leg).is_some_and(|l| l.incoming.is_some());
         let Some(session) = self.session(leg) else { return };
         match session.outgoing {
             Outgoing::Sent { .. } | Outgoing::Glare { .. } => {
                 self.tell(Event::ReinviteDone { leg, result: Err(491) });
             }
             // Not while another INVITE is under way in either direction (RFC 3261 §14.1).
-            Outgoing::Idle if session.unacked.is_some() || session.incoming.is_some() => {
+            Outgoing::Idle if session.unacked.is_some() || answering => {
                 self.pause_reinvite(leg, now);
             }
             Outgoing::Idle => {
@@ -354,7 +372,10 @@ impl Endpoint {
     pub(super) fn leg_timeout(&mut self, leg: SipLeg, now: Instant) {
         match self.legs.get_mut(&leg).map(|l| &mut l.state) {
             // The cancelled INVITE got no final response (RFC 3261 §9.1).
-            Some(LegState::Calling(_)) => self.end_leg(leg, LegEnd::Local),
+            Some(LegState::Calling(_)) => {
+                self.refuse_incoming(leg, now);
+                self.end_leg(leg, LegEnd::Local);
+            }
             Some(LegState::Established(_)) => self.session_timeout(leg, now),
             Some(LegState::Ringing(_)) => self.reliable_timeout(leg, now),
             Some(LegState::Closing { .. }) | None => {}

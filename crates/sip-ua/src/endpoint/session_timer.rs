@@ -290,6 +290,7 @@ impl Endpoint {
     fn refresh_session(&mut self, leg: SipLeg, now: Instant) {
         let Some(refresh) = self.refreshes.get(&leg) else { return };
         let description = refresh.description.clone().filter(|_| !refresh.by_update);
+        let answering = self.legs.get(&leg).is_some_and(|l| l.incoming.is_some());
         let Some(session) = self.session(leg) else { return };
         let Some(body) = description else {
             let mut update = session.dialog.request(Method::Update, Vec::new(), None);
@@ -298,7 +299,7 @@ impl Endpoint {
             return;
         };
         let idle = matches!(session.outgoing, Outgoing::Idle);
-        if !idle || session.unacked.is_some() || session.incoming.is_some() {
+        if !idle || session.unacked.is_some() || answering {
             self.refresh_again(leg, now + BUSY);
             return;
         }

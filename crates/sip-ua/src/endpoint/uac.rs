@@ -55,7 +55,7 @@ impl Endpoint {
         let state = LegState::Calling(Calling { txn, cancel: Cancel::No, heard: false, early: Vec::new() });
         self.tags.insert(local_tag.clone(), leg);
         let auth = invite.credentials.map(DigestClient::new);
-        self.legs.insert(leg, Leg { call_id, local_tag, auth, reliable: None, state });
+        self.legs.insert(leg, Leg { call_id, local_tag, auth, reliable: None, incoming: None, state });
     }
 
     fn calling(&mut self, leg: SipLeg, txn: TxnId) -> Option<&mut Calling> {
@@ -94,6 +94,7 @@ impl Endpoint {
                     },
                     Cancel::Wanted(_) | Cancel::Sent(_) => LegEnd::Local,
                 };
+                self.refuse_incoming(leg, now);
                 self.end_leg(leg, end);
             }
         }
@@ -139,7 +140,10 @@ impl Endpoint {
     fn invite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message, now: Instant) {
         let Some(dialog) = self.acknowledge(id, flow, response) else { return };
         let early = || self.clients.get(&id)?.early.answer(&dialog.remote_tag);
-        let body = response.typed_body().or_else(early);
+        // What was settled before the 2xx stands, whatever the 2xx repeats (RFC 6337 §2.2).
+        let settled = self.clients.get(&id).is_some_and(|t| t.early.renegotiated(&dialog.remote_tag));
+        let body = response.typed_body().filter(|_| !settled).or_else(early);
+        let theirs = self.offer_is_from(leg, &dialog.remote_tag);
         let Some(calling) = self.calling(leg, id) else {
             self.drop_fork(leg, dialog, now);
             return;
@@ -152,6 +156,9 @@ impl Endpoint {
         if let Some(leg) = self.legs.get_mut(&leg) {
             leg.auth.iter_mut().for_each(DigestClient::accepted);
             leg.state = LegState::Established(Box::new(Session::new(dialog, None)));
+        }
+        if !theirs {
+            self.refuse_incoming(leg, now);
         }
         match hung_up {
             // The 200 crossed our CANCEL, or came before we could send it (RFC 5407 §3.1.2).
@@ -188,12 +195,13 @@ impl Endpoint {
         self.send_request(bye, Purpose::Fork(leg), now);
     }
 
-    pub(super) fn invite_failed(&mut self, leg: SipLeg, txn: TxnId) {
+    pub(super) fn invite_failed(&mut self, leg: SipLeg, txn: TxnId, now: Instant) {
         let Some(calling) = self.calling(leg, txn) else { return };
         let end = match calling.cancel {
             Cancel::No => LegEnd::Unreachable,
             Cancel::Wanted(_) | Cancel::Sent(_) => LegEnd::Local,
         };
+        self.refuse_incoming(leg, now);
         self.end_leg(leg, end);
     }
 

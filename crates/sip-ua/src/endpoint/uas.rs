@@ -58,11 +58,11 @@ impl Endpoint {
         self.tags.insert(local_tag.clone(), leg);
         let state = LegState::Ringing(Box::new(ringing));
         let reliable = Reliable::required(&request, self.entropy.u32());
-        self.legs.insert(leg, Leg { call_id, local_tag, auth: None, reliable, state });
+        self.legs.insert(leg, Leg { call_id, local_tag, auth: None, reliable, incoming: None, state });
         self.tell(Event::Invite { leg, request, flow });
     }
 
-    fn ringing(&self, leg: SipLeg) -> Option<&Ringing> {
+    pub(super) fn ringing(&self, leg: SipLeg) -> Option<&Ringing> {
         match &self.legs.get(&leg)?.state {
             LegState::Ringing(ringing) => Some(ringing),
             LegState::Calling(_) | LegState::Established(_) | LegState::Closing { .. } => None,
@@ -76,6 +76,8 @@ impl Endpoint {
         }
         let Some(ringing) = self.ringing(leg).filter(|_| status_fits) else { return };
         let (txn, contact) = (ringing.txn, ringing.dialog.contact.clone());
+        // An offer of ours must come reliably (RFC 3261 §13.2.1).
+        let body = body.filter(|_| !ringing.late_offer);
         let reply = Reply { body: body.as_ref(), ..Reply::new(status) };
         self.reply(txn, reply.with("Contact", &contact).with("Allow", ALLOW), now);
     }
@@ -86,7 +88,8 @@ impl Endpoint {
         }
         let Some(body) = self.hold_answer(leg, body) else { return };
         let Some(ringing) = self.ringing(leg) else { return };
-        let (txn, late_offer) = (ringing.txn, ringing.late_offer);
+        // An offer that went out reliably has its answer in the PRACK.
+        let (txn, late_offer) = (ringing.txn, ringing.late_offer && body.is_some());
         let dialog = ringing.dialog.clone();
         let Some(unacked) = self.accept(txn, &dialog.contact, body.as_ref(), late_offer, now) else { return };
         if let Some(leg) = self.legs.get_mut(&leg) {
@@ -120,6 +123,7 @@ impl Endpoint {
         let Some(txn) = self.ringing(leg).map(|r| r.txn) else { return };
         let headers = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
         self.reply(txn, Reply { status: status.clamp(300, 699), reason, headers, body: None }, now);
+        self.refuse_incoming(leg, now);
         self.end_leg(leg, LegEnd::Local);
     }
 
@@ -127,6 +131,7 @@ impl Endpoint {
     pub(super) fn cancelled(&mut self, leg: SipLeg, invite: TxnId, reason: Option<String>, now: Instant) {
         if self.ringing(leg).is_some_and(|r| r.txn == invite) {
             self.reply(invite, Reply::new(487), now);
+            self.refuse_incoming(leg, now);
             self.end_leg(leg, LegEnd::Cancelled { reason });
         }
     }
