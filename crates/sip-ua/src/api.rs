@@ -490,7 +490,7 @@ pub enum Event {
         /// Their answer.
         body: Option<Body>,
     },
-    /// ACK to our 2xx.
+    /// ACK to our 2xx, or with a body the PRACK that answers an offer of ours (RFC 3262 §5).
     Acked {
         /// Which call.
         leg: SipLeg,

@@ -359,7 +359,10 @@ fn callee_updates(script: &mut Script, invite: &str, tag: &str) -> Vec<String> {
     let ours = field(invite, "From").split("tag=").nth(1).unwrap().to_owned();
     let update = request("UPDATE", 1, &format!("u-{tag}"), &ours, OFFER2)
         .replace("call1", &field(invite, "Call-ID"))
-        .replace(&field(&request("UPDATE", 1, "x", &ours, ""), "From"), &format!("<sip:bob@{}>;tag={tag}", kit::BOB));
+        .replace(
+            &field(&request("UPDATE", 1, "x", &ours, ""), "From"),
+            &format!("<sip:bob@{}>;tag={tag}", kit::BOB),
+        );
     script.receive(&update)
 }
 

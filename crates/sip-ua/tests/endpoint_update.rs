@@ -146,3 +146,16 @@ fn bye_during_their_update_answers_it_487() {
     assert_eq!(starts(&sent), ["200 OK", "487 Request Terminated"]);
     script.assert_drained();
 }
+
+#[test]
+fn info_of_an_unknown_package_is_469_and_info_without_one_is_200() {
+    // RFC 6086 §4.2.2; the old kind (RFC 2976) carries digits.
+    let (mut script, _, tag) = called();
+    let body = "Content-Type: application/x-thing\n\nthing";
+    let sent = script.receive(&request("INFO", 2, "n1", &tag, &format!("Info-Package: thing\n{body}")));
+    assert_eq!(starts(&sent), ["469 Bad Info Package"]);
+    assert_eq!(field(&sent[0], "Recv-Info"), "nil");
+    assert!(script.events().is_empty());
+    assert_eq!(starts(&script.receive(&request("INFO", 3, "n2", &tag, body))), ["200 OK"]);
+    assert!(matches!(&script.events()[..], [Event::Info { .. }]));
+}

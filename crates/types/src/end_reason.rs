@@ -105,6 +105,39 @@ end_reasons! {
 }
 
 impl EndReason {
+    /// The Q.850 cause that a SIP status stands for (RFC 3398 §8.2.6.1).
+    pub fn q850_of_status(status: u16) -> u8 {
+        match status {
+            404 | 485 | 604 => 1,
+            486 | 600 => 17,
+            480 => 18,
+            401..=403 | 407 | 603 => 21,
+            410 => 22,
+            482 | 483 => 25,
+            484 => 28,
+            502 => 38,
+            400 | 481 | 500 | 503 => 41,
+            405 => 63,
+            488 | 606 => 65,
+            406 | 415 | 501 => 79,
+            408 | 504 => 102,
+            _ => 127,
+        }
+    }
+
+    /// What a Q.850 cause says more exactly than a general SIP failure beside it (RFC 3398 §7.2.4.1, RFC 8606); none for
+    /// causes that say no more.
+    pub fn from_q850(cause: u8) -> Option<EndReason> {
+        match cause {
+            1 | 22 => Some(EndReason::NumberNotInService),
+            17 => Some(EndReason::Busy),
+            18 | 19 => Some(EndReason::NoAnswer),
+            21 => Some(EndReason::Declined),
+            28 => Some(EndReason::InvalidNumber),
+            _ => None,
+        }
+    }
+
     /// What a final SIP failure response to our INVITE means (RFC 3261 §21.4-21.6). Statuses below 300 are not failures.
     pub fn from_sip_status(status: u16) -> EndReason {
         match status {
@@ -134,6 +167,17 @@ mod tests {
         let words: HashSet<_> = EndReason::ALL.iter().map(|r| r.word()).collect();
         assert_eq!(words.len(), EndReason::ALL.len());
         assert!(words.iter().all(|w| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+    }
+
+    #[test]
+    fn causes_and_statuses_go_over_into_each_other() {
+        // RFC 3398 §7.2.4.1 and §8.2.6.1.
+        for (cause, status) in [(1, 404), (17, 486), (28, 484)] {
+            assert_eq!(EndReason::from_q850(cause).map(EndReason::sip_status), Some(status));
+            assert_eq!(EndReason::q850_of_status(status), cause);
+        }
+        assert_eq!(EndReason::from_q850(41), None);
+        assert_eq!(EndReason::q850_of_status(503), 41);
     }
 
     #[test]

@@ -48,9 +48,14 @@ impl Failure {
 
     /// What a final response of a callee means (a device of ours is no carrier).
     pub fn of_status(status: u16, q850: Option<u8>, party: &Party) -> Self {
+        let exact = q850.and_then(EndReason::from_q850);
         let reason = match (party, status) {
             (Party::User(_), 404 | 408 | 410 | 430 | 604) => EndReason::NotRegistered,
             (Party::User(_), 401 | 403 | 407 | 500..=599) => EndReason::RemoteFailure,
+            // Networks put many things into these: their cause says which (RFC 3398 §8.2.6.1).
+            (Party::Trunk(_), 480 | 500 | 502 | 503) if exact.is_some() => {
+                exact.unwrap_or(EndReason::TrunkFailed)
+            }
             (Party::User(_) | Party::Trunk(_), status) => EndReason::from_sip_status(status),
         };
         Failure { status: Some(status), q850, ..Failure::of(reason) }

@@ -323,7 +323,12 @@ impl Call {
                 }
                 self.show(LegId::CALLER, CallState::Ringing, sh);
             }
-            Device::Sip(leg) => sh.sip(Sip::Provisional { leg, status: 180, body: None }),
+            Device::Sip(leg) => {
+                // Where the caller wants our offer, a response that it acknowledges brings it (RFC 3262 §5).
+                let caller = &self.legs[0];
+                let offer = caller.local_sdp.clone().filter(|_| caller.offer.is_none()).map(Body::sdp);
+                sh.sip(Sip::Provisional { leg, status: 180, body: offer });
+            }
         }
         self.legs[0].phase = Phase::Ringing;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use media_bridge::control::{Command as Media, DtmfMode, LegKind};
-use sip_ua::message::Reason;
+use sip_ua::message::{q850, reasons};
 use sip_ua::{Body, Command as Sip, LegEnd};
 use types::{EndReason, EndedBy, LegId};
 
@@ -209,7 +209,10 @@ fn failure_of(end: &LegEnd, party: &super::Party, was_up: bool) -> Failure {
         LegEnd::Cancelled { reason: Some(reason) } if answered_elsewhere(reason) => {
             Failure::of(EndReason::AnsweredElsewhere)
         }
-        LegEnd::Cancelled { .. } => Failure::of(EndReason::Cancelled),
+        LegEnd::Cancelled { reason } => {
+            let q850 = reason.as_deref().and_then(q850);
+            Failure { q850, ..Failure::of(EndReason::Cancelled) }
+        }
         LegEnd::Bye { q850 } => Failure { q850: *q850, ..Failure::of(EndReason::HungUp) },
         LegEnd::Local => Failure::of(EndReason::RemoteFailure),
         LegEnd::NoAck => Failure::of(EndReason::NoAck),
@@ -217,8 +220,7 @@ fn failure_of(end: &LegEnd, party: &super::Party, was_up: bool) -> Failure {
 }
 
 fn answered_elsewhere(reason: &str) -> bool {
-    let reason = Reason::parse(reason);
-    reason.protocol.eq_ignore_ascii_case("SIP") && reason.cause() == Some(200)
+    reasons(reason).any(|r| r.protocol.eq_ignore_ascii_case("SIP") && r.cause() == Some(200))
 }
 
 /// The digit of an INFO body: `application/dtmf-relay` (`Signal=5`, `Duration=160`) or `application/dtmf` (`5`).

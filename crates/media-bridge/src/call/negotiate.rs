@@ -258,7 +258,7 @@ impl MediaCall {
             narrowband: leg.params.narrowband,
             transport,
         };
-        let text = leg.sdp.publish(address, Body::Answer { offer: &remote, audio }, &local);
+        let text = leg.sdp.publish(address, Body::Like { theirs: &remote, audio }, &local);
         let inbound = Inbound { formats: local.codecs, events: local.events };
         leg.agree(agreed, inbound);
         direct(leg, line, now);
@@ -273,6 +273,9 @@ impl MediaCall {
         let address = self.own_address(index);
         let leg = &mut self.legs[index];
         let by_tones = leg.params.dtmf == DtmfMode::Inband;
+        // A later offer keeps every line of the session (RFC 3264 §8).
+        let theirs = leg.sdp.theirs.clone();
+        let audio = theirs.as_ref().and_then(|t| t.usable_audio(leg.kind()).ok());
         let local = LocalAudio {
             codecs: codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect(),
             events: if by_tones { Vec::new() } else { sdp::offer_events(&codecs) },
@@ -284,7 +287,11 @@ impl MediaCall {
             // Checks may come before the answer does.
             self.outbox.push(accept(leg.id, &rtc.ice));
         }
-        let text = leg.sdp.publish(address, Body::Offer, &local);
+        let body = match (&theirs, audio) {
+            (Some(theirs), Some(audio)) => Body::Like { theirs, audio },
+            (_, _) => Body::Offer,
+        };
+        let text = leg.sdp.publish(address, body, &local);
         // What we offer may come at once (RFC 3264 §5.1), beside what is agreed already.
         for format in local.codecs {
             if !leg.inbound.knows(format.0) {

@@ -74,15 +74,15 @@ pub struct WebRtcLocal {
     pub cname: String,
 }
 
-/// Whether the description offers or answers, and what it has to mirror.
+/// Which lines the description has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Body<'a> {
-    /// One audio line of ours.
+    /// One audio line of ours: the session's first offer.
     Offer,
-    /// Every line of the offer, all but `audio` rejected (RFC 3264 §6).
-    Answer {
-        /// The offer.
-        offer: &'a Remote,
+    /// Every line of the peer's latest description, all but `audio` rejected: an answer (RFC 3264 §6) or a later offer (§8).
+    Like {
+        /// Their description.
+        theirs: &'a Remote,
         /// Index of the line taken.
         audio: usize,
     },
@@ -130,8 +130,8 @@ fn write_all(out: &mut String, origin: Origin, body: Body<'_>, audio: &LocalAudi
             };
             audio_line(out, proto, audio)
         }
-        Body::Answer { offer, audio: taken } => {
-            for (index, line) in offer.lines.iter().enumerate() {
+        Body::Like { theirs, audio: taken } => {
+            for (index, line) in theirs.lines.iter().enumerate() {
                 if index == taken { audio_line(out, &line.proto, audio)? } else { rejected_line(out, line)? }
             }
             Ok(())

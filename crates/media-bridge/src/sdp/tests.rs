@@ -87,7 +87,7 @@ fn the_answer_to_a_browser_has_one_codec_and_rejects_video_in_place() {
     let remote = parse(CHROMIUM);
     let line = &remote.lines[0];
     let agreed = choose_for_answer(line, &[Codec::Opus]).unwrap();
-    let body = Body::Answer { offer: &remote, audio: 0 };
+    let body = Body::Like { theirs: &remote, audio: 0 };
     let text = String::from_utf8(write(origin(), body, &webrtc_audio(agreed, line))).unwrap();
     for expected in [
         "a=ice-lite\r\n",
@@ -170,7 +170,7 @@ fn the_first_audio_line_that_the_leg_can_speak_is_taken() {
     let text = SIPP.replace("m=audio", "m=audio 5998 RTP/SAVP 0\nm=audio");
     let remote = parse(&text);
     assert_eq!(remote.usable_audio(LegKind::Rtp), Ok(1));
-    let body = Body::Answer { offer: &remote, audio: 1 };
+    let body = Body::Like { theirs: &remote, audio: 1 };
     let answer = String::from_utf8(write(origin(), body, &rtp_audio(&[Codec::Pcmu]))).unwrap();
     assert!(
         answer.contains("m=audio 0 RTP/SAVP 0\r\n") && answer.contains("m=audio 20000 RTP/AVP 0 101\r\n")
@@ -238,7 +238,7 @@ proptest! {
             let Ok(agreed) = choose_for_answer(line, &[Codec::Opus, Codec::Pcmu, Codec::Pcma]) else { continue };
             let mut local = rtp_audio(&[agreed.codec]);
             local.codecs = vec![(agreed.pt, agreed.codec)];
-            let answer = write(origin(), Body::Answer { offer: &remote, audio: index }, &local);
+            let answer = write(origin(), Body::Like { theirs: &remote, audio: index }, &local);
             let read = Remote::parse(&answer).unwrap();
             prop_assert_eq!(read.lines.len(), remote.lines.len());
             prop_assert_eq!(agree(&read.lines[index], &[agreed.codec]).unwrap().pt, agreed.pt);

@@ -273,7 +273,8 @@ impl Endpoint {
     /// Sends the 2xx that waited for a PRACK, once nothing of theirs is open.
     pub(super) fn answer_held(&mut self, leg: SipLeg, now: Instant) {
         let Some(found) = self.legs.get_mut(&leg).filter(|l| l.incoming.is_none()) else { return };
-        let held = found.reliable.as_deref_mut().filter(|r| r.unacked.is_none()).and_then(|r| r.accepted.take());
+        let held =
+            found.reliable.as_deref_mut().filter(|r| r.unacked.is_none()).and_then(|r| r.accepted.take());
         if let Some(body) = held {
             self.answer(leg, body, now);
         }

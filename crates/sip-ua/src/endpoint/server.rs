@@ -339,7 +339,7 @@ impl Endpoint {
         }
         self.reply(id, Reply::new(200), now);
         if let Some(leg) = leg {
-            let reason = cancel.header("Reason").map(str::to_owned);
+            let reason = cancel.reason_values();
             self.cancelled(leg, invite_id, reason, now);
         }
     }

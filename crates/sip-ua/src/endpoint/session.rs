@@ -54,6 +54,10 @@ impl Endpoint {
             Method::Invite => self.on_reinvite(leg, id, request, flow, now),
             Method::Update => self.on_update(leg, id, request, flow, now),
             Method::Prack => self.on_prack(leg, id, request, flow, now),
+            // No package is wanted here (RFC 6086 §4.2.2); INFO without one is the old kind.
+            Method::Info if request.header("Info-Package").is_some() => {
+                self.reply(id, Reply::new(469).with("Recv-Info", "nil"), now);
+            }
             Method::Info => {
                 self.reply(id, Reply::new(200), now);
                 if let Some(body) = request.typed_body() {
@@ -93,7 +97,7 @@ impl Endpoint {
             LegState::Calling(_) | LegState::Closing { .. } => {}
             LegState::Ringing(ringing) => {
                 let invite = ringing.txn;
-                let reason = request.header("Reason").map(str::to_owned);
+                let reason = request.reason_values();
                 self.cancelled(leg, invite, reason, now);
             }
             LegState::Established(_) => {

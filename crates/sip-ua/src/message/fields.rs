@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use types::EndReason;
+
 use super::lex::{self, Split};
 use super::uri::{host_ip, split_host_port};
 use super::{Method, Params, Uri, UriError};
@@ -245,6 +247,20 @@ impl<'a> Reason<'a> {
     pub fn cause(&self) -> Option<u16> {
         self.params.get("cause")?.parse().ok()
     }
+}
+
+/// The values of a Reason field that may hold several.
+pub fn reasons(value: &str) -> impl Iterator<Item = Reason<'_>> {
+    list(value).map(Reason::parse)
+}
+
+/// The Q.850 cause in a Reason field, or what a SIP status in it means in Q.850.
+pub fn q850(value: &str) -> Option<u8> {
+    let of = |protocol: &str| {
+        reasons(value).find(|r| r.protocol.eq_ignore_ascii_case(protocol)).and_then(|r| r.cause())
+    };
+    let status = || of("SIP").filter(|status| (400..700).contains(status));
+    of("Q.850").and_then(|c| u8::try_from(c).ok()).or_else(|| status().map(EndReason::q850_of_status))
 }
 
 /// The elements of list fields, trimmed; empty ones are skipped.

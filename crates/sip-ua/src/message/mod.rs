@@ -12,7 +12,7 @@ mod write;
 use std::fmt;
 use std::ops::Range;
 
-pub use fields::{CSeq, Contact, FieldError, NameAddr, Reason, Via};
+pub use fields::{CSeq, Contact, FieldError, NameAddr, Reason, Via, q850, reasons};
 pub use lex::quote;
 pub use method::Method;
 pub use params::Params;
@@ -207,15 +207,15 @@ impl Message {
         lex::saturating_u32(value.split(|c: char| !c.is_ascii_digit()).next()?)
     }
 
-    /// All Reason values (RFC 3326).
-    pub fn reasons(&self) -> impl Iterator<Item = Reason<'_>> {
-        self.list("Reason").map(Reason::parse)
+    /// All Reason values (RFC 3326) as one field.
+    pub fn reason_values(&self) -> Option<String> {
+        let all: Vec<&str> = self.list("Reason").collect();
+        (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// The Q.850 cause of a Reason field, if any.
+    /// The Q.850 cause of the Reason fields, if any.
     pub fn q850_cause(&self) -> Option<u8> {
-        let reason = self.reasons().find(|r| r.protocol.eq_ignore_ascii_case("Q.850"))?;
-        u8::try_from(reason.cause()?).ok()
+        q850(&self.reason_values()?)
     }
 
     /// The body with its type, if there is a body. Without Content-Type it is taken for SDP.

@@ -324,3 +324,25 @@ fn a_holder_that_is_told_to_send_nothing_raises_no_alarm_and_one_that_resumes_is
     world.pass(Duration::from_secs(4));
     assert_eq!(silent(&world), 1);
 }
+
+#[test]
+fn an_offer_of_ours_within_a_session_keeps_every_line_and_asks_for_both_ways() {
+    // RFC 3264 §8, RFC 6337 §5.3; field problem 15: late-offer re-INVITEs, also of a side that holds.
+    let mut world = World::new();
+    let video = "m=video 6002 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n";
+    let held = offer(PEER_A, Codec::Pcmu).replace("sendrecv", "sendonly") + video;
+    world.answer(A, &[Codec::Pcmu, Codec::Pcma], &(offer(PEER_A, Codec::Pcmu) + video));
+    let answer = world.answer(A, &[Codec::Pcmu, Codec::Pcma], &held);
+    world.events.clear();
+    world.command(Command::Offer { leg: A, params: params(&[Codec::Pcmu, Codec::Pcma]) });
+    let ours = world.local_sdp(A);
+    assert!(ours.contains("m=audio 20000 RTP/AVP 0 8 101\r\n") && ours.contains("a=sendrecv\r\n"), "{ours}");
+    assert!(ours.contains("m=video 0 RTP/AVP 96\r\n"), "{ours}");
+    assert_eq!(version(&ours), version(&answer) + 1);
+    world.command(Command::SetAnswer { leg: A, answer: (offer(PEER_A, Codec::Pcma) + video).into() });
+    let direction = Direction::SendRecv;
+    assert_eq!(
+        world.events,
+        [Event::Direction { leg: A, direction }, Event::Negotiated { leg: A, codec: Codec::Pcma }]
+    );
+}
