@@ -247,7 +247,8 @@ impl Party {
     fn plan_conversation(&mut self, leg: SipLeg) {
         self.plan((1_000, 25_000), Act::HangUp(leg));
         if self.rng.chance(250) {
-            let text = *self.rng.pick(&["pcmu", "pcma,pcmu", "g729", "garbage"]);
+            // The empty one wants an offer of the gateway.
+            let text = *self.rng.pick(&["pcmu", "pcma,pcmu", "g729", "garbage", "", ""]);
             self.plan((500, 6_000), Act::Reinvite(leg, text));
         }
         if self.rng.chance(300) {
