@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # probe:package, where the probe is a command, or a file if it begins with a slash
 RUN_TOOLS=(cc:gcc /usr/include/stdlib.h:libc6-dev make:make cmake:cmake)
 TEST_TOOLS=("${RUN_TOOLS[@]}" c++:g++ pkg-config:pkg-config
-    sipp:sip-tester chromium:chromium firefox-esr:firefox-esr baresip:baresip-core
+    sipp:sip-tester chromium:chromium firefox-esr:firefox-esr baresip:baresip-core linphonec:linphone-cli
     pulseaudio:pulseaudio pactl:pulseaudio-utils sox:sox espeak-ng:espeak-ng
     /usr/share/pocketsphinx/test/data:pocketsphinx-testdata
     node:nodejs npm:npm python3:python3 ip:iproute2 openssl:openssl curl:curl kill:procps)

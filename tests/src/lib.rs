@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod http;
 pub mod launch;
 pub mod library;
+pub mod linphone;
 pub mod netns;
 pub mod pesq;
 pub mod phone;

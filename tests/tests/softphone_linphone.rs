@@ -1,0 +1,57 @@
+//! Linphone as softphone: registers, calls, is called, holds, transfers.
+
+use e2e::gateway::{Gateway, Setup};
+use e2e::linphone::Linphone;
+use e2e::ports::free_ports;
+use e2e::sipp::Sipp;
+use e2e::speech::{read_wav, speech};
+use std::time::Duration;
+
+fn registered(user: &str, gateway: &Gateway) -> Linphone {
+    let mut phone = Linphone::start(&speech().reference);
+    phone.register(user, gateway.sip);
+    phone
+}
+
+fn loud(phone: &Linphone) -> bool {
+    read_wav(&phone.heard()).iter().any(|sample| sample.unsigned_abs() > 3000)
+}
+
+#[test]
+fn linphone_calls_the_trunk_holds_resumes_and_hears_its_echo() {
+    let mut sipp = Sipp::scenario("outbound_answer_echo").echo();
+    sipp.timeout = 60;
+    let gateway = Gateway::run(&Setup::with_trunk(sipp.port));
+    let sipp = sipp.start();
+    let mut phone = registered("alice", &gateway);
+    phone.say(&format!("call sip:+12025550100@127.0.0.1:{}", gateway.sip));
+    phone.wait("it talks", "Media streams established");
+    std::thread::sleep(Duration::from_secs(3));
+    phone.say("pause 1");
+    phone.wait("it holds", "is now paused");
+    phone.say("resume 1");
+    phone.wait("it talks again", "Media streams established");
+    std::thread::sleep(Duration::from_secs(2));
+    phone.say("terminate 1");
+    phone.wait("the end", "ended (No error)");
+    sipp.finish().must_pass();
+    assert!(loud(&phone), "the echo of its own speech");
+    assert_eq!(gateway.wait_cdrs(1)[0]["reason"], "hung-up");
+}
+
+#[test]
+fn linphone_is_called_by_the_trunk_and_hears_it() {
+    let trunk = free_ports(2);
+    let gateway = Gateway::run(&Setup::with_trunk(trunk));
+    let mut phone = registered("alice", &gateway);
+    let mut sipp = Sipp::scenario("inbound_trunk-call_answered").calls("+12025550110").to(gateway.sip).echo();
+    (sipp.port, sipp.pause) = (trunk, 6000);
+    let sipp = sipp.start();
+    phone.wait("it rings", "Receiving new incoming call");
+    phone.say("answer");
+    phone.wait("it talks", "Media streams established");
+    phone.wait("the end", "ended");
+    sipp.finish().must_pass();
+    assert!(loud(&phone), "the echo of its own speech");
+    assert_eq!(gateway.wait_cdrs(1)[0]["reason"], "hung-up");
+}
