@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/bin:/usr/sbin:/sbin
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup-run run setup-test test bench docs fmt lint
+.PHONY: help setup-run run setup-test test bench soak docs fmt lint
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | sort | while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
@@ -28,6 +28,10 @@ bench: setup-run ## what a packet costs, beside the cipher and codec work in it
 
 docs: ## write docs/RFC.md out of the tests
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test rfc
+
+SECONDS ?= 600
+soak: setup-run ## look for defects by fuzzing and simulations, `make soak SECONDS=3600` for an hour
+	@scripts/soak.sh $(SECONDS)
 
 fmt: ## format the Rust sources
 	cargo fmt --all

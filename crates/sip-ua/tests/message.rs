@@ -40,6 +40,24 @@ fn verdict(text: &str) -> u16 {
 }
 
 #[test]
+fn a_carriage_return_alone_in_a_field_is_refused() {
+    // RFC 3261 §25.1: TEXT-UTF8 has none; a reader that took it for a line end would see another field.
+    assert_eq!(verdict(REQUEST), 200);
+    assert_eq!(verdict(&REQUEST.replace("i: abc@host", "i: abc@host\rRequire: x")), 400);
+    assert_eq!(verdict(&REQUEST.replace("k: timer, 100rel", "Subject: a\rb")), 400);
+}
+
+#[test]
+fn a_request_uri_beyond_4096_bytes_is_too_long() {
+    // RFC 3261 §21.4.12.
+    let with = |length: usize| {
+        let user = "b".repeat(length - "sip:@example.com".len());
+        verdict(&REQUEST.replacen("sip:bob@", &format!("sip:{user}@"), 1))
+    };
+    assert_eq!((with(4096), with(4097)), (200, 414));
+}
+
+#[test]
 fn compact_forms_and_lists_are_read_like_long_forms_and_lines() {
     // RFC 3261 §7.3.1, §7.3.3.
     let m = parse(REQUEST);

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const SIP_MESSAGE_BYTES: usize = 64 * 1024;
 /// Most header fields in one SIP message. More: 400.
 pub const SIP_HEADERS: usize = 256;
+/// Longest Request-URI (bytes). Longer: 414.
+pub const SIP_URI_BYTES: usize = 4_096;
 /// SIP server and client transactions alive at once. Full: new requests get 503 with Retry-After.
 pub const SIP_TRANSACTIONS: usize = 200_000;
 /// SIP dialogs alive at once. Full: new INVITEs get 503 with Retry-After.

@@ -161,7 +161,11 @@ impl Endpoint {
         }
         let merge = merge_key(&request);
         if merge.as_ref().is_some_and(|k| self.merge_index.contains_key(k)) {
-            self.refuse(&flow, &request, &Verdict::new(482, "Merged Request"));
+            self.refuse(
+                &flow,
+                &request,
+                &Verdict::new(482, "Merged Request: It Came Twice By Different Ways"),
+            );
             return;
         }
         let id = self.open_server(flow, request.clone(), key, merge, now);

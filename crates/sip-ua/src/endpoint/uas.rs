@@ -41,7 +41,8 @@ impl Endpoint {
         }
         if !takes_sdp(&request) {
             // RFC 4475 §3.3.15.
-            self.reply(id, Reply::new(406), now);
+            let reason = "Not Acceptable: The Answer Is application/sdp";
+            self.reply(id, Reply { reason, ..Reply::new(406) }, now);
             return;
         }
         if self.legs.len() >= limits::SIP_DIALOGS {

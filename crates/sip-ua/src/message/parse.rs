@@ -194,7 +194,12 @@ fn parse_fields(head: &str, from: usize, defect: &mut Defect) -> Vec<Field> {
                 let raw = &line[colon + 1..];
                 let lead = raw.len() - raw.trim_start_matches(lex::is_lws).len();
                 let value_start = start + colon + 1 + lead;
-                fields.push(Field { name, value: value_start..value_start + lex::trim(raw).len() });
+                let value = lex::trim(raw);
+                // A line end that is none (RFC 3261 §25.1): whoever reads on might take it for one.
+                if value.contains('\r') {
+                    bad(defect, "Malformed Header Field");
+                }
+                fields.push(Field { name, value: value_start..value_start + value.len() });
             }
             Some(_) | None => bad(defect, "Malformed Header Field"),
         }

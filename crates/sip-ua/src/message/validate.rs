@@ -1,3 +1,5 @@
+use types::limits;
+
 use super::{Kind, Message, Method, NameAddr, Scheme, Uri, Via, lex};
 
 /// How to refuse a request.
@@ -29,7 +31,7 @@ const SINGLE: [&str; 6] = ["From", "To", "Call-ID", "CSeq", "Max-Forwards", "Con
 /// tags that we do. An ACK or CANCEL is judged too, but an ACK is never answered and Require does not apply to them.
 ///
 /// # Errors
-/// The verdict that RFC 3261 and RFC 4475 give: 400, 416, 420 or 483.
+/// The verdict that RFC 3261 and RFC 4475 give: 400, 414, 416, 420 or 483.
 pub fn validate_request(message: &Message, supported: &[&str]) -> Result<(), Verdict> {
     let Kind::Request { method, uri } = message.kind() else {
         return Err(bad("Not A Request"));
@@ -94,6 +96,9 @@ fn check_vias(message: &Message) -> Result<(), &'static str> {
 }
 
 fn check_request_uri(text: &str) -> Result<(), Verdict> {
+    if text.len() > limits::SIP_URI_BYTES {
+        return Err(Verdict::new(414, "Request-URI Too Long"));
+    }
     let uri = Uri::parse(text).map_err(|_| bad("Bad Request-URI"))?;
     match uri.scheme() {
         // RFC 3261 §19.1.1, table 1: no headers in a Request-URI.

@@ -1,0 +1,85 @@
+//! Every target over its corpus, and over a bounded number of seeded mutations of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use fuzz_targets::{Random, TARGETS, Target, corpus, mutate};
+
+/// Runs one input; if it fails, says which.
+fn run(target: &Target, input: &[u8], what: &str) {
+    if catch_unwind(AssertUnwindSafe(|| (target.run)(input))).is_err() {
+        panic!("{} does not hold for {what}: {:?}", target.name, String::from_utf8_lossy(input));
+    }
+}
+
+fn target(name: &str) -> &'static Target {
+    TARGETS.iter().find(|target| target.name == name).expect("a target of this name")
+}
+
+/// The corpus, then `count` mutations of it by this seed.
+fn play(name: &str, count: u64) {
+    let target = target(name);
+    let corpus = corpus::of(name).expect("the corpus");
+    assert!(corpus.len() >= 3, "{} inputs", corpus.len());
+    for (number, input) in corpus.iter().enumerate() {
+        run(target, input, &format!("kept input {number}"));
+    }
+    for seed in 0..count {
+        let input = mutate(&corpus, target.words, &mut Random(seed));
+        run(target, &input, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn any_message_is_read_or_refused_and_can_be_answered() {
+    play("message", 20_000);
+}
+
+#[test]
+fn any_field_value_is_read_or_refused() {
+    play("headers", 20_000);
+}
+
+#[test]
+fn any_uri_is_read_or_refused_and_is_equivalent_to_itself() {
+    play("uri", 50_000);
+}
+
+#[test]
+fn any_digest_is_judged_and_no_made_up_one_is_right() {
+    play("digest", 10_000);
+}
+
+#[test]
+fn any_stream_gives_the_same_messages_however_it_is_cut() {
+    play("framer", 10_000);
+}
+
+#[test]
+fn any_description_is_used_or_refused_in_words() {
+    play("sdp", 20_000);
+}
+
+#[test]
+fn any_sequence_of_operations_ends_every_leg_once_and_leaves_nothing() {
+    play("endpoint", 10_000);
+}
+
+#[test]
+fn every_target_is_played_here_and_known_to_cargo_fuzz() {
+    let ours = include_str!("targets.rs");
+    let manifest = std::fs::read_to_string(corpus::root().join("fuzz/Cargo.toml")).expect("fuzz/Cargo.toml");
+    for target in TARGETS {
+        assert!(ours.contains(&format!("play(\"{}\",", target.name)), "{} is not played", target.name);
+        assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "{} for cargo-fuzz", target.name);
+        let file = corpus::root().join(format!("fuzz/fuzz_targets/{}.rs", target.name));
+        assert!(Path::new(&file).exists(), "{}", file.display());
+    }
+}
+
+#[test]
+fn a_broken_target_is_noticed() {
+    let broken = Target { name: "broken", run: |data| assert!(data.len() < 3), words: &[] };
+    let caught = catch_unwind(|| run(&broken, b"abc", "this"));
+    assert!(caught.is_err_and(|why| why.downcast_ref::<String>().is_some_and(|text| text.contains("abc"))));
+}
