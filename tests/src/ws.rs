@@ -42,6 +42,11 @@ impl Ws {
         Ws::over(connect(Some(source), to), to)
     }
 
+    /// Over a connection made by the test.
+    pub fn over_stream(stream: TcpStream, to: SocketAddr) -> Ws {
+        Ws::over(stream, to)
+    }
+
     fn over(stream: TcpStream, to: SocketAddr) -> Ws {
         let mut request = format!("ws://{to}/ws").into_client_request().expect("a request");
         let protocol = "webtrunk.v1".parse().expect("a header value");
@@ -73,6 +78,20 @@ impl Ws {
     /// Sends any frame to a gateway that may be closing already.
     pub fn try_send_frame(&mut self, frame: Message) {
         drop(self.socket.send(frame));
+    }
+
+    /// Sends a frame and reads nothing; false once the gateway has closed.
+    pub fn send_unread(&mut self, frame: Message) -> bool {
+        let stream = self.socket.get_ref();
+        stream.set_write_timeout(Some(Duration::from_millis(100))).expect("timeout");
+        match self.socket.send(frame) {
+            Ok(()) => true,
+            Err(tungstenite::Error::Io(error)) => {
+                [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut].contains(&error.kind())
+            }
+            Err(tungstenite::Error::WriteBufferFull(_)) => true,
+            Err(_) => false,
+        }
     }
 
     /// Signs in; `welcome`, or the error.
