@@ -25,7 +25,8 @@ pub fn fuzz_digest(data: &[u8]) {
         assert!(!matches!(check, Check::Ok { .. }), "let in by {text:?}");
         assert!(ours.remembered() <= 1);
     }
-    let mut client = DigestClient::new(Credentials { username: "a".into(), password: "pw".into() });
+    let mut client =
+        DigestClient::new(Credentials { username: "a".into(), password: "pw".into(), realm: None });
     for name in ["WWW-Authenticate", "Proxy-Authenticate"] {
         if let Ok(response) = challenge(&format!("{name}: {text}\r\n"))
             && client.challenged(&response).is_ok()
@@ -41,7 +42,8 @@ pub fn fuzz_digest(data: &[u8]) {
     let fields = ours.challenge(Asks::Www, false, WALL, &mut random);
     let lines: String = fields.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
     let Ok(response) = challenge(&lines) else { panic!("our own challenge") };
-    let mut fresh = DigestClient::new(Credentials { username: "a".into(), password: "pw".into() });
+    let mut fresh =
+        DigestClient::new(Credentials { username: "a".into(), password: "pw".into(), realm: None });
     assert!(fresh.challenged(&response).is_ok());
     let answers = fresh.answer(&Method::Register, "sip:r", b"", &mut random);
     let lines: String = answers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();

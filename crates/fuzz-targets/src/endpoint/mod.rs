@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use sip_ua::{
     Body, Command, ConnectionId, Credentials, Endpoint, EndpointConfig, Event, Flow, Invite, Listener,
-    Output, PingId, Register, RegistrationId, RequestToken, SipLeg, Target, Transport,
+    Output, PingId, Register, RegistrationId, Reliable100, RequestToken, SessionTimer, SipLeg, Target,
+    Transport,
 };
 use types::Wall;
 
@@ -20,6 +21,7 @@ const OPERATIONS: usize = 200;
 const MEMORY: usize = 24;
 /// What one operation may bring about at most.
 const OUTPUTS: usize = 200;
+const TIMER: SessionTimer = SessionTimer::On { interval: 120, min_se: 90, refresher: None };
 const WALL: Wall = Wall(1_800_000_000_000_000);
 
 /// The bytes, then zeros.
@@ -128,13 +130,16 @@ impl<'a> World<'a> {
     fn invite(&mut self) {
         let leg = SipLeg::outgoing(self.number().into());
         let target = self.target();
-        let credentials = Credentials { username: "u".into(), password: "p".into() };
+        let credentials = Credentials { username: "u".into(), password: "p".into(), realm: None };
         let invite = Invite {
             target,
             uri: "sip:9@198.51.100.9".into(),
             from: "<sip:us@192.0.2.1>".into(),
             to: "<sip:9@198.51.100.9>".into(),
             contact_user: "us".into(),
+            routes: Vec::new(),
+            reliable: self.choices.of(&[Reliable100::Off, Reliable100::Supported, Reliable100::Required]),
+            timer: self.choices.of(&[SessionTimer::Off, TIMER]),
             headers: Vec::new(),
             body: self.choices.of(&[true, false]).then(sdp),
             credentials: self.choices.of(&[None, Some(())]).map(|()| credentials),
@@ -147,7 +152,7 @@ impl<'a> World<'a> {
         let which = usize::from(self.choices.byte());
         let Some(leg) = self.legs.keys().copied().cycle().nth(which % self.legs.len().max(1)) else { return };
         let headers = Vec::new();
-        let command = match self.choices.byte() % 10 {
+        let command = match self.choices.byte() % 11 {
             0 => Command::Provisional { leg, status: 180, body: None },
             1 => Command::Provisional { leg, status: 183, body: Some(sdp()) },
             2 | 3 => Command::Answer { leg, body: sdp() },
@@ -163,6 +168,7 @@ impl<'a> World<'a> {
             },
             6 => Command::Reinvite { leg, body: sdp() },
             7 => Command::AcceptReinvite { leg, body: sdp() },
+            10 => Command::SetTimer { leg, timer: self.choices.of(&[SessionTimer::Off, TIMER]) },
             8 => Command::RejectReinvite { leg, status: 488, headers },
             _ => Command::Info { leg, body: sdp() },
         };
@@ -183,7 +189,12 @@ impl<'a> World<'a> {
                     registrar: "sip:198.51.100.9".into(),
                     aor: "sip:us@198.51.100.9".into(),
                     contact_user: "us".into(),
-                    credentials: Some(Credentials { username: "u".into(), password: "p".into() }),
+                    routes: vec!["<sip:198.51.100.1;lr>".into()],
+                    credentials: Some(Credentials {
+                        username: "u".into(),
+                        password: "p".into(),
+                        realm: None,
+                    }),
                     expires: self.choices.of(&[60, 600, 0]),
                 };
                 Command::Register(RegistrationId(number), Box::new(register))
@@ -259,7 +270,8 @@ impl<'a> World<'a> {
                 let before = self.legs.insert(*leg, Life::Ended);
                 assert_eq!(before, Some(Life::Alive), "{leg:?} ends");
             }
-            Event::Provisional { leg, .. }
+            Event::Trying { leg }
+            | Event::Provisional { leg, .. }
             | Event::Answered { leg, .. }
             | Event::Acked { leg, .. }
             | Event::Reinvite { leg, .. }
