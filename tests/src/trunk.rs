@@ -233,6 +233,15 @@ impl Trunk {
 
     /// Calls `number` at the gateway on this SIP port, as a caller with this display name and number.
     pub fn call(&self, sip: u16, number: &str, from: (&str, &str), rtp_port: u16) -> Outgoing {
+        self.call_with(sip, number, from, &sdp(rtp_port))
+    }
+
+    /// The same without a description (field problem 15).
+    pub fn call_without_offer(&self, sip: u16, number: &str, from: (&str, &str)) -> Outgoing {
+        self.call_with(sip, number, from, "")
+    }
+
+    fn call_with(&self, sip: u16, number: &str, from: (&str, &str), offer: &str) -> Outgoing {
         let to = SocketAddr::from(([127, 0, 0, 1], sip));
         let call = Outgoing {
             line: self.line.clone(),
@@ -243,9 +252,8 @@ impl Trunk {
             from: format!("\"{}\" <sip:{}@127.0.0.1:{}>;tag={}", from.0, from.1, self.port, self.line.tag()),
             cseq: 1,
         };
-        let offer = sdp(rtp_port);
         let to_header = format!("<{}>", call.uri);
-        let invite = call.request("INVITE", &call.uri, &to_header, &call.branch, &offer);
+        let invite = call.request("INVITE", &call.uri, &to_header, &call.branch, offer);
         self.line.send(&invite, to);
         call
     }
@@ -330,6 +338,22 @@ impl Call {
         self.line.send(&text, self.invite.from);
     }
 
+    /// A response of one of several phones behind the carrier, each with a To-tag of its own (RFC 3261 §19.3).
+    pub fn fork(&self, tag: &str, status: &str, party: &mut RtpParty) {
+        party.peer = Some(self.invite.audio());
+        self.line.send(&self.invite.reply(status, tag, self.line.port, &sdp(party.port)), self.invite.from);
+    }
+
+    /// Waits for a request in the dialog of this fork.
+    pub fn wait_fork(&self, method: &str, tag: &str) -> Message {
+        let fits = |one: &Message| {
+            one.is(method)
+                && one.header("call-id") == self.call_id
+                && one.header("to").ends_with(&format!("tag={tag}"))
+        };
+        wait_for(SOON, &format!("{method} for {tag}"), || self.line.seen().into_iter().find(fits))
+    }
+
     /// 180 without media.
     pub fn ring(&self) {
         self.reply("180 Ringing", "");
@@ -410,6 +434,16 @@ impl Outgoing {
         let (uri, to) = (uri_of(answer.header("contact")), answer.header("to"));
         self.line.send(&self.request("ACK", uri, to, &Line::branch(), ""), self.gateway);
         answer
+    }
+
+    /// Waits for the 200 that holds the gateway's offer, and answers it in the ACK (RFC 3261 §13.2.2.4).
+    pub fn wait_offer(&self, party: &mut RtpParty, limit: Duration) -> Message {
+        let offer = self.wait(200, limit);
+        party.peer = Some(offer.audio());
+        let (uri, to) = (uri_of(offer.header("contact")), offer.header("to"));
+        let ack = self.request("ACK", uri, to, &Line::branch(), &sdp(party.port));
+        self.line.send(&ack, self.gateway);
+        offer
     }
 
     /// Waits for this refusal and acknowledges it.

@@ -1,5 +1,6 @@
 //! Hold and resume between the page, softphones and a trunk (RFC 3264 §8.4, RFC 6337 §5.3; field problems 2, 3, 18-21, 35).
 
+use e2e::baresip::{Account, Baresip};
 use e2e::gateway::{Gateway, Setup};
 use e2e::phone::Phone;
 use e2e::ports::root;
@@ -187,4 +188,44 @@ fn both_sides_hold_at_once_and_each_resumes_for_itself() {
     phone.press("Hang up");
     phone.wait_status("^Call ended: ", LIMIT);
     gateway.wait_cdrs(1);
+}
+
+#[test]
+fn baresip_holds_and_resumes_a_call_to_the_trunk_and_is_put_on_hold_by_it() {
+    let mut trunk = Trunk::start();
+    let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
+    let mut bob = Baresip::start(&Account::new("bob", gateway.sip, &speech().reference));
+    bob.wait_registered(LIMIT);
+    bob.command("dial", &format!("sip:+12025550100@127.0.0.1:{}", gateway.sip));
+    let call = trunk.wait_call(LIMIT);
+    let mut party = RtpParty::start();
+    call.answer(&mut party);
+    bob.wait_event("CALL_ESTABLISHED", LIMIT);
+    bob.command("hold", "");
+    let tuneful = |from: usize| {
+        let heard = party.heard().split_off(from);
+        (heard.len() > 100)
+            .then(|| music(&samples(&heard[50..]), 8000))
+            .flatten()
+            .filter(|share| *share > 0.6)
+    };
+    let before = party.heard().len();
+    e2e::process::wait_for(LIMIT, "music at the trunk", || tuneful(before));
+    bob.command("resume", "");
+    // Its speech again: louder than the music ever is.
+    e2e::process::wait_for(LIMIT, "baresip's voice at the trunk", || {
+        let heard = samples(&party.heard().split_off(before));
+        let last = heard.len().saturating_sub(4000);
+        (rms(&heard[last..]) > 2500.0).then_some(())
+    });
+    call.reinvite(&party, Media::SendOnly);
+    let before = party.heard().len();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(party.heard().len() <= before + 3, "nothing goes to a side that wants nothing");
+    call.reinvite(&party, Media::Both);
+    e2e::process::wait_for(LIMIT, "audio again", || (party.heard().len() > before + 25).then_some(()));
+    assert_one_stream(&party.heard());
+    bob.command("hangup", "");
+    call.wait("BYE", LIMIT);
+    assert_eq!(gateway.wait_cdrs(1)[0]["reason"], "hung-up");
 }
