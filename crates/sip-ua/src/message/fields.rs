@@ -43,13 +43,11 @@ impl<'a> Via<'a> {
     /// Reads one value, without its neighbours in the list.
     pub fn parse(text: &'a str) -> Result<Via<'a>, FieldError> {
         let text = lex::trim(text);
-        let mut parts = text.splitn(3, '/');
-        let name = lex::trim(parts.next().unwrap_or_default());
-        let version = lex::trim(parts.next().unwrap_or_default());
-        let rest = lex::trim(parts.next().unwrap_or_default());
-        if !name.eq_ignore_ascii_case("SIP") || !lex::is_token(version) {
-            return Err(FieldError("Via does not begin with SIP/2.0"));
-        }
+        // As nearly everyone writes it; white space around the slashes is allowed.
+        let rest = match text.strip_prefix("SIP/2.0/") {
+            Some(rest) => lex::trim(rest),
+            None => Via::after_version(text)?,
+        };
         let space = rest.find(lex::is_lws).ok_or(FieldError("Via has no sent-by"))?;
         let (transport, rest) = rest.split_at(space);
         if !lex::is_token(transport) {
@@ -58,6 +56,16 @@ impl<'a> Via<'a> {
         let end = rest.find(';').unwrap_or(rest.len());
         let (host, port) = split_host_port(&rest[..end])?;
         Ok(Via { transport, host, port, params: Params::new(&rest[end..]) })
+    }
+
+    fn after_version(text: &str) -> Result<&str, FieldError> {
+        let mut parts = text.splitn(3, '/');
+        let name = lex::trim(parts.next().unwrap_or_default());
+        let version = lex::trim(parts.next().unwrap_or_default());
+        if !name.eq_ignore_ascii_case("SIP") || !lex::is_token(version) {
+            return Err(FieldError("Via does not begin with SIP/2.0"));
+        }
+        Ok(lex::trim(parts.next().unwrap_or_default()))
     }
 
     /// The branch, if any; requests of RFC 3261 begin it with `z9hG4bK`.

@@ -1,8 +1,27 @@
 //! The few lexical rules that all header fields share (RFC 3261 §25.1).
 
+use memchr::{memchr, memchr2};
+
+/// Bytes that may stand in a token: one look-up each.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let others = b"-.!%*_+`'~";
+    let mut b = 0;
+    while b < 256 {
+        table[b] = (b as u8).is_ascii_alphanumeric();
+        b += 1;
+    }
+    let mut i = 0;
+    while i < others.len() {
+        table[others[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
 /// Whether a byte may stand in a token.
 pub(crate) fn is_token_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b)
+    TOKEN[usize::from(b)]
 }
 
 /// Whether the text is a token: not empty, token characters only.
@@ -17,11 +36,23 @@ pub(crate) fn is_lws(c: char) -> bool {
 
 /// Cuts white space from both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(is_lws)
+    let lws = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n');
+    // Nearly always there is none at the ends.
+    let bytes = text.as_bytes();
+    let start = bytes.iter().position(|b| !lws(b)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|b| !lws(b)).map_or(start, |last| last + 1);
+    &text[start..end]
 }
 
-/// The position of the first byte of `stops` outside quoted strings and, if asked, outside `<…>`.
+/// The position of the first `stop` outside quoted strings and, if asked, outside `<…>`.
 fn find_outside(text: &str, stop: u8, angles: bool) -> Option<usize> {
+    let first = memchr(stop, text.as_bytes())?;
+    let before = &text.as_bytes()[..first];
+    let opened = if angles { memchr2(b'"', b'<', before) } else { memchr(b'"', before) };
+    if opened.is_none() { Some(first) } else { find_outside_slowly(text, stop, angles) }
+}
+
+fn find_outside_slowly(text: &str, stop: u8, angles: bool) -> Option<usize> {
     let (mut quoted, mut escaped, mut inside) = (false, false, false);
     for (i, b) in text.bytes().enumerate() {
         if quoted {

@@ -3,6 +3,7 @@
 mod fields;
 pub(crate) mod lex;
 mod method;
+mod name;
 mod params;
 mod parse;
 mod uri;
@@ -11,6 +12,8 @@ mod write;
 
 use std::fmt;
 use std::ops::Range;
+
+use name::{Name, full_name};
 
 pub use fields::{CSeq, Contact, FieldError, NameAddr, Reason, Via, q850, reasons};
 pub use lex::quote;
@@ -29,6 +32,8 @@ pub struct Message {
     body: Vec<u8>,
     start: Start,
     fields: Vec<Field>,
+    /// Names of which there is more than one field.
+    repeated: u32,
     /// Content-Length promised more bytes than came.
     truncated: bool,
 }
@@ -39,10 +44,29 @@ enum Start {
     Response { status: u16, reason: Range<usize> },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Field {
-    name: Range<usize>,
-    value: Range<usize>,
+    number: Name,
+    name: Span,
+    value: Span,
+}
+
+/// A part of the head.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn new(start: usize, end: usize) -> Span {
+        // A head is shorter than twice `limits::SIP_MESSAGE_BYTES`.
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    fn of(self, head: &str) -> &str {
+        &head[self.start as usize..self.end as usize]
+    }
 }
 
 /// What a message is.
@@ -111,13 +135,18 @@ impl Message {
 
     /// All header fields in order: name as written, value without folding and outer white space.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.iter().map(|f| (&self.head[f.name.clone()], &self.head[f.value.clone()]))
+        self.fields.iter().map(|f| (f.name.of(&self.head), f.value.of(&self.head)))
     }
 
     /// Each value of the named field, in order. Case and compact forms do not matter.
     pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let name = full_name(name);
-        self.fields().filter(move |(n, _)| full_name(n).eq_ignore_ascii_case(name)).map(|(_, v)| v)
+        let number = Name::of(name);
+        let head = self.head.as_str();
+        let same = move |f: &&Field| {
+            let known = number != Name::Other;
+            f.number == number && (known || full_name(f.name.of(head)).eq_ignore_ascii_case(full_name(name)))
+        };
+        self.fields.iter().filter(same).map(move |f| f.value.of(head))
     }
 
     /// The first value of the named field.
@@ -229,33 +258,5 @@ impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let first = self.head.lines().next().unwrap_or_default();
         write!(f, "Message({first:?}, {} fields, {} body bytes)", self.fields.len(), self.body.len())
-    }
-}
-
-/// The long form of a compact field name (RFC 3261 §7.3.3 and the IANA registry); other names as they are.
-fn full_name(name: &str) -> &str {
-    let &[letter] = name.as_bytes() else { return name };
-    match letter.to_ascii_lowercase() {
-        b'a' => "Accept-Contact",
-        b'b' => "Referred-By",
-        b'c' => "Content-Type",
-        b'd' => "Request-Disposition",
-        b'e' => "Content-Encoding",
-        b'f' => "From",
-        b'i' => "Call-ID",
-        b'j' => "Reject-Contact",
-        b'k' => "Supported",
-        b'l' => "Content-Length",
-        b'm' => "Contact",
-        b'n' => "Identity-Info",
-        b'o' => "Event",
-        b'r' => "Refer-To",
-        b's' => "Subject",
-        b't' => "To",
-        b'u' => "Allow-Events",
-        b'v' => "Via",
-        b'x' => "Session-Expires",
-        b'y' => "Identity",
-        _ => name,
     }
 }

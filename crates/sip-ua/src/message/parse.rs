@@ -1,9 +1,11 @@
 use std::fmt;
 use std::ops::Range;
 
+use memchr::{memchr, memchr_iter};
 use types::limits;
 
-use super::{Field, Message, Method, Start, Verdict, lex};
+use super::name::Name;
+use super::{Field, Message, Method, Span, Start, Verdict, lex};
 
 /// Why bytes are no usable message, and whose turn it is now.
 #[derive(Clone, Debug)]
@@ -46,19 +48,19 @@ impl Message {
     /// See [`ParseError`].
     pub fn parse(bytes: Vec<u8>) -> Result<Message, ParseError> {
         let begin = bytes.iter().position(|b| !b"\r\n".contains(b)).unwrap_or(bytes.len());
-        let (head_end, body_start) = find_head_end(&bytes, begin);
+        let section = Section::find(&bytes, begin);
         let mut defect: Defect = None;
         let oversize = bytes.len() > limits::SIP_MESSAGE_BYTES;
         if oversize {
             defect = Some(Verdict::new(513, "Message Too Large"));
         }
-        let (head, body) = split(bytes, begin, head_end.min(begin + limits::SIP_MESSAGE_BYTES), body_start);
-        let line_end = head.find('\n').unwrap_or(head.len());
+        let (head, body) = split(bytes, begin, section);
+        let line_end = memchr(b'\n', head.as_bytes()).unwrap_or(head.len());
         let line_range = 0..head[..line_end].trim_end_matches('\r').len();
         let start = parse_start(&head, line_range, &mut defect)?;
         let is_request = matches!(start, Start::Request { .. });
-        let fields = parse_fields(&head, (line_end + 1).min(head.len()), &mut defect);
-        let mut message = Message { head, body, start, fields, truncated: false };
+        let (fields, repeated) = parse_fields(&head, (line_end + 1).min(head.len()), &mut defect);
+        let mut message = Message { head, body, start, fields, repeated, truncated: false };
         message.apply_content_length();
         match defect {
             None => Ok(message),
@@ -87,32 +89,60 @@ impl Message {
         let digits = !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit());
         Some(digits.then(|| first.parse().ok()).flatten().ok_or("Content-Length is malformed"))
     }
+
+    /// Whether any of these names stands more than once.
+    pub(crate) fn repeats(&self, names: &[Name]) -> bool {
+        names.iter().any(|name| self.repeated & name.bit() != 0)
+    }
 }
 
-/// Ends of the header section: where its last line ends, and where the body begins.
-fn find_head_end(bytes: &[u8], begin: usize) -> (usize, usize) {
-    let mut at = begin;
-    while let Some(newline) = bytes[at..].iter().position(|&b| b == b'\n') {
-        let next = at + newline + 1;
-        if bytes[next..].starts_with(b"\r\n") {
-            return (next, next + 2);
+/// The header section of a message.
+#[derive(Clone, Copy)]
+struct Section {
+    /// Where its last line ends.
+    end: usize,
+    body: usize,
+    /// A line begins with white space (RFC 3261 §7.3.1).
+    folded: bool,
+}
+
+impl Section {
+    fn find(bytes: &[u8], begin: usize) -> Section {
+        let mut folded = false;
+        for newline in memchr_iter(b'\n', &bytes[begin..]) {
+            let next = begin + newline + 1;
+            match bytes.get(next) {
+                Some(b'\n') => return Section { end: next, body: next + 1, folded },
+                Some(b'\r') if bytes.get(next + 1) == Some(&b'\n') => {
+                    return Section { end: next, body: next + 2, folded };
+                }
+                Some(b' ' | b'\t') => folded = true,
+                Some(_) | None => {}
+            }
         }
-        if bytes[next..].starts_with(b"\n") {
-            return (next, next + 1);
-        }
-        at = next;
+        Section { end: bytes.len(), body: bytes.len(), folded }
     }
-    (bytes.len(), bytes.len())
 }
 
 /// Head as text with folding undone, and body. Bytes that are no UTF-8 make the head Latin-1: old PBXs
 /// send such display names.
-fn split(mut bytes: Vec<u8>, begin: usize, head_end: usize, body_start: usize) -> (String, Vec<u8>) {
-    let body = bytes[body_start..].to_vec();
-    bytes.truncate(head_end);
-    bytes.drain(..begin);
+fn split(mut bytes: Vec<u8>, begin: usize, section: Section) -> (String, Vec<u8>) {
+    let body = bytes[section.body..].to_vec();
+    bytes.truncate(section.end.min(begin + limits::SIP_MESSAGE_BYTES));
+    if begin > 0 {
+        bytes.drain(..begin);
+    }
+    if section.folded {
+        unfold(&mut bytes);
+    }
+    let head = String::from_utf8(bytes)
+        .unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect::<String>());
+    (head, body)
+}
+
+/// RFC 3261 §7.3.1: a line end before white space is white space. The start line is never folded.
+fn unfold(bytes: &mut [u8]) {
     for i in 1..bytes.len() {
-        // RFC 3261 §7.3.1: a line end before white space is white space. The start line is never folded.
         if matches!(bytes[i], b' ' | b'\t') && bytes[i - 1] == b'\n' {
             bytes[i - 1] = b' ';
             if i >= 2 && bytes[i - 2] == b'\r' {
@@ -120,9 +150,6 @@ fn split(mut bytes: Vec<u8>, begin: usize, head_end: usize, body_start: usize) -
             }
         }
     }
-    let head = String::from_utf8(bytes)
-        .unwrap_or_else(|e| e.into_bytes().into_iter().map(char::from).collect::<String>());
-    (head, body)
 }
 
 fn bad(defect: &mut Defect, reason: &'static str) {
@@ -173,11 +200,13 @@ fn parse_status_line(text: &str) -> Result<Start, ParseError> {
     }
 }
 
-fn parse_fields(head: &str, from: usize, defect: &mut Defect) -> Vec<Field> {
-    let mut fields = Vec::with_capacity(16);
+/// The fields, and the names that stand more than once.
+fn parse_fields(head: &str, from: usize, defect: &mut Defect) -> (Vec<Field>, u32) {
+    let mut fields: Vec<Field> = Vec::with_capacity(24);
+    let (mut seen, mut repeated) = (0, 0);
     let mut at = from;
     while at < head.len() {
-        let end = head[at..].find('\n').map_or(head.len(), |i| at + i);
+        let end = memchr(b'\n', &head.as_bytes()[at..]).map_or(head.len(), |i| at + i);
         let line = &head[at..end];
         let start = at;
         at = end + 1;
@@ -188,21 +217,36 @@ fn parse_fields(head: &str, from: usize, defect: &mut Defect) -> Vec<Field> {
             bad(defect, "Too Many Header Fields");
             break;
         }
-        match line.find(':') {
-            Some(colon) if lex::is_token(line[..colon].trim_end_matches([' ', '\t'])) => {
-                let name = start..start + line[..colon].trim_end_matches([' ', '\t']).len();
-                let raw = &line[colon + 1..];
-                let lead = raw.len() - raw.trim_start_matches(lex::is_lws).len();
-                let value_start = start + colon + 1 + lead;
-                let value = lex::trim(raw);
+        match parse_field(line, start) {
+            Some(field) => {
                 // A line end that is none (RFC 3261 §25.1): whoever reads on might take it for one.
-                if value.contains('\r') {
+                if memchr(b'\r', field.value.of(head).as_bytes()).is_some() {
                     bad(defect, "Malformed Header Field");
                 }
-                fields.push(Field { name, value: value_start..value_start + value.len() });
+                repeated |= seen & field.number.bit();
+                seen |= field.number.bit();
+                fields.push(field);
             }
-            Some(_) | None => bad(defect, "Malformed Header Field"),
+            None => bad(defect, "Malformed Header Field"),
         }
     }
-    fields
+    (fields, repeated)
+}
+
+/// One line that begins at `start` of the head.
+fn parse_field(line: &str, start: usize) -> Option<Field> {
+    let colon = memchr(b':', line.as_bytes())?;
+    let name = line[..colon].trim_end_matches([' ', '\t']);
+    if !lex::is_token(name) {
+        return None;
+    }
+    let raw = &line[colon + 1..];
+    let value = lex::trim(raw);
+    let lead = value.as_ptr() as usize - raw.as_ptr() as usize;
+    let value_start = start + colon + 1 + lead;
+    Some(Field {
+        number: Name::of(name),
+        name: Span::new(start, start + name.len()),
+        value: Span::new(value_start, value_start + value.len()),
+    })
 }

@@ -2,6 +2,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
+use memchr::{memchr, memchr2};
+
 use super::Params;
 use super::lex;
 
@@ -34,26 +36,43 @@ impl std::error::Error for UriError {}
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Uri {
     text: Box<str>,
-    scheme: Scheme,
+    parts: Parts,
+}
+
+/// What a URI is and where its parts are.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Parts {
+    pub scheme: Scheme,
     user: Option<Range<usize>>,
     password: Option<Range<usize>>,
     host: Range<usize>,
     port: Option<u16>,
     params: Range<usize>,
-    headers: Option<Range<usize>>,
+    pub headers: Option<Range<usize>>,
 }
 
-impl Uri {
-    /// Reads a URI without angle brackets. White space, brackets, quotes and control characters are refused.
-    pub fn parse(text: &str) -> Result<Uri, UriError> {
-        let colon = text.find(':').ok_or(UriError("a URI needs a scheme"))?;
+/// Bytes that stand in no URI: up to the space, DEL, angle brackets, quotes.
+const REFUSED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = b <= b' ' as usize || b == 0x7f || b == b'<' as usize || b == b'>' as usize || b == b'"' as usize;
+        b += 1;
+    }
+    table
+};
+
+impl Parts {
+    /// Reads a URI without keeping its text.
+    pub fn parse(text: &str) -> Result<Parts, UriError> {
+        let colon = memchr(b':', text.as_bytes()).ok_or(UriError("a URI needs a scheme"))?;
         let name = &text[..colon];
         if !name.starts_with(|c: char| c.is_ascii_alphabetic())
             || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
         {
             return Err(UriError("the scheme of the URI is malformed"));
         }
-        if text.bytes().any(|b| b <= b' ' || b == 0x7f || b"<>\"".contains(&b)) {
+        if text.bytes().any(|b| REFUSED[usize::from(b)]) {
             return Err(UriError("a character of the URI is not allowed"));
         }
         let scheme = match name {
@@ -63,16 +82,15 @@ impl Uri {
             _ => Scheme::Other,
         };
         match scheme {
-            Scheme::Sip | Scheme::Sips => Uri::parse_sip(text, scheme, colon + 1),
-            Scheme::Tel => Uri::parse_tel(text, colon + 1),
-            Scheme::Other => Ok(Uri::bare(text, scheme)),
+            Scheme::Sip | Scheme::Sips => Parts::parse_sip(text, scheme, colon + 1),
+            Scheme::Tel => Parts::parse_tel(text, colon + 1),
+            Scheme::Other => Ok(Parts::bare(text, scheme)),
         }
     }
 
-    fn bare(text: &str, scheme: Scheme) -> Uri {
+    fn bare(text: &str, scheme: Scheme) -> Parts {
         let end = text.len();
-        Uri {
-            text: text.into(),
+        Parts {
             scheme,
             user: None,
             password: None,
@@ -83,38 +101,47 @@ impl Uri {
         }
     }
 
-    fn parse_tel(text: &str, start: usize) -> Result<Uri, UriError> {
+    fn parse_tel(text: &str, start: usize) -> Result<Parts, UriError> {
         let end = text[start..].find(';').map_or(text.len(), |i| start + i);
         if start == end {
             return Err(UriError("a tel URI needs a number"));
         }
-        Ok(Uri { user: Some(start..end), params: end..text.len(), ..Uri::bare(text, Scheme::Tel) })
+        Ok(Parts { user: Some(start..end), params: end..text.len(), ..Parts::bare(text, Scheme::Tel) })
     }
 
-    fn parse_sip(text: &str, scheme: Scheme, start: usize) -> Result<Uri, UriError> {
-        let mut uri = Uri::bare(text, scheme);
+    fn parse_sip(text: &str, scheme: Scheme, start: usize) -> Result<Parts, UriError> {
+        let mut uri = Parts::bare(text, scheme);
         // The user part may hold `;` and `?`, the host part never holds `@` (RFC 4475 §3.1.1.9).
-        let host_start = match text[start..].find('@') {
+        let host_start = match memchr(b'@', &text.as_bytes()[start..]) {
             Some(at) => {
                 let end = start + at;
-                let colon = text[start..end].find(':').map(|i| start + i);
-                uri.user = Some(start..colon.unwrap_or(end));
+                let colon = memchr(b':', &text.as_bytes()[start..end]).map(|i| start + i);
+                let user_end = colon.unwrap_or(end);
+                uri.user = Some(start..user_end);
                 uri.password = colon.map(|c| c + 1..end);
-                if uri.user().is_none_or(str::is_empty) {
+                if start == user_end {
                     return Err(UriError("the user part of the URI is empty"));
                 }
                 end + 1
             }
             None => start,
         };
-        let tail = text[host_start..].find([';', '?']).map_or(text.len(), |i| host_start + i);
-        let question = text[tail..].find('?').map(|i| tail + i);
+        let bytes = text.as_bytes();
+        let tail = memchr2(b';', b'?', &bytes[host_start..]).map_or(text.len(), |i| host_start + i);
+        let question = memchr(b'?', &bytes[tail..]).map(|i| tail + i);
         uri.params = tail..question.unwrap_or(text.len());
         uri.headers = question.map(|q| q + 1..text.len());
         let (host, port) = split_host_port(&text[host_start..tail])?;
         uri.host = host_start..host_start + host.len();
         uri.port = port;
         Ok(uri)
+    }
+}
+
+impl Uri {
+    /// Reads a URI without angle brackets. White space, brackets, quotes and control characters are refused.
+    pub fn parse(text: &str) -> Result<Uri, UriError> {
+        Ok(Uri { parts: Parts::parse(text)?, text: text.into() })
     }
 
     /// `sip:user@host:port`; the user part is escaped as needed, an empty one is left out.
@@ -133,7 +160,7 @@ impl Uri {
 
     /// The same URI with `;name` or `;name=value` added after its parameters.
     pub fn with_param(&self, name: &str, value: Option<&str>) -> Result<Uri, UriError> {
-        let (before, after) = self.text.split_at(self.params.end);
+        let (before, after) = self.text.split_at(self.parts.params.end);
         let equals = value.map(|v| format!("={v}")).unwrap_or_default();
         Uri::parse(&format!("{before};{name}{equals}{after}"))
     }
@@ -145,12 +172,12 @@ impl Uri {
 
     /// Its kind.
     pub fn scheme(&self) -> Scheme {
-        self.scheme
+        self.parts.scheme
     }
 
     /// User part, or the number of a `tel:` URI, as written.
     pub fn user(&self) -> Option<&str> {
-        self.user.clone().map(|r| &self.text[r])
+        self.parts.user.clone().map(|r| &self.text[r])
     }
 
     /// User part with `%xx` undone; empty if there is none.
@@ -160,12 +187,12 @@ impl Uri {
 
     /// Password, as written.
     pub fn password(&self) -> Option<&str> {
-        self.password.clone().map(|r| &self.text[r])
+        self.parts.password.clone().map(|r| &self.text[r])
     }
 
     /// Host as written, IPv6 in brackets; empty where the scheme has none.
     pub fn host(&self) -> &str {
-        &self.text[self.host.clone()]
+        &self.text[self.parts.host.clone()]
     }
 
     /// The host if it is an address.
@@ -175,18 +202,18 @@ impl Uri {
 
     /// Port if written.
     pub fn port(&self) -> Option<u16> {
-        self.port
+        self.parts.port
     }
 
     /// Address and port, if the host is an address; without a port 5060, or 5061 for `sips:` (RFC 3263 §4.2).
     pub fn socket_addr(&self) -> Option<SocketAddr> {
-        let default = if self.scheme == Scheme::Sips { 5061 } else { 5060 };
-        Some(SocketAddr::new(self.ip()?, self.port.unwrap_or(default)))
+        let default = if self.parts.scheme == Scheme::Sips { 5061 } else { 5060 };
+        Some(SocketAddr::new(self.ip()?, self.parts.port.unwrap_or(default)))
     }
 
     /// Parameters after host and port.
     pub fn params(&self) -> Params<'_> {
-        Params::new(&self.text[self.params.clone()])
+        Params::new(&self.text[self.parts.params.clone()])
     }
 
     /// A parameter's value; empty if it has none.
@@ -206,22 +233,22 @@ impl Uri {
 
     /// Text after `?`.
     pub fn headers(&self) -> Option<&str> {
-        self.headers.clone().map(|r| &self.text[r])
+        self.parts.headers.clone().map(|r| &self.text[r])
     }
 
     /// Comparison of RFC 3261 §19.1.4. For `tel:` and other schemes: equal but for case.
     pub fn equivalent(&self, other: &Uri) -> bool {
-        if self.scheme != other.scheme {
+        if self.parts.scheme != other.parts.scheme {
             return false;
         }
-        match self.scheme {
+        match self.parts.scheme {
             Scheme::Tel | Scheme::Other => self.text.eq_ignore_ascii_case(&other.text),
             Scheme::Sip | Scheme::Sips => {
-                self.user.is_some() == other.user.is_some()
+                self.parts.user.is_some() == other.parts.user.is_some()
                     && self.user_unescaped() == other.user_unescaped()
                     && self.password().map(lex::percent_decode) == other.password().map(lex::percent_decode)
                     && same_host(self.host(), other.host())
-                    && self.port == other.port
+                    && self.parts.port == other.parts.port
                     && params_match(self, other)
                     && params_match(other, self)
                     && sorted_headers(self) == sorted_headers(other)

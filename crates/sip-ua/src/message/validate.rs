@@ -1,6 +1,8 @@
 use types::limits;
 
-use super::{Kind, Message, Method, NameAddr, Scheme, Uri, Via, lex};
+use super::name::Name;
+use super::uri::Parts;
+use super::{Kind, Message, Method, NameAddr, Scheme, Via, lex};
 
 /// How to refuse a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +27,8 @@ fn bad(reason: &'static str) -> Verdict {
 }
 
 /// Fields that may stand once only (RFC 3261 §7.3.1, RFC 4475 §3.3.8).
-const SINGLE: [&str; 6] = ["From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type"];
+const SINGLE: [Name; 6] =
+    [Name::From, Name::To, Name::CallId, Name::CSeq, Name::MaxForwards, Name::ContentType];
 
 /// Checks what every request must have, whatever it asks for (RFC 3261 §8.1.1, §8.2). `supported` are the option
 /// tags that we do. An ACK or CANCEL is judged too, but an ACK is never answered and Require does not apply to them.
@@ -65,10 +68,8 @@ fn check_common(message: &Message) -> Result<(), &'static str> {
     if matches!(message.content_length(), Some(Err(_))) {
         return Err("Bad Content-Length");
     }
-    for name in SINGLE {
-        if message.headers(name).nth(1).is_some() {
-            return Err("A Field That May Stand Once Stands Twice");
-        }
+    if message.repeats(&SINGLE) {
+        return Err("A Field That May Stand Once Stands Twice");
     }
     check_vias(message)?;
     let call_id = message.call_id().ok_or("Missing Call-ID")?;
@@ -99,23 +100,23 @@ fn check_request_uri(text: &str) -> Result<(), Verdict> {
     if text.len() > limits::SIP_URI_BYTES {
         return Err(Verdict::new(414, "Request-URI Too Long"));
     }
-    let uri = Uri::parse(text).map_err(|_| bad("Bad Request-URI"))?;
-    match uri.scheme() {
+    let uri = Parts::parse(text).map_err(|_| bad("Bad Request-URI"))?;
+    match uri.scheme {
         // RFC 3261 §19.1.1, table 1: no headers in a Request-URI.
-        Scheme::Sip | Scheme::Sips if uri.headers().is_some() => Err(bad("Bad Request-URI")),
+        Scheme::Sip | Scheme::Sips if uri.headers.is_some() => Err(bad("Bad Request-URI")),
         Scheme::Sip | Scheme::Sips | Scheme::Tel => Ok(()),
         Scheme::Other => Err(Verdict::new(416, "Unsupported URI Scheme")),
     }
 }
 
 fn check_addresses(message: &Message) -> Result<(), Verdict> {
+    let mut scheme = Scheme::Sip;
     for address in [message.from(), message.to()].into_iter().flatten() {
-        address.uri().map_err(|_| bad("Bad From Or To"))?;
+        scheme = Parts::parse(address.uri_text).map_err(|_| bad("Bad From Or To"))?.scheme;
     }
     let registers = message.method() == Some(&Method::Register);
     // RFC 4475 §3.3.4: a registrar cannot do anything with an address of record of an unknown scheme.
-    let to = message.to().and_then(|to| to.uri().ok());
-    if registers && to.is_some_and(|uri| uri.scheme() == Scheme::Other) {
+    if registers && scheme == Scheme::Other {
         return Err(bad("Unknown Scheme In To"));
     }
     if !uses_contact(message.method()) {
@@ -124,7 +125,7 @@ fn check_addresses(message: &Message) -> Result<(), Verdict> {
     for contact in message.contacts() {
         let contact = contact.map_err(|_| bad("Bad Contact"))?;
         if let Some(address) = contact.address() {
-            address.uri().map_err(|_| bad("Bad Contact"))?;
+            Parts::parse(address.uri_text).map_err(|_| bad("Bad Contact"))?;
         }
     }
     Ok(())

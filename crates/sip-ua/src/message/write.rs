@@ -1,6 +1,9 @@
 use std::fmt::Write as _;
 
-use super::{Kind, Message, Method, full_name};
+use memchr::memchr2;
+
+use super::name::{Name, full_name};
+use super::{Kind, Message, Method};
 
 /// Writes a message into one buffer, field by field. Line breaks in values become spaces, so no value can add a field.
 /// Content-Length is written by `finish`, always.
@@ -10,36 +13,62 @@ pub struct MessageWriter {
     head: String,
     /// Where the first field begins.
     fields_at: usize,
+    /// A Content-Length or Content-Type was pushed.
+    describes_body: bool,
 }
+
+/// Room for start line and fields of most messages; the body is added once its length is known.
+const HEAD: usize = 1024;
 
 impl MessageWriter {
     /// A request without any fields.
     pub fn request(method: &Method, uri: &str) -> MessageWriter {
-        let mut head = String::with_capacity(1024);
+        let mut head = String::with_capacity(HEAD);
         push_clean(&mut head, method.as_str());
         head.push(' ');
         push_clean(&mut head, uri);
         head.push_str(" SIP/2.0\r\n");
-        MessageWriter { fields_at: head.len(), head }
+        MessageWriter::over(head)
+    }
+
+    /// After a start line.
+    fn over(head: String) -> MessageWriter {
+        MessageWriter { fields_at: head.len(), head, describes_body: false }
     }
 
     /// A response with Via, From, To, Call-ID and CSeq of the request (RFC 3261 §8.2.6.2), Record-Route for 1xx and 2xx
     /// to a request that makes a dialog (§12.1.1), and Timestamp for 100. An empty `reason` is the standard phrase.
     /// `to_tag` is added where the request's To has none; 100 needs none.
     pub fn response(request: &Message, status: u16, reason: &str, to_tag: Option<&str>) -> MessageWriter {
+        MessageWriter::response_via(request, None, (status, reason), to_tag)
+    }
+
+    /// The same with `via` in the place of the request's top Via, for what we saw of the sender (RFC 3581 §4).
+    pub fn response_via(
+        request: &Message,
+        via: Option<&str>,
+        (status, reason): (u16, &str),
+        to_tag: Option<&str>,
+    ) -> MessageWriter {
         let reason = if reason.is_empty() { standard_reason(status) } else { reason };
-        let mut head = String::with_capacity(1024);
+        let mut head = String::with_capacity(HEAD);
         let _ = write!(head, "SIP/2.0 {status} ");
         push_clean(&mut head, reason);
         head.push_str("\r\n");
-        let mut writer = MessageWriter { fields_at: head.len(), head };
-        writer.copy(request, "Via");
+        let mut writer = MessageWriter::over(head);
+        match via {
+            Some(via) => {
+                writer.push("Via", via);
+                request.list("Via").skip(1).for_each(|via| writer.push("Via", via));
+            }
+            None => writer.copy(request, "Via"),
+        }
         writer.copy(request, "From");
         if let Some(to) = request.header("To") {
-            let tagged = request.to().is_none_or(|t| t.tag().is_some());
-            match to_tag {
-                Some(tag) if !tagged => writer.push("To", &format!("{to};tag={tag}")),
-                Some(_) | None => writer.push("To", to),
+            let untagged = request.to().is_some_and(|t| t.tag().is_none());
+            match to_tag.filter(|_| untagged) {
+                Some(tag) => writer.push_parts("To", &[to, ";tag=", tag]),
+                None => writer.push("To", to),
             }
         }
         writer.copy(request, "Call-ID");
@@ -90,12 +119,11 @@ impl MessageWriter {
         let mut writer = match message.kind() {
             Kind::Request { method, uri } => MessageWriter::request(method, uri),
             Kind::Response { status, reason } => {
-                let head = format!("SIP/2.0 {status} {reason}\r\n");
-                MessageWriter { fields_at: head.len(), head }
+                MessageWriter::over(format!("SIP/2.0 {status} {reason}\r\n"))
             }
         };
         for (name, value) in message.fields() {
-            if !full_name(name).eq_ignore_ascii_case("Content-Length") {
+            if Name::of(name) != Name::ContentLength {
                 writer.push(name, value);
             }
         }
@@ -104,9 +132,15 @@ impl MessageWriter {
 
     /// Adds a field at the end.
     pub fn push(&mut self, name: &str, value: &str) {
+        self.push_parts(name, &[value]);
+    }
+
+    /// Adds a field at the end whose value is these parts together.
+    pub fn push_parts(&mut self, name: &str, value: &[&str]) {
+        self.describes_body |= matches!(Name::of(name), Name::ContentLength | Name::ContentType);
         push_clean(&mut self.head, name);
         self.head.push_str(": ");
-        push_clean(&mut self.head, value);
+        value.iter().for_each(|part| push_clean(&mut self.head, part));
         self.head.push_str("\r\n");
     }
 
@@ -155,20 +189,26 @@ impl MessageWriter {
 
     /// Ends the message with a body and its type, if there is one.
     pub fn finish_with(mut self, body: Option<&crate::Body>) -> Vec<u8> {
-        self.remove("Content-Length");
+        if self.describes_body {
+            self.remove("Content-Length");
+        }
         if let Some(body) = body {
-            self.set("Content-Type", &body.content_type);
+            if self.describes_body {
+                self.remove("Content-Type");
+            }
+            self.push("Content-Type", &body.content_type);
         }
         let bytes = body.map_or(&[][..], |b| &b.bytes);
         let _ = write!(self.head, "Content-Length: {}\r\n\r\n", bytes.len());
         let mut out = self.head.into_bytes();
+        out.reserve_exact(bytes.len());
         out.extend_from_slice(bytes);
         out
     }
 }
 
 fn push_clean(out: &mut String, text: &str) {
-    if text.contains(['\r', '\n']) {
+    if memchr2(b'\r', b'\n', text.as_bytes()).is_some() {
         out.extend(text.chars().map(|c| if matches!(c, '\r' | '\n') { ' ' } else { c }));
     } else {
         out.push_str(text);
