@@ -1,6 +1,7 @@
 //! The media plane against a browser of another make, over real sockets on loopback, without signalling between them.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -41,9 +42,8 @@ impl Bench {
         let (sender, events) = sync_channel(8192);
         let entropy =
             || -> Box<dyn Entropy> { Box::new(Urandom(std::fs::File::open("/dev/urandom").unwrap())) };
-        let send = move |event| {
-            sender.try_send(event).unwrap();
-            None
+        let send = move |ready: &mut VecDeque<CallEvent>| {
+            ready.drain(..).for_each(|event| sender.try_send(event).unwrap());
         };
         Bench { plane: MediaPlane::start(config, Arc::new(entropy), Arc::new(send)).unwrap(), events }
     }

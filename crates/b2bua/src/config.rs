@@ -9,6 +9,7 @@ use types::UserName;
 use crate::number::{Pattern, Rewrite};
 use crate::profile::TrunkProfile;
 use crate::targets::TrunkTarget;
+use crate::users::Users;
 
 /// Everything that the switch needs to know.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub struct SwitchConfig {
     /// Ports that we listen on; a URI that names another port is not ours.
     pub local_ports: Vec<u16>,
     /// Who may sign in and register.
-    pub users: Vec<UserConfig>,
+    pub users: Users,
     /// Carriers and PBXs.
     pub trunks: Vec<TrunkConfig>,
     /// Where numbers go, in order.
@@ -167,7 +168,7 @@ impl IpNet {
 impl SwitchConfig {
     /// The user of this name.
     pub fn user(&self, name: &str) -> Option<&UserConfig> {
-        self.users.iter().find(|u| u.name.as_str() == name)
+        self.users.named(name)
     }
 
     /// The index of the trunk of this name.

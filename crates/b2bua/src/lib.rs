@@ -25,6 +25,7 @@ mod shared;
 mod switch;
 mod targets;
 mod trunks;
+mod users;
 
 pub use access::{DropReason, Screen};
 pub use call::{ANSWER_MEDIA, MEDIA_REPLY, TRUNK_PATIENCE};
@@ -42,3 +43,4 @@ pub use targets::{
     FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER, PING_EVERY, PING_FAILED, TargetStatus, TrunkTarget,
 };
 pub use trunks::TrunkStatus;
+pub use users::Users;

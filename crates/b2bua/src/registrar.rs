@@ -1,6 +1,6 @@
 //! Where users' SIP devices are (RFC 3261 §10.3): contacts, bound to the flow they came by (RFC 5626 in spirit).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -67,10 +67,10 @@ fn hop(flow: &Flow) -> Hop {
 #[derive(Debug, Default)]
 pub struct Registrar {
     users: BTreeMap<UserName, Vec<Binding>>,
-    /// How many bindings came by each flow.
-    hops: HashMap<Hop, usize>,
-    /// Earliest end of a binding at or before which nothing expires.
-    next: Option<Instant>,
+    /// Who has how many bindings by each flow.
+    hops: HashMap<Hop, BTreeMap<UserName, usize>>,
+    /// Each user's first end of a binding.
+    ends: BTreeSet<(Instant, UserName)>,
 }
 
 impl Registrar {
@@ -139,58 +139,113 @@ impl Registrar {
 
     /// A stream connection is gone, and with it every device behind it.
     pub(crate) fn flow_closed(&mut self, flow: &Flow) {
-        if flow.connection.is_some() {
-            self.retain(|b| b.flow.connection != flow.connection);
+        if flow.connection.is_none() {
+            return;
+        }
+        let Some(users) = self.hops.get(&hop(flow)) else { return };
+        for user in users.keys().cloned().collect::<Vec<_>>() {
+            self.retain(&user, |b| hop(&b.flow) != hop(flow));
         }
     }
 
     /// Forgets what has expired.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.next.is_some_and(|at| at <= now) {
-            self.retain(|b| b.expires > now);
+        while let Some((_, user)) = self.ends.first().filter(|(at, _)| *at <= now).cloned() {
+            self.retain(&user, |b| b.expires > now);
         }
     }
 
     /// When `handle_timeout` is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next
+        self.ends.first().map(|(at, _)| *at)
     }
 
+    fn retain(&mut self, user: &UserName, keep: impl Fn(&Binding) -> bool) {
+        let left = self.bindings(user).iter().filter(|b| keep(b)).cloned().collect();
+        self.put(user, left);
+    }
+
+    /// The one place where bindings change: what it costs does not depend on how many other users there are.
     fn put(&mut self, user: &UserName, bindings: Vec<Binding>) {
+        let old = self.users.remove(user).unwrap_or_default();
         for binding in &bindings {
-            *self.hops.entry(hop(&binding.flow)).or_default() += 1;
+            *self.hops.entry(hop(&binding.flow)).or_default().entry(user.clone()).or_default() += 1;
         }
-        for old in self.users.get(user).into_iter().flatten() {
-            let key = hop(&old.flow);
-            if let Some(count) = self.hops.get_mut(&key) {
-                *count -= 1;
-                if *count == 0 {
-                    self.hops.remove(&key);
-                }
-            }
+        for binding in &old {
+            self.leave(user, hop(&binding.flow));
         }
-        if bindings.is_empty() {
-            self.users.remove(user);
-        } else {
-            let first = bindings.iter().map(|b| b.expires).min();
-            self.next = [self.next, first].into_iter().flatten().min();
+        if let Some(at) = first_end(&old) {
+            self.ends.remove(&(at, user.clone()));
+        }
+        if let Some(at) = first_end(&bindings) {
+            self.ends.insert((at, user.clone()));
             self.users.insert(user.clone(), bindings);
         }
-        if self.users.is_empty() {
-            self.next = None;
-        }
     }
 
-    fn retain(&mut self, keep: impl Fn(&Binding) -> bool) {
-        self.users.retain(|_, bindings| {
-            bindings.retain(&keep);
-            !bindings.is_empty()
-        });
-        self.next = self.iter().map(|(_, b)| b.expires).min();
-        let mut hops = HashMap::new();
-        for (_, binding) in self.iter() {
-            *hops.entry(hop(&binding.flow)).or_default() += 1;
+    fn leave(&mut self, user: &UserName, hop: Hop) {
+        let Some(users) = self.hops.get_mut(&hop) else { return };
+        if let Some(count) = users.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                users.remove(user);
+            }
         }
-        self.hops = hops;
+        if users.is_empty() {
+            self.hops.remove(&hop);
+        }
+    }
+}
+
+fn first_end(bindings: &[Binding]) -> Option<Instant> {
+    bindings.iter().map(|b| b.expires).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sip_ua::Transport;
+
+    const PHONES: u32 = 10_000;
+
+    fn flow(connection: Option<u64>) -> Flow {
+        let address = |text: &str| text.parse().unwrap();
+        let connection = connection.map(ConnectionId);
+        let transport = if connection.is_some() { Transport::Tcp } else { Transport::Udp };
+        Flow { transport, local: address("192.0.2.1:5060"), remote: address("192.0.2.9:5062"), connection }
+    }
+
+    fn register(registrar: &mut Registrar, number: u32, cseq: u32, flow: Flow, now: Instant) {
+        let user = UserName::new(&format!("user{number}"));
+        let uri = Uri::parse(&format!("sip:user{number}@192.0.2.9:5062")).unwrap();
+        let wanted = vec![Wanted { uri, instance: None, expires: 600 }];
+        registrar.update(&user, wanted, Sender { flow, call_id: "one", cseq }, now).unwrap();
+    }
+
+    #[test]
+    fn ten_thousand_contacts_refresh_expire_and_lose_their_connection_each_for_itself() {
+        let start = Instant::now();
+        let at = |ms: u32| start + Duration::from_millis(ms.into());
+        let mut registrar = Registrar::default();
+        for n in 0..PHONES {
+            register(&mut registrar, n, 1, flow(None), at(n));
+        }
+        // Every second one refreshes 300 s later, over a connection of its own.
+        for n in (0..PHONES).step_by(2) {
+            register(&mut registrar, n, 2, flow(Some(n.into())), at(300_000 + n));
+        }
+        assert_eq!(registrar.iter().count(), PHONES as usize);
+        for n in (1..PHONES).step_by(2) {
+            let end = registrar.poll_timeout();
+            assert_eq!(end, Some(at(600_000 + n)), "the next to expire is the one that did not refresh");
+            registrar.handle_timeout(at(600_000 + n));
+        }
+        assert_eq!(registrar.iter().count(), PHONES as usize / 2);
+        assert!(!registrar.knows(&flow(None)));
+        for n in (0..PHONES).step_by(2) {
+            registrar.flow_closed(&flow(Some(n.into())));
+        }
+        assert_eq!(registrar.iter().count(), 0);
+        assert!(registrar.hops.is_empty() && registrar.poll_timeout().is_none());
     }
 }

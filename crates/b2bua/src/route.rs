@@ -9,8 +9,7 @@ use sip_ua::{Flow, Target};
 use types::{EndReason, Entropy, LegId, SessionId, UserName};
 
 use crate::call::{Device, Failure, Party};
-use crate::config::{RouteFrom, RouteTo, SwitchConfig, UserConfig};
-use crate::number::same_number;
+use crate::config::{RouteFrom, RouteTo, SwitchConfig};
 use crate::shared::Shared;
 
 /// One try at a trunk.
@@ -99,17 +98,15 @@ pub(crate) fn look_up_aloud<'c>(
     from: &Party,
     mut tell: impl FnMut(Step<'c>),
 ) -> Result<Destination, EndReason> {
-    let is = |u: &&UserConfig| u.name.as_str() == number || u.extension.as_deref() == Some(number);
-    if let Some(user) = config.users.iter().find(is) {
+    if let Some(user) = config.users.dialled(number) {
         tell(Step::User(&user.name));
         return Ok(Destination::User(user.name.clone()));
     }
-    if let Party::Trunk(_) = from {
-        let has = |n: &Option<String>| n.as_deref().is_some_and(|n| same_number(n, number));
-        if let Some(user) = config.users.iter().find(|u| has(&u.caller_id) || has(&u.extension)) {
-            tell(Step::InboundNumber(&user.name));
-            return Ok(Destination::User(user.name.clone()));
-        }
+    if let Party::Trunk(_) = from
+        && let Some(user) = config.users.with_inbound_number(number)
+    {
+        tell(Step::InboundNumber(&user.name));
+        return Ok(Destination::User(user.name.clone()));
     }
     let mut refused = EndReason::UnknownNumber;
     for (index, route) in config.routes.iter().enumerate() {

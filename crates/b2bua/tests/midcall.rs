@@ -280,8 +280,9 @@ fn calls_spread_over_workers_and_stay_there() {
 #[test]
 fn limits_of_user_trunk_and_session_hold() {
     let mut config = config();
-    config.users[0].max_calls = Some(1);
-    config.users[1].max_calls = Some(1);
+    let mut users = config.users.to_vec();
+    users.iter_mut().for_each(|user| user.max_calls = Some(1));
+    config.users = users.into();
     config.trunks[0].max_calls = Some(1);
     let mut bench = Bench::with(config);
     let leg = talking(&mut bench);

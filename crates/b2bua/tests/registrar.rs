@@ -245,7 +245,9 @@ fn a_browser_signs_in_first_and_once() {
 fn hashed_secrets_sign_in_like_passwords() {
     let mut config = config();
     let hash = sip_ua::digest::ha1(sip_ua::digest::Hash::Sha256, "alice", "example.com", "alice-pw");
-    config.users[0].secret = b2bua::Secret::Hashed { md5: None, sha256: Some(hash) };
+    let mut users = config.users.to_vec();
+    users[0].secret = b2bua::Secret::Hashed { md5: None, sha256: Some(hash) };
+    config.users = users.into();
     let mut bench = Bench::with(config);
     bench.sign_in(ALICE, "alice");
     bench.phone("alice", PHONE);

@@ -63,6 +63,8 @@ pub(crate) struct Calls {
     free_sockets: Vec<usize>,
     timers: Timers,
     unsent: VecDeque<CallEvent>,
+    /// Events of an earlier turn found the queue full.
+    behind: bool,
     buf: Vec<u8>,
     now: Instant,
     wall: Wall,
@@ -88,6 +90,7 @@ impl Calls {
             free_sockets: Vec::new(),
             timers: Timers::default(),
             unsent: VecDeque::new(),
+            behind: false,
             buf: Vec::with_capacity(2048),
             now: Instant::now(),
             wall: Wall::default(),
@@ -178,20 +181,19 @@ impl Calls {
         for slot in 0..self.slots.len() {
             self.with_call(slot, |call, now, wall| call.handle_command(Command::Close, None, now, wall));
         }
-        self.retry_events();
+        self.send_events();
     }
 
     pub(crate) fn has_unsent_events(&self) -> bool {
         !self.unsent.is_empty()
     }
 
-    /// Hands over what found the event queue full, in order.
-    pub(crate) fn retry_events(&mut self) {
-        while let Some(event) = self.unsent.pop_front() {
-            if let Some(event) = (self.shared.events)(event) {
-                return self.unsent.push_front(event);
-            }
+    /// Hands over the events of this turn, and those that found the queue full before, in order.
+    pub(crate) fn send_events(&mut self) {
+        if !self.unsent.is_empty() {
+            (self.shared.events)(&mut self.unsent);
         }
+        self.behind = !self.unsent.is_empty();
     }
 
     fn open_call(&mut self, id: CallId) -> usize {
@@ -374,12 +376,11 @@ impl Calls {
         }
     }
 
-    /// Never waits: statistics are given up when the queue is full, other events wait here, up to the bound.
+    /// Never waits: sent when the turn is over. Statistics are given up when the queue is full, other events wait here, up
+    /// to the bound.
     fn emit(&mut self, event: CallEvent) {
-        let refused = if self.unsent.is_empty() { (self.shared.events)(event) } else { Some(event) };
-        let Some(event) = refused else { return };
         let is_statistics = matches!(event.event, Event::Stats { .. });
-        if is_statistics || self.unsent.len() >= limits::WORKER_EVENTS {
+        if (is_statistics && self.behind) || self.unsent.len() >= limits::WORKER_EVENTS {
             bump(&self.shared.tally.events_lost);
             return;
         }

@@ -1,5 +1,6 @@
 //! Starting, commanding and stopping the workers.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -52,8 +53,9 @@ impl Default for MediaConfig {
     }
 }
 
-/// Takes an event out of a worker, without waiting: gives it back when there is no room. Called on worker threads.
-pub type EventSender = Arc<dyn Fn(CallEvent) -> Option<CallEvent> + Send + Sync>;
+/// Takes events out of a worker from the front, as many as there is room for, without waiting. Called on worker threads
+/// with all that one turn of the worker brought, so that whoever waits is woken once for all of them.
+pub type EventSender = Arc<dyn Fn(&mut VecDeque<CallEvent>) + Send + Sync>;
 
 /// Makes the randomness of one call. Called on worker threads.
 pub type EntropyFactory = Arc<dyn Fn() -> Box<dyn Entropy> + Send + Sync>;
@@ -92,6 +94,8 @@ pub struct MediaPlane {
 struct Handle {
     commands: SyncSender<CallCommand>,
     waker: Arc<mio::Waker>,
+    /// Commands were queued since the last `wake`.
+    asleep: AtomicBool,
     tally: Arc<Tally>,
     port: u16,
     thread: Option<JoinHandle<()>>,
@@ -150,13 +154,27 @@ impl MediaPlane {
 
     /// Hands a command to the worker that has (or shall have) the call.
     pub fn send(&self, worker: WorkerId, command: CallCommand) -> Result<(), Full> {
+        let queued = self.queue(worker, command);
+        self.wake();
+        queued
+    }
+
+    /// The same without waking the worker: for several commands before one `wake`, which is a system call.
+    pub fn queue(&self, worker: WorkerId, command: CallCommand) -> Result<(), Full> {
         let handle = self.handles.get(usize::from(worker.0)).ok_or(Full)?;
         handle.commands.try_send(command).map_err(|e| match e {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => Full,
         })?;
-        // Failing to wake means that the worker is gone or awake already; either way there is nothing to add.
-        let _ = handle.waker.wake();
+        handle.asleep.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Wakes the workers that have new commands.
+    pub fn wake(&self) {
+        for handle in self.handles.iter().filter(|h| h.asleep.swap(false, Ordering::Relaxed)) {
+            // Failing to wake means that the worker is gone or awake already; either way there is nothing to add.
+            let _ = handle.waker.wake();
+        }
     }
 
     /// Counters of one worker.
@@ -227,5 +245,5 @@ fn start_worker(index: usize, browser: BrowserSocket, shared: Shared) -> Result<
         .name(format!("media-{index}"))
         .spawn(move || worker.run())
         .map_err(failed)?;
-    Ok(Handle { commands, waker, tally, port, thread: Some(thread) })
+    Ok(Handle { commands, waker, asleep: AtomicBool::new(false), tally, port, thread: Some(thread) })
 }

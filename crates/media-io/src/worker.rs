@@ -98,7 +98,7 @@ impl Worker {
                 self.read(*token);
             }
             self.calls.fire_timers();
-            self.calls.retry_events();
+            self.calls.send_events();
         }
     }
 

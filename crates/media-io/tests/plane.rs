@@ -1,6 +1,7 @@
 //! The workers over loopback: real sockets, real threads. Waiting is always for a datagram or an event, with a deadline.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -60,10 +61,8 @@ impl Bench {
             let n = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Box::new(TestEntropy { next: n, fails: every_second_fails && n % 2 == 1 })
         };
-        let send = move |event| {
-            sender.try_send(event).err().map(|e| match e {
-                std::sync::mpsc::TrySendError::Full(e) | std::sync::mpsc::TrySendError::Disconnected(e) => e,
-            })
+        let send = move |ready: &mut VecDeque<CallEvent>| {
+            ready.drain(..).for_each(|event| drop(sender.try_send(event)));
         };
         Bench { plane: MediaPlane::start(config, Arc::new(entropy), Arc::new(send)).unwrap(), events }
     }
@@ -253,7 +252,8 @@ fn a_port_in_use_is_said_in_one_sentence() {
     let squatter = UdpSocket::bind("0.0.0.0:18071").unwrap();
     let config = MediaConfig { webrtc_port: 18_070, ..config(18_072..=18_075) };
     let entropy = || -> Box<dyn Entropy> { Box::new(TestEntropy { next: 0, fails: false }) };
-    let refused = MediaPlane::start(config, Arc::new(entropy), Arc::new(|_| None)).unwrap_err();
+    let refused =
+        MediaPlane::start(config, Arc::new(entropy), Arc::new(|_: &mut VecDeque<CallEvent>| {})).unwrap_err();
     let port = squatter.local_addr().unwrap().port();
     let expected = format!("UDP port {port} on 0.0.0.0 for browser media is in use by another program.");
     assert_eq!(refused.to_string(), expected);

@@ -73,7 +73,8 @@ pub(crate) fn config() -> SwitchConfig {
             user("alice", "100", "+12025550110", None),
             user("bob", "101", "+12025550111", None),
             user("carol", "102", "+12025550112", Some(2)),
-        ],
+        ]
+        .into(),
         trunks: vec![trunk("carrier", CARRIER, Some(12)), backup],
         routes: vec![
             route("+1900*", &[RouteFrom::User(UserName::new("bob"))], trunks.clone(), None),

@@ -8,8 +8,9 @@ pub const SIP_MESSAGE_BYTES: usize = 64 * 1024;
 pub const SIP_HEADERS: usize = 256;
 /// Longest Request-URI (bytes). Longer: 414.
 pub const SIP_URI_BYTES: usize = 4_096;
-/// SIP server and client transactions alive at once. Full: new requests get 503 with Retry-After.
-pub const SIP_TRANSACTIONS: usize = 200_000;
+/// SIP server and client transactions alive at once: each stays half a minute for repetitions, about 1.2 kB, so a call makes
+/// a hundred seconds of them. Full: new requests get 503 with Retry-After.
+pub const SIP_TRANSACTIONS: usize = 500_000;
 /// SIP dialogs alive at once. Full: new INVITEs get 503 with Retry-After.
 pub const SIP_DIALOGS: usize = 50_000;
 /// Accepted SIP stream connections. Full: the one idle longest is closed.

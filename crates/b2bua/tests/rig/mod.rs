@@ -98,7 +98,7 @@ pub fn config() -> SwitchConfig {
         domain: "example.com".into(),
         local_hosts: vec!["192.0.2.1".into()],
         local_ports: vec![5060],
-        users: vec![user("alice", "100", "+12025550110"), user("bob", "101", "+12025550111")],
+        users: vec![user("alice", "100", "+12025550110"), user("bob", "101", "+12025550111")].into(),
         trunks: vec![trunk("carrier", TRUNK), trunk("backup", TRUNK_B), pbx],
         routes: vec![
             route("+1202555019x", &[RouteTo::User(UserName::new("bob"))]),

@@ -1,13 +1,12 @@
 //! The carrier's task: its own SIP port and media plane around `logic::Carrier`.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use media_bridge::control::CallEvent;
 use media_io::{MediaConfig, MediaPlane};
 use sip_ua::io::TlsSetup;
 use sip_ua::{Target, Transport};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 use types::WorkerId;
@@ -15,7 +14,7 @@ use types::WorkerId;
 use super::logic::{Carrier, Output};
 use crate::config::values::SipListen;
 use crate::demo::CarrierPlan;
-use crate::shell::{SipPort, clocks, rtp_ports_left, start_media};
+use crate::shell::{MediaEvents, SipPort, clocks, rtp_ports_left, start_media};
 
 /// The running carrier; dropping it ends its task.
 pub struct Running(JoinHandle<()>);
@@ -49,12 +48,8 @@ pub async fn start(plan: CarrierPlan) -> Result<Running, String> {
     Ok(Running(tokio::spawn(run(sip, media, events, carrier))))
 }
 
-async fn run(
-    mut sip: SipPort,
-    media: MediaPlane,
-    mut events: mpsc::Receiver<CallEvent>,
-    mut carrier: Carrier,
-) {
+async fn run(mut sip: SipPort, media: MediaPlane, events: MediaEvents, mut carrier: Carrier) {
+    let mut batch = VecDeque::new();
     loop {
         let far = Instant::now() + Duration::from_secs(3600);
         let timer = [sip.poll_timeout(), carrier.poll_timeout()].into_iter().flatten().min().unwrap_or(far);
@@ -63,7 +58,10 @@ async fn run(
                 let (now, wall) = clocks();
                 sip.handle(input, None, now, wall);
             }
-            Some(event) = events.recv() => carrier.handle_media(event, Instant::now()),
+            () = events.ready() => {
+                events.take(&mut batch);
+                batch.drain(..).for_each(|event| carrier.handle_media(event, Instant::now()));
+            }
             () = sleep_until(timer.into()) => {
                 let (now, wall) = clocks();
                 sip.handle_timeout(now, wall);

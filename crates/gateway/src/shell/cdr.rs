@@ -8,13 +8,16 @@ use std::thread::JoinHandle;
 
 use b2bua::{Cdr, CdrParty};
 use media_bridge::control::{Codec, LegStats};
-use serde_json::{Value, json};
+use serde::Serialize;
 use types::EndedBy;
 use types::limits::CDR_QUEUE;
 
+/// Lines written to the disk at once, at most.
+const BATCH: usize = 256;
+
 /// Takes records and never blocks.
 pub struct CdrWriter {
-    queue: Option<SyncSender<String>>,
+    queue: Option<SyncSender<Box<Cdr>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -39,18 +42,17 @@ impl CdrWriter {
     }
 
     /// Writes one record.
-    pub fn write(&self, cdr: &Cdr) {
-        let line = to_json(cdr).to_string();
+    pub fn write(&self, cdr: Box<Cdr>) {
         let Some(queue) = &self.queue else {
             tracing::info!(call = %cdr.call, reason = cdr.reason.word(), duration_ms = cdr.duration_ms, "call ended");
-            tracing::debug!(call = %cdr.call, record = line, "call record");
+            tracing::debug!(call = %cdr.call, record = line(&cdr), "call record");
             return;
         };
-        match queue.try_send(line) {
+        match queue.try_send(cdr) {
             Ok(()) => {}
-            Err(TrySendError::Full(line) | TrySendError::Disconnected(line)) => {
+            Err(TrySendError::Full(cdr) | TrySendError::Disconnected(cdr)) => {
                 // The one place where a record reaches the log above debug: the alternative is losing it.
-                tracing::error!(call = %cdr.call, record = line, "the call record file is not taking lines");
+                tracing::error!(call = %cdr.call, record = line(&cdr), "the call record file is not taking lines");
             }
         }
     }
@@ -64,67 +66,134 @@ impl CdrWriter {
     }
 }
 
-fn write_lines(mut file: File, lines: &Receiver<String>) {
-    for line in lines {
-        if let Err(error) = file.write_all(format!("{line}\n").as_bytes()) {
-            tracing::error!(%error, record = line, "a call record could not be written");
+/// Writes what waits together: one system call for many records when calls are many.
+fn write_lines(mut file: File, records: &Receiver<Box<Cdr>>) {
+    let mut text = String::new();
+    for first in records {
+        text.clear();
+        for cdr in std::iter::once(first).chain(records.try_iter().take(BATCH - 1)) {
+            text.push_str(&line(&cdr));
+            text.push('\n');
+        }
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            tracing::error!(%error, records = text, "call records could not be written");
         }
     }
 }
 
-fn to_json(cdr: &Cdr) -> Value {
-    json!({
-        "call": cdr.call.to_string(),
-        "started": cdr.started.rfc3339(),
-        "answered": cdr.answered.map(|w| w.rfc3339()),
-        "ended": cdr.ended.rfc3339(),
-        "from": cdr.from,
-        "to": cdr.to,
-        "caller": party(&cdr.caller),
-        "callee": cdr.callee.as_ref().map(party),
-        "reason": cdr.reason.word(),
-        "text": cdr.reason.sentence(),
-        "sip_status": cdr.sip_status,
-        "q850": cdr.q850,
-        "ended_by": match cdr.ended_by {
-            EndedBy::Caller => "caller",
-            EndedBy::Callee => "callee",
-            EndedBy::Gateway => "gateway",
-        },
-        "duration_ms": cdr.duration_ms,
-        "caller_media": media(cdr.caller_codec, cdr.caller_media.as_ref()),
-        "callee_media": media(cdr.callee_codec, cdr.callee_media.as_ref()),
-        "digits": cdr.digits,
-        "notes": cdr.notes,
-    })
+fn line(cdr: &Cdr) -> String {
+    // Nothing in a record can fail to be written as JSON.
+    serde_json::to_string(&Record::of(cdr)).unwrap_or_default()
 }
 
-fn party(party: &CdrParty) -> Value {
-    match party {
-        CdrParty::Browser(user) => json!({ "kind": "browser", "user": user.as_str() }),
-        CdrParty::Softphone(user) => json!({ "kind": "softphone", "user": user.as_str() }),
-        CdrParty::Trunk(name) => json!({ "kind": "trunk", "trunk": name }),
+#[derive(Serialize)]
+struct Record<'a> {
+    call: String,
+    started: String,
+    answered: Option<String>,
+    ended: String,
+    from: &'a str,
+    to: &'a str,
+    caller: Party<'a>,
+    callee: Option<Party<'a>>,
+    reason: &'static str,
+    text: &'static str,
+    sip_status: Option<u16>,
+    q850: u8,
+    ended_by: &'static str,
+    duration_ms: u64,
+    caller_media: Option<Media>,
+    callee_media: Option<Media>,
+    digits: u32,
+    notes: &'a [String],
+}
+
+impl Record<'_> {
+    fn of(cdr: &Cdr) -> Record<'_> {
+        Record {
+            call: cdr.call.to_string(),
+            started: cdr.started.rfc3339(),
+            answered: cdr.answered.map(|w| w.rfc3339()),
+            ended: cdr.ended.rfc3339(),
+            from: &cdr.from,
+            to: &cdr.to,
+            caller: Party::of(&cdr.caller),
+            callee: cdr.callee.as_ref().map(Party::of),
+            reason: cdr.reason.word(),
+            text: cdr.reason.sentence(),
+            sip_status: cdr.sip_status,
+            q850: cdr.q850,
+            ended_by: match cdr.ended_by {
+                EndedBy::Caller => "caller",
+                EndedBy::Callee => "callee",
+                EndedBy::Gateway => "gateway",
+            },
+            duration_ms: cdr.duration_ms,
+            caller_media: Media::of(cdr.caller_codec, cdr.caller_media.as_ref()),
+            callee_media: Media::of(cdr.callee_codec, cdr.callee_media.as_ref()),
+            digits: cdr.digits,
+            notes: &cdr.notes,
+        }
     }
 }
 
-fn media(codec: Option<Codec>, stats: Option<&LegStats>) -> Value {
-    let Some(codec) = codec else { return Value::Null };
-    let codec = match codec {
-        Codec::Opus => "opus",
-        Codec::Pcmu => "pcmu",
-        Codec::Pcma => "pcma",
-    };
-    let Some(s) = stats else { return json!({ "codec": codec }) };
-    json!({
-        "codec": codec,
-        "packets_in": s.packets_in,
-        "packets_out": s.packets_out,
-        "lost": s.lost,
-        "jitter_ms": f64::from(s.jitter_us) / 1000.0,
-        "rtt_ms": s.rtt_us.map(|us| f64::from(us) / 1000.0),
-        "fec_frames": s.fec_frames,
-        "plc_frames": s.plc_frames,
-        "rejected": s.rejected,
-        "late": s.late,
-    })
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Party<'a> {
+    Browser { user: &'a str },
+    Softphone { user: &'a str },
+    Trunk { trunk: &'a str },
+}
+
+impl Party<'_> {
+    fn of(party: &CdrParty) -> Party<'_> {
+        match party {
+            CdrParty::Browser(user) => Party::Browser { user: user.as_str() },
+            CdrParty::Softphone(user) => Party::Softphone { user: user.as_str() },
+            CdrParty::Trunk(name) => Party::Trunk { trunk: name },
+        }
+    }
+}
+
+/// What a leg carried.
+#[derive(Serialize)]
+struct Media {
+    codec: &'static str,
+    #[serde(flatten)]
+    counters: Option<Counters>,
+}
+
+#[derive(Serialize)]
+struct Counters {
+    packets_in: u64,
+    packets_out: u64,
+    lost: i64,
+    jitter_ms: f64,
+    rtt_ms: Option<f64>,
+    fec_frames: u64,
+    plc_frames: u64,
+    rejected: u64,
+    late: u64,
+}
+
+impl Media {
+    fn of(codec: Option<Codec>, stats: Option<&LegStats>) -> Option<Media> {
+        let codec = match codec? {
+            Codec::Opus => "opus",
+            Codec::Pcmu => "pcmu",
+            Codec::Pcma => "pcma",
+        };
+        let counters = stats.map(|s| Counters {
+            packets_in: s.packets_in,
+            packets_out: s.packets_out,
+            lost: s.lost,
+            jitter_ms: f64::from(s.jitter_us) / 1000.0,
+            rtt_ms: s.rtt_us.map(|us| f64::from(us) / 1000.0),
+            fec_frames: s.fec_frames,
+            plc_frames: s.plc_frames,
+            rejected: s.rejected,
+            late: s.late,
+        });
+        Some(Media { codec, counters })
+    }
 }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use b2bua::{CloseWhy, Level, Output, SignalIn, Switch, TrunkStatus};
-use media_bridge::control::{CallCommand, CallEvent, Command};
+use media_bridge::control::{CallCommand, Command};
 use media_io::MediaPlane;
 use sip_ua::RegistrationState;
+use sip_ua::io::Inbound;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use types::limits::CLOSING_DURATION;
@@ -18,10 +19,13 @@ use webrtc_peer::session::CloseReason;
 use webrtc_peer::signalling::ToBrowser;
 
 use super::cdr::CdrWriter;
-use super::{CoreInput, SipPort, ToSession, clocks, gauges};
+use super::{CoreInput, MediaEvents, SipPort, ToSession, clocks, gauges};
 
 /// After this long, what has not ended by itself is dropped; the process is to be gone within 8 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Most messages of the network taken before others get their turn.
+const MESSAGES_AT_ONCE: usize = 64;
 
 /// How soon a full worker is told again to close a call's media.
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
@@ -40,40 +44,66 @@ pub struct Core {
 
 impl Core {
     /// Runs until stopped; returns when every call has ended, or patience has.
-    pub async fn run(mut self, mut inputs: mpsc::Receiver<CoreInput>, mut media: mpsc::Receiver<CallEvent>) {
+    pub async fn run(mut self, mut inputs: mpsc::Receiver<CoreInput>, media: MediaEvents) {
         let (now, wall) = clocks();
         // Starts what runs at intervals.
         self.switch.handle_timeout(now, wall);
         self.pump();
         let mut give_up: Option<Instant> = None;
+        let mut events = VecDeque::new();
+        let sleep = sleep_until(Instant::now().into());
+        tokio::pin!(sleep);
         loop {
+            // Armed anew only for what comes earlier: waking too early costs less than moving it for every message.
             let timer = self.next_timer(give_up);
+            if sleep.is_elapsed() || sleep.deadline() > timer.into() {
+                sleep.as_mut().reset(timer.into());
+            }
             tokio::select! {
                 Some(input) = inputs.recv() => if self.handle(input) {
                     give_up.get_or_insert(Instant::now() + STOP_PATIENCE);
                 },
-                Some(event) = media.recv() => {
+                () = media.ready() => {
+                    media.take(&mut events);
                     let (now, wall) = clocks();
-                    self.switch.handle_media(event, now, wall);
+                    for event in events.drain(..) {
+                        self.switch.handle_media(event, now, wall);
+                        self.pump();
+                    }
                 }
-                input = self.sip.recv() => {
-                    let (now, wall) = clocks();
-                    self.sip.handle(input, Some(&mut self.switch), now, wall);
-                }
-                () = sleep_until(timer.into()) => {
+                input = self.sip.recv() => self.take_in(input),
+                () = &mut sleep => {
                     let (now, wall) = clocks();
                     self.sip.handle_timeout(now, wall);
                     self.switch.handle_timeout(now, wall);
                 }
             }
             self.pump();
+            self.media.wake();
             if give_up.is_some_and(|at| self.drained() || at <= Instant::now()) {
                 break;
             }
         }
         self.give_up();
+        self.media.wake();
         self.cdrs.finish();
         self.media.stop();
+    }
+
+    /// Takes in a message of the network, and those that wait behind it, up to a bound: others have their turn too.
+    fn take_in(&mut self, first: Inbound) {
+        let mut next = Some(first);
+        for _ in 0..MESSAGES_AT_ONCE {
+            let Some(input) = next else { return };
+            let (now, wall) = clocks();
+            self.sip.handle(input, Some(&mut self.switch), now, wall);
+            self.pump();
+            next = self.sip.try_recv();
+        }
+        if let Some(input) = next {
+            let (now, wall) = clocks();
+            self.sip.handle(input, Some(&mut self.switch), now, wall);
+        }
     }
 
     /// Whoever has not confirmed by now is left behind, as if the deadline of `Closing` had passed: every call gets its
@@ -103,7 +133,7 @@ impl Core {
 
     fn close_media(&mut self) {
         while let Some((worker, call)) = self.unclosed.front().copied() {
-            if self.media.send(worker, CallCommand { call, command: Command::Close }).is_err() {
+            if self.media.queue(worker, CallCommand { call, command: Command::Close }).is_err() {
                 return;
             }
             self.unclosed.pop_front();
@@ -175,7 +205,7 @@ impl Core {
             Output::Media(worker, command) => {
                 let call = command.call;
                 let close = command.command == Command::Close;
-                if self.media.send(worker, command).is_ok() {
+                if self.media.queue(worker, command).is_ok() {
                     return;
                 }
                 if close {
@@ -187,7 +217,7 @@ impl Core {
             }
             Output::Cdr(cdr) => {
                 metrics::counter!("webtrunk_calls_ended_total", "reason" => cdr.reason.word()).increment(1);
-                self.cdrs.write(&cdr);
+                self.cdrs.write(cdr);
             }
             Output::Log(level, call, sentence) => log(level, call, &sentence),
         }

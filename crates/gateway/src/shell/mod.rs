@@ -5,6 +5,7 @@ mod cdr;
 mod core;
 mod entropy;
 mod gauges;
+mod media_events;
 mod resolve;
 mod sip_port;
 mod start;
@@ -23,6 +24,7 @@ use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 use crate::demo::CarrierPlan;
 
 pub use entropy::SystemEntropy;
+pub use media_events::MediaEvents;
 pub use sip_port::{SipPort, clocks};
 pub use start::{rtp_ports_left, run, start_media, switch_config};
 

@@ -66,6 +66,11 @@ impl SipPort {
         }
     }
 
+    /// What the network has brought already.
+    pub fn try_recv(&mut self) -> Option<Inbound> {
+        self.inbound.try_recv().ok()
+    }
+
     /// Takes in what `recv` gave; `switch` says whose messages are looked at, without it all are.
     pub fn handle(&mut self, inbound: Inbound, switch: Option<&mut Switch>, now: Instant, wall: Wall) {
         match inbound {

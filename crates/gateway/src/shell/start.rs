@@ -7,18 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use b2bua::{Switch, SwitchConfig, TrunkConfig, TrunkRegistration};
-use media_bridge::control::CallEvent;
 use media_io::{MediaConfig, MediaPlane};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sip_ua::TlsPeer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinError;
-use types::limits::WORKER_EVENTS;
 
 use super::cdr::CdrWriter;
 use super::core::Core;
+use super::media_events::MediaEvents;
 use super::{CORE_QUEUE, CoreInput, Options, SipPort, SystemEntropy, gauges, trunks};
 use crate::cli::out;
 use crate::config::{Config, Tls, Trunk};
@@ -38,8 +36,10 @@ pub fn run(config: Config, options: Options) -> Result<(), String> {
         .with_writer(std::io::stderr)
         .log_internal_errors(false)
         .init();
+    // On one core a second thread would only pass messages to the first by way of the kernel.
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().min(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(|e| format!("the async runtime could not be started: {e}"))?;
@@ -141,7 +141,7 @@ pub fn rtp_ports_left(option: &str, (first, last): (u16, u16)) -> Result<(), Str
     })
 }
 
-fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, mpsc::Receiver<CallEvent>), String> {
+fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, MediaEvents), String> {
     let candidates = match config.media.advertise {
         Some(public) => vec![public],
         // The browsers' sockets are IPv4: what is offered must be listening.
@@ -157,16 +157,12 @@ fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, mpsc::Re
     })
 }
 
-/// Starts media workers whose events come out of the channel.
-pub fn start_media(config: MediaConfig) -> Result<(MediaPlane, mpsc::Receiver<CallEvent>), String> {
-    let (sender, receiver) = mpsc::channel(WORKER_EVENTS);
-    let events = move |event| match sender.try_send(event) {
-        Ok(()) | Err(TrySendError::Closed(_)) => None,
-        Err(TrySendError::Full(event)) => Some(event),
-    };
-    let plane = MediaPlane::start(config, Arc::new(|| Box::new(SystemEntropy)), Arc::new(events))
-        .map_err(|e| e.to_string())?;
-    Ok((plane, receiver))
+/// Starts media workers whose events come out of the queue.
+pub fn start_media(config: MediaConfig) -> Result<(MediaPlane, MediaEvents), String> {
+    let (sender, events) = MediaEvents::new();
+    let plane =
+        MediaPlane::start(config, Arc::new(|| Box::new(SystemEntropy)), sender).map_err(|e| e.to_string())?;
+    Ok((plane, events))
 }
 
 /// What the switch is told; `host`: this machine's addresses.
@@ -181,7 +177,7 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
         domain: config.sip.domain.clone(),
         local_hosts,
         local_ports,
-        users: config.users.clone(),
+        users: config.users.clone().into(),
         trunks: config
             .trunks
             .iter()

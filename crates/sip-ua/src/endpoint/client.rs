@@ -115,18 +115,9 @@ impl Endpoint {
         };
         self.client_index.insert(index_key(&branch, &request.method), id);
         self.client_hops.entry(Hop::of(&request.path.target)).or_default().insert(id);
-        self.clients.insert(
-            id,
-            ClientTxn {
-                branch,
-                machine,
-                request,
-                purpose,
-                challenges,
-                acks: Vec::new(),
-                early: Early::default(),
-            },
-        );
+        let (acks, early) = (Vec::new(), Early::default());
+        let txn = ClientTxn { branch, machine, request, purpose, challenges, acks, early };
+        self.clients.insert(id, Box::new(txn));
         self.settle_client(id);
         id
     }
@@ -145,7 +136,7 @@ impl Endpoint {
 
     /// Forgets an INVITE whose final response nobody waits for any more.
     pub(super) fn abandon_invite(&mut self, id: TxnId) {
-        if let Some(ClientTxn { machine: Machine::Invite(machine), .. }) = self.clients.get_mut(&id) {
+        if let Some(Machine::Invite(machine)) = self.clients.get_mut(&id).map(|t| &mut t.machine) {
             machine.abandon();
             self.settle_client(id);
         }
@@ -175,6 +166,13 @@ impl Endpoint {
                 self.send_again(id, wire);
                 self.client_answered(id, &flow, response, now);
             }
+        }
+        if status >= 200
+            && let Some(txn) = self.clients.get_mut(&id)
+        {
+            // Half a minute of repetitions to come needs the dialog's part of the request only.
+            txn.request.body = None;
+            txn.request.headers = Vec::new();
         }
         self.settle_client(id);
     }

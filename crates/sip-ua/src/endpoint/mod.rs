@@ -19,6 +19,7 @@ mod update;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use types::{Entropy, Wall};
@@ -104,15 +105,15 @@ pub struct Endpoint {
     config: EndpointConfig,
     entropy: Box<dyn Entropy>,
     next_id: u64,
-    clients: HashMap<TxnId, ClientTxn>,
+    clients: HashMap<TxnId, Box<ClientTxn>>,
     /// Branch and method of what we sent.
     client_index: HashMap<String, TxnId>,
     client_hops: HashMap<Hop, BTreeSet<TxnId>>,
-    servers: HashMap<TxnId, ServerTxn>,
+    servers: HashMap<TxnId, Box<ServerTxn>>,
     /// Branch, sent-by and method of what came (RFC 3261 §17.2.3).
-    server_index: HashMap<String, TxnId>,
+    server_index: HashMap<Arc<str>, TxnId>,
     /// From-tag, Call-ID and CSeq of requests without To-tag (RFC 3261 §8.2.2.2).
-    merge_index: HashMap<String, TxnId>,
+    merge_index: HashMap<Arc<str>, TxnId>,
     legs: HashMap<SipLeg, Leg>,
     refreshes: HashMap<SipLeg, Refresh>,
     /// Our tags: unique by themselves.

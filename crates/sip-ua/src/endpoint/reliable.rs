@@ -193,7 +193,8 @@ impl Endpoint {
             reliable.next = Some((status, first.or_else(|| body.cloned())));
             return true;
         }
-        let Some(cseq) = self.servers.get(&ringing.txn).and_then(|t| Some(t.request.cseq()?.seq)) else {
+        let Some(cseq) = self.servers.get(&ringing.txn).and_then(|t| Some(t.request.as_ref()?.cseq()?.seq))
+        else {
             return true;
         };
         reliable.rseq += 1;
@@ -312,7 +313,7 @@ impl Endpoint {
     /// Whether the open offer, if there is one, came from this fork.
     pub(super) fn offer_is_from(&self, leg: SipLeg, tag: &str) -> bool {
         let incoming = self.legs.get(&leg).and_then(|l| l.incoming);
-        let request = incoming.and_then(|i| self.servers.get(&i.txn)).map(|t| &t.request);
+        let request = incoming.and_then(|i| self.servers.get(&i.txn)).and_then(|t| t.request.as_ref());
         request.is_none_or(|r| r.from().is_some_and(|f| f.tag() == Some(tag)))
     }
 

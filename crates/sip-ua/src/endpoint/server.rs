@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -5,18 +6,21 @@ use types::{Wall, limits};
 
 use crate::endpoint::{ALLOW, Endpoint, Owner, Path, SUPPORTED, TxnId};
 use crate::message::{Message, MessageWriter, Method, Verdict, validate_request};
-use crate::transaction::{InviteServer, OtherServer, Reaction};
+use crate::transaction::{InviteServer, OtherServer, Reaction, Wire};
 use crate::{Body, Event, Flow, RequestToken, SipLeg, Target, Transport};
 
 /// A request that came, while it or its repetitions may still matter.
 #[derive(Debug)]
 pub(super) struct ServerTxn {
     machine: Machine,
-    pub request: Arc<Message>,
+    /// None once a final response was given: what comes again is answered or absorbed without it.
+    pub request: Option<Arc<Message>>,
     pub flow: Flow,
+    /// The port of the sender to answer to.
+    reply_port: u16,
     pub to_tag: String,
-    index: String,
-    merge: Option<String>,
+    index: Arc<str>,
+    merge: Option<Arc<str>>,
     /// Whom a CANCEL concerns.
     pub leg: Option<SipLeg>,
 }
@@ -43,6 +47,14 @@ impl Machine {
     }
 }
 
+impl ServerTxn {
+    fn reply_path(&self) -> Path {
+        let mut flow = self.flow;
+        flow.remote.set_port(self.reply_port);
+        Path { target: Target::Flow(flow), local: Some(flow.local), sent_by: String::new() }
+    }
+}
+
 /// A response in the making.
 pub(super) struct Reply<'a> {
     pub status: u16,
@@ -65,49 +77,56 @@ impl<'a> Reply<'a> {
 
 /// RFC 3261 §17.2.3. An ACK matches its INVITE's transaction. Without the branch of RFC 3261 the parts of the request
 /// stand for it; the To-tag must not count, since the ACK has the one of our response.
-pub(super) fn match_key(request: &Message, method: &Method) -> Option<String> {
+pub(super) fn match_key(request: &Message, method: &Method) -> Option<Arc<str>> {
     let via = request.top_via()?;
     let method = if matches!(method, Method::Ack) { &Method::Invite } else { method };
-    if via.has_rfc3261_branch() {
-        return Some(format!("{}|{}|{method}", via.branch()?, via.sent_by().to_ascii_lowercase()));
+    if let Some(branch) = via.branch().filter(|_| via.has_rfc3261_branch()) {
+        let mut key = String::with_capacity(branch.len() + via.host.len() + 20);
+        key.push_str(via.host);
+        key.make_ascii_lowercase();
+        // Writing to a string cannot fail.
+        let _ = write!(key, ":{}|{branch}|{method}", via.port.unwrap_or_default());
+        return Some(key.into());
     }
     let from = request.from()?.tag().unwrap_or_default();
     let seq = request.cseq()?.seq;
     let top = request.list("Via").next()?;
-    Some(format!("{}|{from}|{}|{seq}|{top}|{method}", request.request_uri()?.as_str(), request.call_id()?))
+    let uri = request.request_uri()?;
+    Some(format!("{}|{from}|{}|{seq}|{top}|{method}", uri.as_str(), request.call_id()?).into())
 }
 
-fn merge_key(request: &Message) -> Option<String> {
+fn merge_key(request: &Message) -> Option<Arc<str>> {
     if request.to()?.tag().is_some() {
         return None;
     }
     let from = request.from()?.tag().unwrap_or_default();
     let cseq = request.cseq()?;
-    Some(format!("{from}|{}|{}|{}", request.call_id()?, cseq.seq, cseq.method))
+    Some(format!("{from}|{}|{}|{}", request.call_id()?, cseq.seq, cseq.method).into())
 }
 
-/// Where responses go (RFC 3261 §18.2.2, RFC 3581 §4).
-pub(super) fn reply_path(request: &Message, flow: &Flow) -> Path {
-    let mut flow = *flow;
-    if let (Transport::Udp, Some(via)) = (flow.transport, request.top_via())
-        && via.rport().is_none()
-    {
-        flow.remote.set_port(via.port.unwrap_or(5060));
+/// The port that responses go to (RFC 3261 §18.2.2, RFC 3581 §4).
+fn reply_port(request: &Message, flow: &Flow) -> u16 {
+    match (flow.transport, request.top_via()) {
+        (Transport::Udp, Some(via)) if via.rport().is_none() => via.port.unwrap_or(5060),
+        (Transport::Udp | Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss, _) => {
+            flow.remote.port()
+        }
     }
-    Path { target: Target::Flow(flow), local: Some(flow.local), sent_by: String::new() }
 }
 
-/// The top Via with what we saw: `received` where it differs or rport is asked for, and the port (RFC 3581 §4).
-fn stamped_vias(request: &Message, flow: &Flow) -> Vec<String> {
-    let mut vias: Vec<String> = request.list("Via").map(str::to_owned).collect();
-    let (Some(via), Some(first)) = (request.top_via(), vias.first_mut()) else { return vias };
+/// The top Via with what we saw: `received` where it differs or rport is asked for, and the port (RFC 3581 §4). None: it
+/// stays as it is.
+fn stamped_via(request: &Message, flow: &Flow) -> Option<String> {
+    let via = request.top_via()?;
     let source = flow.remote.ip();
     let same = via.host.trim_matches(['[', ']']).parse() == Ok(source);
     let rport = via.rport().is_some();
     if same && !rport {
-        return vias;
+        return None;
     }
-    let mut out = format!("SIP/2.0/{} {}", via.transport, via.sent_by());
+    let mut out = String::with_capacity(160);
+    // Writing to a string cannot fail.
+    let _ = write!(out, "SIP/2.0/{} {}", via.transport, via.sent_by());
     for (name, value) in via.params.iter() {
         let ours = ["received", "rport"].iter().any(|n| name.eq_ignore_ascii_case(n));
         if !ours {
@@ -119,12 +138,11 @@ fn stamped_vias(request: &Message, flow: &Flow) -> Vec<String> {
             }
         }
     }
-    out.push_str(&format!(";received={source}"));
+    let _ = write!(out, ";received={source}");
     if rport {
-        out.push_str(&format!(";rport={}", flow.remote.port()));
+        let _ = write!(out, ";rport={}", flow.remote.port());
     }
-    *first = out;
-    vias
+    Some(out)
 }
 
 /// RFC 3261 §20.17: `Sat, 13 Nov 2010 23:29:00 GMT`.
@@ -205,7 +223,7 @@ impl Endpoint {
         };
         match reaction {
             Reaction::Send(wire) => {
-                let path = reply_path(&txn.request, &txn.flow);
+                let path = txn.reply_path();
                 self.transmit(&path, wire);
             }
             Reaction::Deliver => self.on_ack(request, flow, now),
@@ -218,8 +236,8 @@ impl Endpoint {
         &mut self,
         flow: Flow,
         request: Arc<Message>,
-        index: String,
-        merge: Option<String>,
+        index: Arc<str>,
+        merge: Option<Arc<str>>,
         now: Instant,
     ) -> TxnId {
         let id = self.next_txn();
@@ -227,10 +245,9 @@ impl Endpoint {
         let to_tag = self.entropy.token(12);
         let machine = if request.method() == Some(&Method::Invite) {
             // At once, since the application may take longer than 200 ms (RFC 3261 §17.2.1).
-            let trying = self.render(&request, &flow, None, &Reply::new(100));
-            let path = reply_path(&request, &flow);
-            self.transmit(&path, trying.clone().into());
-            Machine::Invite(InviteServer::new(trying.into(), reliable))
+            let trying: Wire = self.render(&request, &flow, None, &Reply::new(100)).into();
+            self.answer_to(&request, &flow, trying.clone());
+            Machine::Invite(InviteServer::new(trying, reliable))
         } else {
             Machine::Other(OtherServer::new(reliable, now))
         };
@@ -238,7 +255,10 @@ impl Endpoint {
         if let Some(merge) = &merge {
             self.merge_index.insert(merge.clone(), id);
         }
-        self.servers.insert(id, ServerTxn { machine, request, flow, to_tag, index, merge, leg: None });
+        let reply_port = reply_port(&request, &flow);
+        let request = Some(request);
+        let txn = ServerTxn { machine, request, flow, reply_port, to_tag, index, merge, leg: None };
+        self.servers.insert(id, Box::new(txn));
         self.settle_server(id);
         id
     }
@@ -250,11 +270,9 @@ impl Endpoint {
         to_tag: Option<&str>,
         reply: &Reply<'_>,
     ) -> Vec<u8> {
-        let mut out = MessageWriter::response(request, reply.status, reply.reason, to_tag);
-        out.remove("Via");
-        for via in stamped_vias(request, flow).iter().rev() {
-            out.prepend("Via", via);
-        }
+        let via = stamped_via(request, flow);
+        let line = (reply.status, reply.reason);
+        let mut out = MessageWriter::response_via(request, via.as_deref(), line, to_tag);
         for (name, value) in &reply.headers {
             out.push(name, value);
         }
@@ -275,12 +293,12 @@ impl Endpoint {
         id: TxnId,
         reply: Reply<'_>,
         now: Instant,
-    ) -> Option<(crate::transaction::Wire, Path)> {
+    ) -> Option<(Wire, Path)> {
         let timer = self.timer_of_reply(id, &reply, now);
         let mut reply: Reply<'_> = reply;
         reply.headers.extend(timer.iter().map(|(n, v)| (*n, v.as_str())));
         let txn = self.servers.get(&id)?;
-        let wire = self.render(&txn.request, &txn.flow, Some(&txn.to_tag), &reply).into();
+        let wire = self.render(txn.request.as_ref()?, &txn.flow, Some(&txn.to_tag), &reply).into();
         let txn = self.servers.get_mut(&id)?;
         let reaction = match &mut txn.machine {
             Machine::Invite(machine) => machine.respond(reply.status, wire, now),
@@ -292,7 +310,10 @@ impl Endpoint {
         {
             self.merge_index.remove(&merge);
         }
-        let path = reply_path(&txn.request, &txn.flow);
+        if reply.status >= 200 {
+            txn.request = None;
+        }
+        let path = txn.reply_path();
         self.settle_server(id);
         match reaction {
             Reaction::Send(wire) => {
@@ -348,6 +369,13 @@ impl Endpoint {
         }
     }
 
+    pub(super) fn answer_to(&mut self, request: &Message, flow: &Flow, wire: Wire) {
+        let mut flow = *flow;
+        flow.remote.set_port(reply_port(request, &flow));
+        let target = Target::Flow(flow);
+        self.transmit(&Path { target, local: Some(flow.local), sent_by: String::new() }, wire);
+    }
+
     pub(super) fn server_timeout(&mut self, id: TxnId, now: Instant) {
         let Some(txn) = self.servers.get_mut(&id) else { return };
         let reaction = match &mut txn.machine {
@@ -355,7 +383,7 @@ impl Endpoint {
             Machine::Other(machine) => machine.on_timeout(now),
         };
         if let Reaction::Send(wire) = reaction {
-            let path = reply_path(&txn.request, &txn.flow);
+            let path = txn.reply_path();
             self.transmit(&path, wire);
         }
         self.settle_server(id);

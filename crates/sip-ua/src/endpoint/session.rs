@@ -170,7 +170,8 @@ impl Endpoint {
 
     pub(super) fn accept_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
         let Some(incoming) = self.legs.get_mut(&leg).and_then(|l| l.incoming.take()) else { return };
-        let Some(request) = self.servers.get(&incoming.txn).map(|t| t.request.clone()) else { return };
+        let request = self.servers.get(&incoming.txn).and_then(|t| t.request.clone());
+        let Some(request) = request else { return };
         // PRACK refreshes no target (RFC 3262 §3).
         let contact = match incoming.kind {
             IncomingKind::Prack => self.contact_of(leg),

@@ -149,7 +149,7 @@ impl Endpoint {
         let Some(txn) = self.servers.get(&id).filter(|_| (101..300).contains(&reply.status)) else {
             return Vec::new();
         };
-        let (request, leg) = (txn.request.clone(), txn.leg);
+        let (Some(request), leg) = (txn.request.clone(), txn.leg) else { return Vec::new() };
         let (Some(Method::Invite | Method::Update), Some(leg)) =
             (request.method(), leg.or_else(|| self.find_leg(&request)))
         else {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::Flow;
 use crate::endpoint::Endpoint;
-use crate::endpoint::server::{Reply, match_key, reply_path};
+use crate::endpoint::server::{Reply, match_key};
 use crate::message::{Message, Method, ParseError, Verdict, validate_response};
 
 /// Seconds in the Retry-After of our 503.
@@ -48,9 +48,8 @@ impl Endpoint {
         let tag = format!("{:x}", hasher.finish());
         let headers = verdict.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let reply = Reply { status: verdict.status, reason: verdict.reason, headers, body: None };
-        let wire = self.render(request, flow, Some(&tag), &reply);
-        let path = reply_path(request, flow);
-        self.transmit(&path, wire.into());
+        let wire = self.render(request, flow, Some(&tag), &reply).into();
+        self.answer_to(request, flow, wire);
     }
 
     pub(super) fn overloaded(&mut self, flow: &Flow, request: &Message) {

@@ -108,7 +108,7 @@ impl Endpoint {
         late_offer: bool,
         now: Instant,
     ) -> Option<Unacked> {
-        let cseq = self.servers.get(&txn)?.request.cseq()?.seq;
+        let cseq = self.servers.get(&txn)?.request.as_ref()?.cseq()?.seq;
         let reply = Reply { body, ..Reply::new(200) }.with("Contact", contact).with("Allow", ALLOW);
         let (wire, path) = self.reply_with_wire(txn, reply, now)?;
         Some(Unacked::new(cseq, wire, path, late_offer, now))

@@ -56,7 +56,8 @@ const REFUSED: [bool; 256] = {
     let mut table = [false; 256];
     let mut b = 0;
     while b < 256 {
-        table[b] = b <= b' ' as usize || b == 0x7f || b == b'<' as usize || b == b'>' as usize || b == b'"' as usize;
+        table[b] =
+            b <= b' ' as usize || b == 0x7f || b == b'<' as usize || b == b'>' as usize || b == b'"' as usize;
         b += 1;
     }
     table
