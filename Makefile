@@ -23,7 +23,12 @@ setup-test: ## get what the tests need (SIPp, browsers, softphone, speech, scori
 test: setup-test ## everything: format, lints, types, unit, simulation, SIPp, browsers, softphones
 	@scripts/test.sh
 
-bench: setup-run ## what a packet costs, beside the cipher and codec work in it
+setup-bench: ## get what the benches need (SIPp)
+	@scripts/setup.sh bench
+
+bench: setup-bench ## what a message, a call, a registration and a packet cost, each beside a reference
+	cargo bench --locked -p sip-ua --bench message
+	cargo bench --locked -p gateway --bench calls
 	cargo bench --locked -p media-bridge --bench media_call
 
 docs: ## write docs/RFC.md out of the tests

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gets what `make run` or `make test` needs and this machine lacks. It names what is missing, installs it as root or
+# Gets what `make run`, `make bench` or `make test` needs and this machine lacks. It names what is missing, installs it as root or
 # through sudo, starts no daemon, and where it cannot install prints the one command to run and stops with 1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,6 +11,7 @@ TEST_TOOLS=("${RUN_TOOLS[@]}" c++:g++ pkg-config:pkg-config
     pulseaudio:pulseaudio pactl:pulseaudio-utils sox:sox espeak-ng:espeak-ng
     /usr/share/pocketsphinx/test/data:pocketsphinx-testdata
     node:nodejs npm:npm python3:python3 ip:iproute2 openssl:openssl curl:curl kill:procps)
+BENCH_TOOLS=("${RUN_TOOLS[@]}" sipp:sip-tester taskset:util-linux)
 NEXTEST_VERSION=0.9.122
 TOOLS_DIR=target/test-tools
 
@@ -94,9 +95,10 @@ main() {
     local missing
     case $KIND in
     run) mapfile -t missing < <(missing_packages "${RUN_TOOLS[@]}") ;;
+    bench) mapfile -t missing < <(missing_packages "${BENCH_TOOLS[@]}") ;;
     test) mapfile -t missing < <(missing_packages "${TEST_TOOLS[@]}" | sort -u) ;;
     *)
-        say "usage: scripts/setup.sh run|test" >&2
+        say "usage: scripts/setup.sh run|bench|test" >&2
         exit 2
         ;;
     esac
