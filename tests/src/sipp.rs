@@ -31,6 +31,8 @@ pub struct Sipp {
     pub rtp_echo: bool,
     /// TCP instead of UDP.
     pub tcp: bool,
+    /// Calls, by Call-ID, after which it is done; a registration is one.
+    pub count: u32,
     /// Seconds after which SIPp gives up and fails.
     pub timeout: u32,
 }
@@ -73,6 +75,7 @@ impl Sipp {
             keys: Vec::new(),
             rtp_echo: false,
             tcp: false,
+            count: 1,
             timeout: 30,
         }
     }
@@ -131,7 +134,7 @@ impl Sipp {
             ("-p", u32::from(self.port)),
             ("-mp", u32::from(media)),
             ("-cp", u32::from(free_ports(2))),
-            ("-m", 1),
+            ("-m", self.count),
             ("-d", self.pause),
             ("-timeout", self.timeout),
         ];

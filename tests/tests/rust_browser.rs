@@ -83,7 +83,6 @@ impl Bench {
             local: None,
             remote: None,
             dtmf: Default::default(),
-            srtp: Default::default(),
         }
     }
 
@@ -106,7 +105,6 @@ impl Bench {
             local: Some(LOOPBACK),
             remote: None,
             dtmf: Default::default(),
-            srtp: Default::default(),
         };
         let port = phone.local_addr().unwrap().port();
         let offer = format!(

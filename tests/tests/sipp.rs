@@ -65,7 +65,7 @@ fn register(gateway: &Gateway, user: &str, port: u16) -> Verdict {
 
 #[test]
 fn every_scenario_is_named_by_direction_event_outcome_cites_its_reason_and_has_a_test() {
-    let mut tests = include_str!("sipp.rs").to_owned();
+    let mut tests = concat!(include_str!("sipp.rs"), include_str!("sipp_presets.rs")).to_owned();
     for entry in std::fs::read_dir(root().join("sipp-scenarios/cases")).expect("directory") {
         let case = std::fs::read_to_string(entry.expect("entry").path()).expect("case");
         tests += &case.replace("\"../", "\"").replace(".xml\"", "\"");
@@ -78,7 +78,7 @@ fn every_scenario_is_named_by_direction_event_outcome_cites_its_reason_and_has_a
         }
         let name = path.file_stem().expect("name").to_string_lossy().into_owned();
         let parts: Vec<&str> = name.split('_').collect();
-        assert!(parts.len() == 3 && ["inbound", "outbound"].contains(&parts[0]), "{name}");
+        assert!(parts.len() == 3 && ["inbound", "outbound", "preset"].contains(&parts[0]), "{name}");
         let text = std::fs::read_to_string(&path).expect("scenario");
         assert!(
             text.contains("RFC ") || text.contains("field problem"),

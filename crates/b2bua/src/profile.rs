@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use media_bridge::control::{Codec, DtmfMode, Srtp};
+use media_bridge::control::{Codec, DtmfMode};
 use sip_ua::{Refresher, Reliable100, SessionTimer};
 
 /// The header that tells a trunk who calls, beside From.
@@ -109,8 +109,6 @@ pub struct TrunkProfile {
     pub reliable: Reliable100,
     /// Session timers.
     pub session_timer: SessionTimer,
-    /// Encryption of its media.
-    pub srtp: Srtp,
 }
 
 impl Default for TrunkProfile {
@@ -129,7 +127,6 @@ impl Default for TrunkProfile {
             dtmf: DtmfMode::Auto,
             reliable: Reliable100::Supported,
             session_timer: SessionTimer::default(),
-            srtp: Srtp::Off,
         }
     }
 }
@@ -209,6 +206,6 @@ impl fmt::Display for TrunkProfile {
                 writeln!(f, "session_refresher = {refresher:?}")?;
             }
         }
-        write!(f, "srtp = {:?}", self.srtp.name())
+        write!(f, "srtp = \"off\"")
     }
 }

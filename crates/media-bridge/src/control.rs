@@ -65,29 +65,6 @@ impl DtmfMode {
     }
 }
 
-/// Encryption of an RTP leg with keys in the session description (RFC 4568).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Srtp {
-    /// Plain RTP; an encrypted offer is refused.
-    #[default]
-    Off,
-    /// Plain RTP is offered; an encrypted offer is answered encrypted.
-    Optional,
-    /// Encrypted or not at all.
-    Required,
-}
-
-impl Srtp {
-    /// As in configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Srtp::Off => "off",
-            Srtp::Optional => "optional",
-            Srtp::Required => "required",
-        }
-    }
-}
-
 /// How a leg is to be set up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LegParams {
@@ -106,8 +83,6 @@ pub struct LegParams {
     pub remote: Option<IpAddr>,
     /// How digits are sent to the peer.
     pub dtmf: DtmfMode,
-    /// Encryption of an RTP leg.
-    pub srtp: Srtp,
 }
 
 /// Sound that the gateway makes itself.

@@ -93,7 +93,6 @@ impl Bench {
             local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             remote: None,
             dtmf: Default::default(),
-            srtp: Default::default(),
         };
         let offer = format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
@@ -193,7 +192,6 @@ fn a_refused_description_returns_its_port() {
         local: None,
         remote: None,
         dtmf: Default::default(),
-        srtp: Default::default(),
     };
     bench.tell(1, Command::Answer { leg: LEG, params, offer: b"nonsense".to_vec() });
     assert!(matches!(bench.event(1), Event::Refused { why: Refusal::Unparsable(_), .. }));
@@ -217,7 +215,6 @@ fn a_defect_in_one_call_ends_that_call_alone() {
         local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         remote: None,
         dtmf: Default::default(),
-        srtp: Default::default(),
     };
     bench.tell(2, Command::Offer { leg: LEG, params });
     assert_eq!(bench.event(2), Event::Crashed);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats, Srtp};
+use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats};
 use sip_ua::{Invite, SipLeg, Target};
 use types::{LegId, SessionId, UserName};
 
@@ -176,7 +176,6 @@ impl Leg {
             local: self.local,
             remote: self.remote,
             dtmf: profile.map_or(DtmfMode::Auto, |p| p.dtmf),
-            srtp: profile.map_or(Srtp::Off, |p| p.srtp),
         }
     }
 

@@ -363,6 +363,5 @@ fn params() -> LegParams {
         local: None,
         remote: None,
         dtmf: Default::default(),
-        srtp: Default::default(),
     }
 }

@@ -196,6 +196,8 @@ fn wrong_words_of_a_trunk_are_named_with_the_right_ones() {
     assert!(all.contains("trunks[0].identity: \"p-asserted\" is not one of none, pai, ppi, rpid"), "{all}");
     assert!(all.contains("is not one of auto, rfc4733, info, inband"), "{all}");
     assert!(all.contains("is not one of supported, off, required"), "{all}");
+    let all = wrong("server = \"a.example\"\nsrtp = \"required\"");
+    assert!(all.contains("trunks[0].srtp: trunk media can not be encrypted yet"), "{all}");
     let all = wrong("preset = \"twillio\"\nserver = \"a.example\"");
     assert!(
         all.contains("there is no preset \"twillio\"; there are asterisk, fritzbox, freeswitch"),

@@ -121,6 +121,9 @@ fn profile(
         Some(FROM_USERNAME) => account.username.clone(),
         Some(_) | None => from_user,
     };
+    // Never pretended: what is asked for is there, or the file is refused.
+    let srtp = section.string(found, "srtp");
+    srtp.and_then(|word| word.parse(found, |word| srtp_word(word)));
     let formats = [
         ("raw", NumberFormat::Raw),
         ("e164", NumberFormat::E164),
@@ -183,7 +186,6 @@ fn profile(
             ],
         ),
         session_timer: session_timer(section, found),
-        srtp: default.srtp,
     }
 }
 
@@ -238,6 +240,16 @@ fn route(proxy: &Server) -> String {
         Some(other) => format!(";transport={}", other.name()),
     };
     format!("<sip:{}{transport};lr>", proxy.uri_host())
+}
+
+fn srtp_word(text: &str) -> Result<(), String> {
+    match text {
+        "off" => Ok(()),
+        "optional" | "required" => {
+            Err("trunk media can not be encrypted yet: only \"off\"; a trunk that demands SRTP will refuse our calls".into())
+        }
+        _ => Err(format!("{text:?} is not one of off, optional, required")),
+    }
 }
 
 fn codec(text: &str) -> Result<Codec, String> {

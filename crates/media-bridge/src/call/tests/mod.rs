@@ -183,7 +183,6 @@ fn params(codecs: &[Codec]) -> LegParams {
         local: None,
         remote: None,
         dtmf: Default::default(),
-        srtp: Default::default(),
     }
 }
 
