@@ -172,6 +172,41 @@ pub struct RegistrationId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PingId(pub u32);
 
+/// One REFER of a peer, from its arrival to the last NOTIFY about it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ReferId(pub u64);
+
+/// Whom a REFER wants to be called (RFC 3515 §2.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Referral {
+    /// The URI of Refer-To without its headers.
+    pub to: String,
+    /// The dialog that the call shall take over (RFC 3891), if one is named.
+    pub replaces: Option<ReplacedDialog>,
+    /// The Referred-By value (RFC 3892), if there is one.
+    pub referred_by: Option<String>,
+}
+
+/// What a Replaces header names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplacedDialog {
+    /// A leg of ours.
+    Leg(SipLeg),
+    /// Nothing that is known here.
+    Unknown,
+}
+
+/// What became of a REFER of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReferOutcome {
+    /// The peer refuses to refer itself, with this status; none: it did not answer.
+    Refused(Option<u16>),
+    /// It goes on: the status of the peer's new call, 100-199.
+    Progress(u16),
+    /// Final: the status of the peer's new call, 200-699; none: the peer does not tell.
+    Done(Option<u16>),
+}
+
 /// A message body with its type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Body {
@@ -374,6 +409,36 @@ pub enum Command {
         /// E.g. application/dtmf-relay.
         body: Body,
     },
+    /// Take the peer's REFER: 202, and NOTIFY 100 unless it wants none (RFC 3515 §2.4.2, RFC 4488).
+    AcceptRefer {
+        /// Which REFER.
+        refer: ReferId,
+    },
+    /// Refuse the peer's REFER.
+    RejectRefer {
+        /// Which REFER.
+        refer: ReferId,
+        /// 300-699.
+        status: u16,
+        /// Reason phrase; empty for the standard one.
+        reason: String,
+    },
+    /// Tell the peer how the call goes that its REFER asked for; a final status is the last (RFC 3515 §2.4.5).
+    ReferStatus {
+        /// Which REFER.
+        refer: ReferId,
+        /// 100-699.
+        status: u16,
+    },
+    /// Ask the peer to call someone else (RFC 3515).
+    Refer {
+        /// Which call.
+        leg: SipLeg,
+        /// The Refer-To URI.
+        to: String,
+        /// The Referred-By URI (RFC 3892); empty for none.
+        referred_by: String,
+    },
     /// Answer a request outside dialogs (REGISTER, MESSAGE …).
     Respond {
         /// Which request.
@@ -468,6 +533,8 @@ pub enum Event {
         request: Arc<Message>,
         /// How it came.
         flow: Flow,
+        /// The leg of ours that it takes over (RFC 3891); its dialog fits. Whether the caller may is the application's.
+        replaces: Option<SipLeg>,
     },
     /// 100 to our INVITE: the peer is there and looks after it; at most once per call.
     Trying {
@@ -517,6 +584,22 @@ pub enum Event {
         leg: SipLeg,
         /// Its body.
         body: Body,
+    },
+    /// The peer wants us to call someone: answer with `AcceptRefer` or `RejectRefer`.
+    Refer {
+        /// Which call.
+        leg: SipLeg,
+        /// For the answer.
+        refer: ReferId,
+        /// Whom.
+        referral: Referral,
+    },
+    /// What became of our REFER. `Refused` and `Done` are the last of it.
+    Referred {
+        /// Which call.
+        leg: SipLeg,
+        /// What.
+        outcome: ReferOutcome,
     },
     /// The leg is over. Exactly once per leg, last of its events.
     Ended {

@@ -227,7 +227,8 @@ fn unknown_methods_are_405_with_allow_and_unknown_dialogs_481() {
     let mut script = Script::new();
     let sent = script.receive(&request("PUBLISH", 1, "p1", "", ""));
     assert_eq!(status(&sent[0]), 405);
-    assert_eq!(field(&sent[0], "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE");
+    let allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE, REFER, NOTIFY, SUBSCRIBE";
+    assert_eq!(field(&sent[0], "Allow"), allow);
     for (n, method) in ["BYE", "INFO", "OPTIONS", "INVITE"].into_iter().enumerate() {
         let sent = script.receive(&request(method, 2, &format!("d{n}"), "nosuchtag", ""));
         assert_eq!(status(sent.last().unwrap()), 481, "{method}");
@@ -246,7 +247,7 @@ fn options_say_what_we_do() {
     assert!(field(&sent[0], "Allow").contains("INVITE"));
     assert_eq!(field(&sent[0], "Accept"), "application/sdp");
     assert!(field(&sent[0], "To").contains(";tag="));
-    assert_eq!(field(&sent[0], "Supported"), "100rel, timer");
+    assert_eq!(field(&sent[0], "Supported"), "100rel, timer, replaces, norefersub");
     script.assert_drained();
 }
 

@@ -13,6 +13,8 @@ pub const SIP_URI_BYTES: usize = 4_096;
 pub const SIP_TRANSACTIONS: usize = 500_000;
 /// SIP dialogs alive at once. Full: new INVITEs get 503 with Retry-After.
 pub const SIP_DIALOGS: usize = 50_000;
+/// REFERs of one SIP leg that are undecided or reported on. Full: 503 with Retry-After.
+pub const REFERS_PER_LEG: usize = 4;
 /// Accepted SIP stream connections. Full: the one idle longest is closed.
 pub const SIP_CONNECTIONS: usize = 10_000;
 /// Messages waiting for one slow SIP stream reader. Full: the connection is closed, nobody else waits.

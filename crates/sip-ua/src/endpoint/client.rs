@@ -4,7 +4,7 @@ use crate::endpoint::reliable::Early;
 use crate::endpoint::{Endpoint, Hop, OutRequest, Owner, Path, TxnId};
 use crate::message::{Message, Method};
 use crate::transaction::{InviteClient, OtherClient, Reaction, Wire};
-use crate::{Event, Flow, PingId, RegistrationId, SipLeg};
+use crate::{Event, Flow, PingId, ReferId, RegistrationId, SipLeg};
 
 /// A request of ours that waits for its answer, or for repeated answers to die out.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ pub(super) enum Purpose {
     Reinvite(SipLeg),
     Bye(SipLeg),
     Info(SipLeg),
+    /// About the peer's REFER.
+    Notify(ReferId, SipLeg),
+    Refer(SipLeg),
     /// The session timer's.
     Update(SipLeg),
     /// Whatever its answer, the INVITE's final response decides.
@@ -54,6 +57,8 @@ impl Purpose {
             | Purpose::Reinvite(leg)
             | Purpose::Bye(leg)
             | Purpose::Info(leg)
+            | Purpose::Notify(_, leg)
+            | Purpose::Refer(leg)
             | Purpose::Update(leg)
             | Purpose::Prack(leg)
             | Purpose::Fork(leg) => Some(leg),
@@ -201,11 +206,15 @@ impl Endpoint {
             Purpose::Reinvite(leg) => self.reinvite_answered(leg, id, flow, response, now),
             Purpose::Bye(leg) if status >= 200 => self.bye_answered(leg),
             Purpose::Info(leg) if status >= 200 => self.info_answered(leg, status, now),
+            Purpose::Notify(id, _) if status >= 200 => self.notify_answered(id, status, now),
+            Purpose::Refer(leg) if status >= 200 => self.refer_answered(leg, Some(response)),
             Purpose::Update(leg) if status >= 200 => self.update_answered(leg, Some((response, flow)), now),
             Purpose::Register(reg) if status >= 200 => self.register_answered(reg, id, Ok(response), now),
             Purpose::Ping(ping) if status >= 200 => self.tell(Event::Pong { ping, status: Some(status) }),
             Purpose::Bye(_)
             | Purpose::Info(_)
+            | Purpose::Notify(..)
+            | Purpose::Refer(_)
             | Purpose::Update(_)
             | Purpose::Prack(_)
             | Purpose::Fork(_)
@@ -227,6 +236,8 @@ impl Endpoint {
             Purpose::Reinvite(leg) => self.reinvite_failed(leg, now),
             Purpose::Bye(leg) => self.bye_answered(leg),
             Purpose::Info(leg) => self.info_answered(leg, 408, now),
+            Purpose::Notify(id, _) => self.notify_answered(id, 408, now),
+            Purpose::Refer(leg) => self.refer_answered(leg, None),
             Purpose::Update(leg) => self.update_answered(leg, None, now),
             Purpose::Register(reg) => self.register_answered(reg, id, Err(why), now),
             Purpose::Ping(ping) => self.tell(Event::Pong { ping, status: None }),

@@ -69,7 +69,18 @@ pub(super) struct Session {
     pub unacked: Option<Unacked>,
     /// Hung up by us while waiting for the ACK: BYE follows it (RFC 3261 §15).
     pub hang_up: Option<Option<String>>,
+    /// Hung up by us, but the peer is to do it by itself first: it has transferred the call.
+    pub parting: Option<Parting>,
+    /// The peer has sent REFER before.
+    pub referred: bool,
     pub outgoing: Outgoing,
+}
+
+/// A BYE that waits a moment.
+#[derive(Debug)]
+pub(super) struct Parting {
+    pub at: Instant,
+    pub reason: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +139,14 @@ impl Unacked {
 
 impl Session {
     pub fn new(dialog: Dialog, unacked: Option<Unacked>) -> Session {
-        Session { dialog, unacked, hang_up: None, outgoing: Outgoing::Idle }
+        Session {
+            dialog,
+            unacked,
+            hang_up: None,
+            parting: None,
+            referred: false,
+            outgoing: Outgoing::Idle,
+        }
     }
 }
 
@@ -146,7 +164,8 @@ impl Leg {
                     Outgoing::Sent { deadline, .. } => Some(deadline),
                     Outgoing::Glare { until } => Some(until),
                 };
-                repeat.into_iter().chain(outgoing).min()
+                let parting = session.parting.as_ref().map(|p| p.at);
+                repeat.into_iter().chain(outgoing).chain(parting).min()
             }
         }
     }

@@ -5,8 +5,11 @@ mod auth;
 mod client;
 mod leg;
 mod path;
+mod refer;
+mod referring;
 mod registering;
 mod reliable;
+mod replace;
 mod request;
 mod schedule;
 mod server;
@@ -17,7 +20,7 @@ mod uac;
 mod uas;
 mod update;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,11 +30,13 @@ use types::{Entropy, Wall};
 use crate::message::Message;
 use crate::registration::Registration;
 use crate::transaction::Wire;
-use crate::{Command, ConnectionId, Event, Flow, RegistrationId, SipLeg, Target, Transport};
+use crate::{Command, ConnectionId, Event, Flow, ReferId, ReferOutcome, RegistrationId, SipLeg, Target, Transport};
 use client::ClientTxn;
 use leg::Leg;
 pub use path::Listener;
 pub(crate) use path::Path;
+use refer::Refer;
+use referring::Referring;
 pub(crate) use request::OutRequest;
 use schedule::Schedule;
 use server::ServerTxn;
@@ -39,9 +44,9 @@ use session_timer::Refresh;
 pub use stateless::overload;
 
 /// Methods we do.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE, REFER, NOTIFY, SUBSCRIBE";
 /// Option tags we do.
-const SUPPORTED: &[&str] = &[reliable::TAG, session_timer::TAG];
+const SUPPORTED: &[&str] = &[reliable::TAG, session_timer::TAG, replace::TAG, refer::TAG];
 
 /// What an endpoint is told once.
 #[derive(Clone, Debug)]
@@ -79,6 +84,8 @@ enum Owner {
     Server(TxnId),
     Leg(SipLeg),
     Refresh(SipLeg),
+    Refer(ReferId),
+    Referring(SipLeg),
     Registration(u32),
 }
 
@@ -116,6 +123,10 @@ pub struct Endpoint {
     merge_index: HashMap<Arc<str>, TxnId>,
     legs: HashMap<SipLeg, Leg>,
     refreshes: HashMap<SipLeg, Refresh>,
+    /// REFERs of peers that are undecided or reported on.
+    refers: BTreeMap<ReferId, Refer>,
+    /// REFERs of ours.
+    referring: HashMap<SipLeg, Referring>,
     /// Our tags: unique by themselves.
     tags: HashMap<String, SipLeg>,
     registrations: HashMap<RegistrationId, Registration>,
@@ -144,6 +155,8 @@ impl Endpoint {
             merge_index: HashMap::new(),
             legs: HashMap::new(),
             refreshes: HashMap::new(),
+            refers: BTreeMap::new(),
+            referring: HashMap::new(),
             tags: HashMap::new(),
             registrations: HashMap::new(),
             schedule: Schedule::default(),
@@ -170,6 +183,8 @@ impl Endpoint {
             && self.merge_index.is_empty()
             && self.tags.is_empty()
             && self.refreshes.is_empty()
+            && self.refers.is_empty()
+            && self.referring.is_empty()
             && self.schedule.next().is_none()
             && self.outputs.is_empty()
     }
@@ -227,6 +242,10 @@ impl Endpoint {
                 self.reject_reinvite(leg, status, &headers, now);
             }
             Command::Info { leg, body } => self.send_info(leg, body, now),
+            Command::AcceptRefer { refer } => self.accept_refer(refer, now),
+            Command::RejectRefer { refer, status, reason } => self.reject_refer(refer, (status, &reason), now),
+            Command::ReferStatus { refer, status } => self.refer_status(refer, status, now),
+            Command::Refer { leg, to, referred_by } => self.send_refer(leg, &to, &referred_by, now),
             Command::Respond { token, status, reason, headers } => {
                 self.respond_to(token, (status, &reason), headers, now, wall);
             }
@@ -244,6 +263,8 @@ impl Endpoint {
                 Owner::Server(id) => self.server_timeout(id, now),
                 Owner::Leg(leg) => self.leg_timeout(leg, now),
                 Owner::Refresh(leg) => self.refresh_timeout(leg, now),
+                Owner::Refer(id) => self.refer_timeout(id, now),
+                Owner::Referring(leg) => self.referring_over(leg, ReferOutcome::Done(None)),
                 Owner::Registration(id) => self.registration_timeout(RegistrationId(id), now),
             }
         }

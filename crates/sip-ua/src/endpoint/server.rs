@@ -200,13 +200,13 @@ impl Endpoint {
             }
             Method::Invite => self.on_invite(id, request, flow, now),
             Method::Options => self.reply_options(id, now),
-            Method::Bye | Method::Info | Method::Prack | Method::Update => {
+            Method::Bye | Method::Info | Method::Prack | Method::Update | Method::Notify => {
                 self.reply(id, Reply::new(481), now)
             }
+            // Nobody outside a call may make us call (RFC 3515 §5.2).
+            Method::Refer => self.reply(id, Reply { reason: "REFER Only Inside A Call", ..Reply::new(403) }, now),
+            Method::Subscribe => self.bad_event(id, now),
             Method::Ack
-            | Method::Refer
-            | Method::Subscribe
-            | Method::Notify
             | Method::Message
             | Method::Publish
             | Method::Other(_) => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use crate::endpoint::client::Purpose;
-use crate::endpoint::leg::{Calling, Cancel, Incoming, IncomingKind, LegState, Outgoing, Session};
+use crate::endpoint::leg::{Calling, Cancel, Incoming, IncomingKind, LegState, Outgoing, Parting, Session};
 use crate::endpoint::server::Reply;
 use crate::endpoint::uas::foreign_body;
 use crate::endpoint::{ALLOW, Endpoint, TxnId};
@@ -65,12 +65,12 @@ impl Endpoint {
                 }
             }
             Method::Options => self.reply_options(id, now),
+            Method::Refer => self.on_refer(leg, id, request, now),
+            Method::Notify => self.on_notify(leg, id, request, now),
+            Method::Subscribe => self.on_subscribe(leg, id, request, now),
             Method::Ack
             | Method::Cancel
             | Method::Register
-            | Method::Refer
-            | Method::Subscribe
-            | Method::Notify
             | Method::Message
             | Method::Publish
             | Method::Other(_) => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
@@ -229,9 +229,20 @@ impl Endpoint {
                 // Not before the ACK or the end of its waiting (RFC 3261 §15).
                 session.hang_up.get_or_insert(reason);
             }
-            LegState::Established(_) => self.close(leg, reason, LegEnd::Local, now),
+            LegState::Established(session) if session.parting.is_some() => {}
+            LegState::Established(_) => match self.parting(leg, now) {
+                Some(at) => self.part(leg, Parting { at, reason }),
+                None => self.close(leg, reason, LegEnd::Local, now),
+            },
             LegState::Calling(_) | LegState::Closing { .. } => {}
         }
+    }
+
+    fn part(&mut self, leg: SipLeg, parting: Parting) {
+        if let Some(session) = self.session(leg) {
+            session.parting = Some(parting);
+        }
+        self.settle_leg(leg);
     }
 
     /// Sends BYE; the leg ends as told once it is answered or given up on.
@@ -402,6 +413,9 @@ impl Endpoint {
                 let (path, wire) = (unacked.path.clone(), unacked.wire.clone());
                 self.transmit(&path, wire);
             }
+        }
+        if let Some(parting) = self.session(leg).and_then(|s| s.parting.take_if(|p| p.at <= now)) {
+            return self.close(leg, parting.reason, LegEnd::Local, now);
         }
         match self.session(leg).map(|s| s.outgoing) {
             Some(Outgoing::Sent { deadline, .. }) if deadline <= now => self.reinvite_failed(leg, now),

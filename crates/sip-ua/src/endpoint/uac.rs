@@ -6,7 +6,7 @@ use crate::dialog::Dialog;
 use crate::digest::DigestClient;
 use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Calling, Cancel, Leg, LegState, Session};
-use crate::endpoint::{Endpoint, OutRequest, Owner, Path, TxnId, reliable};
+use crate::endpoint::{Endpoint, OutRequest, Owner, Path, TxnId, reliable, replace};
 use crate::message::{Message, Method};
 use crate::transaction::GIVE_UP;
 use crate::{Event, Flow, Invite, LegEnd, Reliable100, SipLeg};
@@ -37,6 +37,7 @@ impl Endpoint {
         };
         headers.extend(asks.filter(|_| invite.body.is_some()).map(|name| (name, reliable::TAG.to_owned())));
         self.set_timer(leg, invite.timer);
+        headers.push(("Supported", replace::TAG.to_owned()));
         let request = OutRequest {
             method: Method::Invite,
             uri: invite.uri,
@@ -225,6 +226,8 @@ impl Endpoint {
         self.tags.remove(&leg.local_tag);
         self.schedule.set(Owner::Leg(id), None);
         self.forget_refresh(id);
+        self.forget_referring(id);
+        self.keep_refers(id, &leg);
         if let Some(txn) = leg.open_invite() {
             self.abandon_invite(txn);
         }

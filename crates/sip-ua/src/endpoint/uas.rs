@@ -7,7 +7,7 @@ use crate::dialog::Dialog;
 use crate::endpoint::leg::{Leg, LegState, Ringing, Session, Unacked};
 use crate::endpoint::reliable::Reliable;
 use crate::endpoint::server::Reply;
-use crate::endpoint::{ALLOW, Endpoint, Path, TxnId};
+use crate::endpoint::{ALLOW, Endpoint, Path, TxnId, replace};
 use crate::message::Message;
 use crate::{Body, Event, Flow, Headers, LegEnd, SipLeg, Target};
 
@@ -45,6 +45,10 @@ impl Endpoint {
             self.reply(id, Reply { reason, ..Reply::new(406) }, now);
             return;
         }
+        let replaces = match self.replaced_by(&request) {
+            Ok(replaces) => replaces,
+            Err(status) => return self.reply(id, Reply::new(status), now),
+        };
         if self.legs.len() >= limits::SIP_DIALOGS {
             self.reply(id, Reply::new(503).with("Retry-After", "10"), now);
             return;
@@ -60,7 +64,7 @@ impl Endpoint {
         let state = LegState::Ringing(Box::new(ringing));
         let reliable = Reliable::required(&request, self.entropy.u32());
         self.legs.insert(leg, Leg { call_id, local_tag, auth: None, reliable, incoming: None, state });
-        self.tell(Event::Invite { leg, request, flow });
+        self.tell(Event::Invite { leg, request, flow, replaces });
     }
 
     pub(super) fn ringing(&self, leg: SipLeg) -> Option<&Ringing> {
@@ -109,7 +113,10 @@ impl Endpoint {
         now: Instant,
     ) -> Option<Unacked> {
         let cseq = self.servers.get(&txn)?.request.as_ref()?.cseq()?.seq;
-        let reply = Reply { body, ..Reply::new(200) }.with("Contact", contact).with("Allow", ALLOW);
+        let reply = Reply { body, ..Reply::new(200) }
+            .with("Contact", contact)
+            .with("Allow", ALLOW)
+            .with("Supported", replace::TAG);
         let (wire, path) = self.reply_with_wire(txn, reply, now)?;
         Some(Unacked::new(cseq, wire, path, late_offer, now))
     }

@@ -237,6 +237,18 @@ impl Uri {
         self.parts.headers.clone().map(|r| &self.text[r])
     }
 
+    /// The first header of this name after `?`, unescaped (RFC 3261 §19.1.1).
+    pub fn header(&self, name: &str) -> Option<String> {
+        let mut fields = self.headers()?.split('&').map(|h| lex::cut(h, b'='));
+        let (_, value) = fields.find(|(n, _)| lex::percent_decode(n).eq_ignore_ascii_case(name))?;
+        Some(lex::percent_decode(value.unwrap_or_default()))
+    }
+
+    /// The text before `?`.
+    pub fn without_headers(&self) -> &str {
+        self.headers.as_ref().map_or(&self.text, |r| &self.text[..r.start.saturating_sub(1)])
+    }
+
     /// Comparison of RFC 3261 §19.1.4. For `tel:` and other schemes: equal but for case.
     pub fn equivalent(&self, other: &Uri) -> bool {
         if self.parts.scheme != other.parts.scheme {
