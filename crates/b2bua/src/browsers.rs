@@ -24,11 +24,15 @@ impl Switch {
                     self.shared.sessions.open(session, source);
                 }
             }
-            SignalIn::Message(message) => self.on_message(session, message, t),
+            SignalIn::Message(message) => {
+                self.on_message(session, message, t);
+                self.run_effects(t);
+            }
             SignalIn::Closed => {
                 for (call, leg) in self.shared.sessions.close(session) {
                     self.with_call(call, |call, sh| call.on_session_lost(leg, sh, t));
                 }
+                self.run_effects(t);
             }
         }
     }
@@ -48,6 +52,7 @@ impl Switch {
             | FromBrowser::Dtmf { ref call, .. }
             | FromBrowser::Hold { ref call }
             | FromBrowser::Resume { ref call }
+            | FromBrowser::Transfer { ref call, .. }
             | FromBrowser::Candidate { ref call, .. } => call.clone(),
         };
         if known.user.is_none() {
@@ -56,6 +61,9 @@ impl Switch {
         }
         if let FromBrowser::Call { call, to, sdp } = message {
             return self.on_browser_call(session, call, to, sdp, t);
+        }
+        if let FromBrowser::Transfer { call, to, with } = message {
+            return self.on_browser_transfer(session, &call, (to, with), t);
         }
         match known.calls.get(&name).copied() {
             Some((call, leg)) => self.with_call(call, |call, sh| call.handle_browser(leg, message, sh, t)),
@@ -69,6 +77,7 @@ impl Switch {
                 | FromBrowser::Dtmf { .. }
                 | FromBrowser::Hold { .. }
                 | FromBrowser::Resume { .. }
+                | FromBrowser::Transfer { .. }
                 | FromBrowser::Ping {} => {
                     self.shared.error(
                         session,

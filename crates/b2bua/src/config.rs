@@ -84,6 +84,8 @@ pub struct TrunkConfig {
     pub profile: TrunkProfile,
     /// Simultaneous calls, both directions together; none: no limit but the gateway's.
     pub max_calls: Option<u32>,
+    /// It transfers calls by itself when asked by REFER; otherwise we join the parties here.
+    pub refer: bool,
     /// Address of ours to write into `c=` towards this trunk.
     pub advertise: Option<IpAddr>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use media_bridge::sdp::offered_kind;
 use sip_ua::message::{Message, Scheme, Uri};
 use sip_ua::{Command as Sip, Flow, SessionTimer, SipLeg};
-use types::{EndReason, LegId, SessionId, UserName, limits};
+use types::{EndReason, LegId, SessionId, UserName, WorkerId, limits};
 
 use crate::auth::Asker;
 use crate::call::{Device, Facts, Failure, Leg, NewCall, Party, Phase, usual_kind};
@@ -43,6 +43,16 @@ impl Switch {
                 None => return,
             },
         };
+        let takes_over = match self.replacing.remove(&sip) {
+            Some(replaced) => match self.may_replace(&party, replaced) {
+                Some(plan) => Some(plan),
+                None => {
+                    self.shared.sip(asker.refuse(403, "Not Your Call", Vec::new()));
+                    return;
+                }
+            },
+            None => None,
+        };
         let dialled = match &party {
             Party::Trunk(trunk) => self.inbound_number(*trunk, &uri, &request),
             Party::User(_) if self.is_ours(&uri, &flow) => uri.user_unescaped(),
@@ -69,7 +79,8 @@ impl Switch {
         self.shared.sip_legs.insert(sip, (id, LegId::CALLER));
         let offer = request.typed_body().map(|b| b.bytes);
         leg.kind = offer.as_deref().map_or(usual_kind(flow.transport), offered_kind);
-        self.place(id, leg, Asked { dialled, from, offer, flow: Some(flow) }, t);
+        let asked = Asked { dialled, from, offer, flow: Some(flow), worker: None, takes_over };
+        self.place(id, leg, asked, t);
     }
 
     /// A browser calls.
@@ -106,14 +117,23 @@ impl Switch {
         let from = self.shown_as(&user);
         let leg =
             Leg::new(LegId::CALLER, Party::User(user), Device::Browser { session, name }, Phase::Trying);
-        let asked = Asked { dialled, from, offer: Some(sdp.into_bytes()), flow: None };
+        let offer = Some(sdp.into_bytes());
+        let asked = Asked { dialled, from, offer, flow: None, worker: None, takes_over: None };
         self.place(id, leg, asked, t);
     }
 
     /// Routes a call and begins it; whatever is wrong with it, it gets its record.
-    fn place(&mut self, id: types::CallId, leg: Leg, asked: Asked, t: Clock) {
-        let mut permits = Vec::new();
-        let plan = self.route(&leg, &asked, &mut permits, t);
+    pub(crate) fn place(&mut self, id: types::CallId, mut leg: Leg, asked: Asked, t: Clock) {
+        let mut callee_permit = None;
+        let mut worker = asked.worker;
+        leg.shown.clone_from(&asked.from.number);
+        let plan = match asked.takes_over {
+            Some((call, replaced)) => {
+                worker = self.calls.get(&call).map(|c| c.worker);
+                Ok(Plan::TakeOver(call, replaced))
+            }
+            None => self.route(&mut leg, &asked, &mut callee_permit, t),
+        };
         let kind = match &leg.party {
             Party::User(_) => "user",
             Party::Trunk(_) => "trunk",
@@ -130,16 +150,17 @@ impl Switch {
             started: t.wall,
             answered: None,
             digits: 0,
+            transfers: Vec::new(),
             notes: Vec::new(),
         };
-        self.start_call(NewCall { id, caller: leg, offer: asked.offer, plan, facts, permits }, t);
+        self.start_call(NewCall { id, caller: leg, offer: asked.offer, plan, facts, callee_permit, worker }, t);
     }
 
     fn route(
         &mut self,
-        leg: &Leg,
+        leg: &mut Leg,
         asked: &Asked,
-        permits: &mut Vec<Permit>,
+        callee_permit: &mut Option<Permit>,
         t: Clock,
     ) -> Result<Plan, Failure> {
         let sh = &mut self.shared;
@@ -147,17 +168,24 @@ impl Switch {
             Party::User(user) => sh.usage.take_user(&sh.config, user),
             Party::Trunk(trunk) => sh.usage.take_trunk(&sh.config, *trunk),
         };
-        permits.push(permit.ok_or(Failure::of(EndReason::TooManyCalls))?);
+        leg.permit = Some(permit.ok_or(Failure::of(EndReason::TooManyCalls))?);
         let number = match asked.dialled.is_empty() {
             true => return Err(Failure::of(EndReason::UnknownNumber)),
             false => clean(&asked.dialled).ok_or(Failure::of(EndReason::InvalidNumber))?,
         };
         let destination = route::look_up(&sh.config, &number, &leg.party).map_err(Failure::of)?;
         if let Destination::User(user) = &destination {
-            permits.push(sh.usage.take_user(&sh.config, user).ok_or(Failure::of(EndReason::Busy))?);
+            *callee_permit = Some(sh.usage.take_user(&sh.config, user).ok_or(Failure::of(EndReason::Busy))?);
         }
         let from = route::From { device: &leg.device, flow: asked.flow.as_ref() };
         route::plan(sh, destination, from, &mut *self.entropy, t.now)
+    }
+
+    /// Only another device of the same user, or the same trunk, may take a leg's place (RFC 3891 §3).
+    fn may_replace(&self, party: &Party, replaced: SipLeg) -> Option<(types::CallId, LegId)> {
+        let (call, leg) = *self.shared.sip_legs.get(&replaced)?;
+        let owner = self.calls.get(&call)?.legs.iter().find(|l| l.id == leg)?;
+        (owner.party == *party).then_some((call, leg))
     }
 
     /// Which trunk sends from here: by its own addresses, by configured sources, by our registration's Contact.
@@ -209,7 +237,7 @@ impl Switch {
     }
 
     /// What a person dialled, without our own domain behind it.
-    fn strip_domain(&self, dialled: &str) -> String {
+    pub(crate) fn strip_domain(&self, dialled: &str) -> String {
         let config = &self.shared.config;
         let bare = |d: &str| {
             ["sip:", "sips:", "tel:"].iter().find_map(|p| d.strip_prefix(p)).unwrap_or(d).to_owned()
@@ -236,11 +264,16 @@ impl Switch {
     }
 }
 
-struct Asked {
-    dialled: String,
-    from: CallerId,
-    offer: Option<Vec<u8>>,
-    flow: Option<Flow>,
+/// What a new call wants.
+pub(crate) struct Asked {
+    pub dialled: String,
+    pub from: CallerId,
+    pub offer: Option<Vec<u8>>,
+    pub flow: Option<Flow>,
+    /// Where its media must be.
+    pub worker: Option<WorkerId>,
+    /// The leg whose place it takes (RFC 3891).
+    pub takes_over: Option<(types::CallId, LegId)>,
 }
 
 /// A sentence as a reason phrase.

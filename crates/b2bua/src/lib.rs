@@ -24,6 +24,7 @@ mod session;
 mod shared;
 mod switch;
 mod targets;
+mod transfer;
 mod trunks;
 mod users;
 
@@ -34,7 +35,7 @@ pub use config::{
 };
 pub use explain::{Explanation, explain};
 pub use number::{DIALLED_CHARS, Pattern, Rewrite, clean, same_number};
-pub use output::{Cdr, CdrParty, CloseWhy, Level, Output, SignalIn};
+pub use output::{Cdr, CdrParty, CdrTransfer, CloseWhy, Level, Output, SignalIn};
 pub use profile::{ForwardHeader, IdentityHeader, NumberFormat, PrivateFrom, TrunkProfile};
 pub use registrar::{Binding, DEFAULT_EXPIRES, MAX_EXPIRES, MIN_EXPIRES, Registrar};
 pub use sip_ua::digest::Secret;

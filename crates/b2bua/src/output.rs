@@ -69,6 +69,19 @@ pub enum CdrParty {
     Trunk(String),
 }
 
+/// One transfer in a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CdrTransfer {
+    /// When the new party was there.
+    pub at: Wall,
+    /// Who was replaced.
+    pub by: CdrParty,
+    /// The number that was asked for; empty where the new party came by itself.
+    pub to: String,
+    /// The call that the new party came from; none: the trunk has done it.
+    pub with: Option<CallId>,
+}
+
 /// The facts of one call.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Cdr {
@@ -108,6 +121,10 @@ pub struct Cdr {
     pub callee_media: Option<LegStats>,
     /// Digits pressed during the call, both directions together.
     pub digits: u32,
+    /// Who was replaced by whom during the call, in order.
+    pub transfers: Vec<CdrTransfer>,
+    /// The call in which one of the parties goes on.
+    pub continued_in: Option<CallId>,
     /// Sentences on what was strange.
     pub notes: Vec<String>,
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use media_bridge::control::Codec;
 use sip_ua::message::Uri;
 use sip_ua::{Flow, Target};
-use types::{EndReason, Entropy, LegId, SessionId, UserName};
+use types::{CallId, EndReason, Entropy, LegId, SessionId, UserName};
 
 use crate::call::{Device, Failure, Party};
 use crate::config::{RouteFrom, RouteTo, SwitchConfig};
@@ -39,6 +39,8 @@ pub(crate) struct Contact {
 pub(crate) enum Plan {
     /// Every device of one user at once.
     Ring { user: UserName, devices: Vec<Ring> },
+    /// Nobody: the caller takes the place of this leg (RFC 3891).
+    TakeOver(CallId, LegId),
     /// Trunks in turn.
     Dial(VecDeque<Hop>),
 }
@@ -47,7 +49,7 @@ impl Plan {
     /// What the first trunk can do; none where devices ring, whose codecs are not known yet.
     pub fn codecs<'a>(&self, config: &'a SwitchConfig) -> Option<&'a [Codec]> {
         match self {
-            Plan::Ring { .. } => None,
+            Plan::Ring { .. } | Plan::TakeOver(..) => None,
             Plan::Dial(hops) => hops.front().map(|hop| config.trunks[hop.trunk].profile.codecs.as_slice()),
         }
     }

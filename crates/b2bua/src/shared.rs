@@ -13,6 +13,7 @@ use crate::output::{Level, Output};
 use crate::registrar::Registrar;
 use crate::session::Sessions;
 use crate::targets::{News, Targets, shown};
+use crate::transfer::Effect;
 
 /// Both clocks at the moment of one input.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +33,17 @@ pub(crate) enum Permit {
 /// How many permits are out. All are zero when there are no calls.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    users: BTreeMap<UserName, u32>,
+    users: BTreeMap<UserName, UserUse>,
     trunks: Vec<u32>,
     workers: Vec<u32>,
+}
+
+/// What one user uses.
+#[derive(Debug, Default)]
+struct UserUse {
+    calls: u32,
+    /// Where the media of their calls is, so that any two of them can be joined.
+    worker: Option<WorkerId>,
 }
 
 impl Usage {
@@ -49,11 +58,11 @@ impl Usage {
     /// One more call for a user, unless their limit is reached.
     pub fn take_user(&mut self, config: &SwitchConfig, name: &UserName) -> Option<Permit> {
         let limit = config.user(name.as_str()).and_then(|u| u.max_calls).unwrap_or(u32::MAX);
-        let used = self.users.get(name).copied().unwrap_or(0);
+        let used = self.users.get(name).map_or(0, |u| u.calls);
         if used >= limit {
             return None;
         }
-        self.users.insert(name.clone(), used + 1);
+        self.users.entry(name.clone()).or_default().calls += 1;
         Some(Permit::User(name.clone()))
     }
 
@@ -67,25 +76,42 @@ impl Usage {
         Some(Permit::Trunk(trunk))
     }
 
-    /// The worker with the fewest calls.
-    pub fn take_worker(&mut self) -> (WorkerId, Permit) {
-        let (index, used) = self
+    /// The wanted worker, or the one where a permit's user has calls already, or the one with the fewest calls.
+    pub fn take_worker(
+        &mut self,
+        wanted: Option<WorkerId>,
+        permits: [Option<&Permit>; 2],
+    ) -> (WorkerId, Permit) {
+        let users = permits.map(|p| match p {
+            Some(Permit::User(name)) => Some(name.clone()),
+            Some(Permit::Trunk(_) | Permit::Worker(_)) | None => None,
+        });
+        let users: Vec<UserName> = users.into_iter().flatten().collect();
+        let known = || users.iter().find_map(|name| self.users.get(name)?.worker);
+        let id = wanted.or_else(known).unwrap_or_else(|| self.idlest());
+        self.workers[usize::from(id.0)] += 1;
+        for name in &users {
+            self.users.entry(name.clone()).or_default().worker.get_or_insert(id);
+        }
+        (id, Permit::Worker(id))
+    }
+
+    fn idlest(&self) -> WorkerId {
+        let (index, _) = self
             .workers
-            .iter_mut()
+            .iter()
             .enumerate()
             .min_by_key(|(i, used)| (**used, *i))
             .expect("at least one worker");
-        *used += 1;
-        let id = WorkerId(index as u8);
-        (id, Permit::Worker(id))
+        WorkerId(index as u8)
     }
 
     pub fn release(&mut self, permit: Permit) {
         match permit {
             Permit::User(name) => {
                 if let Some(used) = self.users.get_mut(&name) {
-                    *used -= 1;
-                    if *used == 0 {
+                    used.calls -= 1;
+                    if used.calls == 0 {
                         self.users.remove(&name);
                     }
                 }
@@ -97,7 +123,8 @@ impl Usage {
 
     /// Permits out, of every kind.
     pub fn total(&self) -> u32 {
-        self.users.values().sum::<u32>() + self.trunks.iter().sum::<u32>() + self.workers.iter().sum::<u32>()
+        self.users.values().map(|u| u.calls).sum::<u32>()
+            + self.trunks.iter().sum::<u32>() + self.workers.iter().sum::<u32>()
     }
 
     pub fn on_trunk(&self, trunk: usize) -> u32 {
@@ -114,6 +141,8 @@ pub(crate) struct Shared {
     pub sessions: Sessions,
     pub registrar: Registrar,
     pub usage: Usage,
+    /// What calls have left for each other.
+    pub effects: VecDeque<Effect>,
     next_sip: u64,
 }
 
@@ -126,6 +155,7 @@ impl Shared {
             sessions: Sessions::default(),
             registrar: Registrar::default(),
             usage: Usage::new(&config),
+            effects: VecDeque::new(),
             next_sip: 0,
             config,
         }

@@ -47,6 +47,8 @@ pub struct Switch {
     pub(crate) registrations: HashMap<RegistrationId, usize>,
     pub(crate) registered: Vec<Registered>,
     pub(crate) next_registration: u32,
+    /// INVITEs that want to take a leg of ours over.
+    pub(crate) replacing: HashMap<SipLeg, SipLeg>,
     pub(crate) stopping: bool,
 }
 
@@ -69,6 +71,7 @@ impl Switch {
             registrations: HashMap::new(),
             registered: (0..trunks).map(|_| Registered::default()).collect(),
             next_registration: 0,
+            replacing: HashMap::new(),
             stopping: false,
         };
         for trunk in 0..trunks {
@@ -82,7 +85,14 @@ impl Switch {
     pub fn handle_sip(&mut self, event: SipEvent, now: Instant, wall: Wall) {
         let t = Clock { now, wall };
         match event {
-            SipEvent::Invite { leg, request, flow } => self.on_invite(leg, request, flow, false, t),
+            SipEvent::Invite { leg, request, flow, replaces } => {
+                self.replacing.extend(replaces.map(|replaced| (leg, replaced)));
+                self.on_invite(leg, request, flow, false, t);
+            }
+            SipEvent::Refer { leg, refer, referral } => self.on_refer(leg, refer, &referral, t),
+            SipEvent::Referred { leg, outcome } => {
+                self.on_leg(leg, |call, id, sh| call.on_referred(id, outcome, sh, t));
+            }
             SipEvent::Register { token, request, flow } => self.on_register(token, request, flow, false, t),
             SipEvent::Registration { id, state } => self.on_registration(id, state, t),
             SipEvent::FlowClosed { flow } => self.shared.registrar.flow_closed(&flow),
@@ -105,15 +115,29 @@ impl Switch {
                 for (source, user) in self.later.forget_leg(leg) {
                     self.guard.waited(source, &user);
                 }
+                self.replacing.remove(&leg);
                 self.on_leg(leg, |call, id, sh| call.on_ended(id, end, sh, t));
             }
         }
+        self.run_effects(t);
     }
 
     /// Something from a call's media. Unknown calls and legs are ignored.
     pub fn handle_media(&mut self, event: CallEvent, now: Instant, wall: Wall) {
         let t = Clock { now, wall };
+        let event = self.readdress(event);
         self.with_call(event.call, |call, sh| call.handle_media(event.event, sh, t));
+        self.run_effects(t);
+    }
+
+    /// A leg that has moved to another call takes its events along.
+    fn readdress(&self, mut event: CallEvent) -> CallEvent {
+        while let Some(given) = self.calls.get(&event.call).and_then(|c| c.given)
+            && let Some(leg) = event.event.leg_mut().filter(|l| **l == given.leg)
+        {
+            (event.call, *leg) = given.to;
+        }
+        event
     }
 
     /// A media worker's queue was full when this call wanted something of it.
@@ -122,6 +146,7 @@ impl Switch {
         self.with_call(call, |call, sh| {
             call.end(Failure::of(EndReason::GatewayOverloaded), EndedBy::Gateway, sh, t);
         });
+        self.run_effects(t);
     }
 
     /// Time has passed.
@@ -135,6 +160,7 @@ impl Switch {
             self.resume(item, t);
         }
         self.ask_targets(now);
+        self.run_effects(t);
     }
 
     /// The next thing to do, in order.
@@ -161,6 +187,7 @@ impl Switch {
                 call.end(Failure::of(EndReason::GatewayStopping), EndedBy::Gateway, sh, t);
             });
         }
+        self.run_effects(t);
         self.unregister_all();
         self.shared.targets.stop();
         for session in self.shared.sessions.ids().collect::<Vec<_>>() {

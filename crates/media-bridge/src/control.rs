@@ -161,6 +161,16 @@ pub enum Command {
         /// How long.
         duration: Duration,
     },
+    /// Take a leg over from another call of the same worker, under a new name: its description, ports, peer and
+    /// streams go on as they are. A leg that is not there: event `Lost`.
+    Adopt {
+        /// Its name here.
+        leg: LegId,
+        /// Whose it was.
+        from: CallId,
+        /// Its name there.
+        their: LegId,
+    },
     /// Tear one leg down and return its ports. Unknown legs are ignored.
     Remove {
         /// Which leg.
@@ -286,6 +296,23 @@ pub enum Event {
     Closed,
     /// A defect ended this call's media; other calls live on.
     Crashed,
+}
+
+impl Event {
+    /// The leg that it is about, to be named anew when it has moved to another call.
+    pub fn leg_mut(&mut self) -> Option<&mut LegId> {
+        match self {
+            Event::LocalSdp { leg, .. }
+            | Event::Negotiated { leg, .. }
+            | Event::Refused { leg, .. }
+            | Event::Connected { leg }
+            | Event::Lost { leg }
+            | Event::Silent { leg, .. }
+            | Event::Dtmf { leg, .. }
+            | Event::Stats { leg, .. } => Some(leg),
+            Event::Closed | Event::Crashed => None,
+        }
+    }
 }
 
 /// A command with its call.

@@ -110,10 +110,14 @@ impl Calls {
     }
 
     pub(crate) fn command(&mut self, CallCommand { call, command }: CallCommand) {
+        if let Command::Adopt { leg, from, their } = command {
+            return self.adopt((call, leg), (from, their));
+        }
         let slot = match self.by_id.get(&call) {
             Some(slot) => *slot,
             None => match &command {
                 Command::Answer { .. } | Command::Offer { .. } => self.open_call(call),
+                Command::Adopt { .. } => return,
                 Command::SetAnswer { leg, .. } => {
                     let event = Event::Refused { leg: *leg, why: Refusal::Unknown };
                     return self.emit(CallEvent { call, event });
@@ -204,6 +208,38 @@ impl Calls {
         self.by_id.insert(id, slot);
         self.shared.tally.calls.fetch_add(1, Ordering::Relaxed);
         slot
+    }
+
+    /// A leg of another call of this worker goes over to `to`, with its sockets and its place in the demultiplexer.
+    fn adopt(&mut self, to: (CallId, LegId), from: (CallId, LegId)) {
+        let found = self.by_id.get(&from.0).copied();
+        let old = found.map(|slot| LegKey { slot, leg: from.1 });
+        let mut given = None;
+        if let Some(old) = old {
+            self.with_call(old.slot, |call, now, _| given = call.give(old.leg, now));
+        }
+        let (Some(given), Some(old)) = (given, old) else {
+            let event = Event::Lost { leg: to.1 };
+            return self.emit(CallEvent { call: to.0, event });
+        };
+        let slot = self.by_id.get(&to.0).copied().unwrap_or_else(|| self.open_call(to.0));
+        self.move_leg(old, LegKey { slot, leg: to.1 });
+        self.with_call(slot, |call, now, _| call.adopt(given, to.1, now));
+    }
+
+    fn move_leg(&mut self, old: LegKey, new: LegKey) {
+        let Some(Some(entry)) = self.slots.get_mut(old.slot) else { return };
+        let socket = entry.rtp.iter().position(|(l, _)| *l == old.leg).map(|at| entry.rtp.swap_remove(at).1);
+        let browser = entry.browsers.iter().position(|l| *l == old.leg).map(|at| entry.browsers.swap_remove(at));
+        if let Some(index) = socket
+            && let Some(Some(leg)) = self.sockets.get_mut(index)
+        {
+            leg.key = new;
+        }
+        self.demux.rename(old, new);
+        let Some(Some(entry)) = self.slots.get_mut(new.slot) else { return };
+        entry.rtp.extend(socket.map(|index| (new.leg, index)));
+        entry.browsers.extend(browser.map(|_| new.leg));
     }
 
     /// A new RTP leg needs its port before the call can write the description. The error is the event that refuses it.

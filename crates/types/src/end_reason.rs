@@ -47,6 +47,8 @@ macro_rules! end_reasons {
 end_reasons! {
     /// An answered call was hung up by either side.
     HungUp: 200, 16, "hung-up", "The call was hung up.";
+    /// This call's other party goes on in another call, joined with its partner there (RFC 5589).
+    Transferred: 487, 16, "transferred", "The call was transferred.";
     /// The caller gave up while it rang.
     Cancelled: 487, 16, "cancelled", "The caller hung up before anyone answered.";
     /// Another device of the same user answered.

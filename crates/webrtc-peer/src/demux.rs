@@ -61,6 +61,18 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         }
     }
 
+    /// A session goes on under another name, which is free.
+    pub fn rename(&mut self, session: K, to: K) {
+        let Some(entry) = self.sessions.remove(&session) else { return };
+        if let Some((owner, _)) = self.ufrags.get_mut(&entry.ufrag) {
+            *owner = to;
+        }
+        for address in &entry.addresses {
+            self.addresses.insert(*address, to);
+        }
+        self.sessions.insert(to, entry);
+    }
+
     /// Whose datagram this is, binding the source address if the datagram proves it.
     pub fn lookup(&mut self, source: SocketAddr, packet: &[u8]) -> Option<K> {
         let found = if is_stun(packet) {
@@ -135,6 +147,19 @@ mod tests {
 
     fn from(port: u16) -> SocketAddr {
         SocketAddr::from(([198, 51, 100, 7], port))
+    }
+
+    #[test]
+    fn a_renamed_session_is_found_by_its_ufrag_and_its_addresses() {
+        let mut demux = Demux::default();
+        assert!(demux.insert_ufrag("one", "password-of-session-one", 1));
+        assert_eq!(demux.lookup(from(1000), &check("one", "password-of-session-one")), Some(1));
+        demux.rename(1, 9);
+        assert_eq!(demux.lookup(from(1000), &[0x80]), Some(9));
+        assert_eq!(demux.lookup(from(2000), &check("one", "password-of-session-one")), Some(9));
+        demux.remove(9);
+        assert_eq!(demux.lookup(from(1000), &[0x80]), None);
+        assert!(demux.is_empty());
     }
 
     fn demux() -> Demux<u32> {

@@ -17,8 +17,10 @@ pub const SUBPROTOCOL: &str = "webtrunk.v1";
 pub const PING_EVERY: Duration = Duration::from_secs(25);
 
 /// The `type` words of [`FromBrowser`], to tell an unknown message from a malformed one.
-const KNOWN_TYPES: [&str; 11] =
-    ["hello", "call", "offer", "answer", "decline", "bye", "dtmf", "hold", "resume", "candidate", "ping"];
+const KNOWN_TYPES: [&str; 12] = [
+    "hello", "call", "offer", "answer", "decline", "bye", "dtmf", "hold", "resume", "transfer", "candidate",
+    "ping",
+];
 
 /// Why the gateway closes a signalling WebSocket (RFC 6455 §7.4; 4000-4999 are ours).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -251,6 +253,7 @@ fn call_of(message: &FromBrowser) -> Option<String> {
         | FromBrowser::Dtmf { call, .. }
         | FromBrowser::Hold { call }
         | FromBrowser::Resume { call }
+        | FromBrowser::Transfer { call, .. }
         | FromBrowser::Candidate { call, .. } => Some(call.clone()),
     }
 }
@@ -307,6 +310,11 @@ fn check(message: FromBrowser) -> Result<FromBrowser, ToBrowser> {
         FromBrowser::Offer { sdp, .. } => offer(sdp),
         FromBrowser::Dtmf { digit, .. } => (!matches!(digit, '0'..='9' | '*' | '#' | 'A'..='D'))
             .then(|| "`digit` must be one of 0-9 * # A-D".to_owned()),
+        FromBrowser::Transfer { to, with, .. } => match (to, with) {
+            (Some(to), None) => field("to", to),
+            (None, Some(with)) => (!is_call_id(with)).then(|| "`with` must be the id of a call".to_owned()),
+            (Some(_), Some(_)) | (None, None) => Some("`transfer` needs either `to` or `with`".to_owned()),
+        },
         FromBrowser::Answer { .. }
         | FromBrowser::Decline { .. }
         | FromBrowser::Bye { .. }
@@ -562,6 +570,7 @@ mod tests {
         kinds.sort();
         let mut expected: Vec<&str> = KNOWN_TYPES.to_vec();
         expected.extend(["welcome", "sdp", "state", "held", "incoming", "dtmf", "ended", "error", "pong"]);
+        expected.extend(["transfer", "party"]);
         expected.sort_unstable();
         assert_eq!(kinds, expected);
         for reason in types::EndReason::ALL {

@@ -72,6 +72,17 @@ pub enum FromBrowser {
         /// Which call.
         call: String,
     },
+    /// Hand an answered call over: to a number (`to`), or to the far end of another call of this browser (`with`).
+    Transfer {
+        /// Which call.
+        call: String,
+        /// Whom to call instead.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// Whose far end takes over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<String>,
+    },
     /// A trickled candidate. Accepted and not needed: the gateway is ICE-lite and learns addresses from checks.
     Candidate {
         /// Which call.
@@ -96,6 +107,18 @@ pub enum CallState {
     EarlyMedia,
     /// Answered.
     InCall,
+}
+
+/// How a transfer goes. Success is the call's `ended` with the reason `transferred`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransferState {
+    /// The new party is being called; the old one hears music.
+    Trying,
+    /// It rings there.
+    Ringing,
+    /// It did not work: this browser has its call back.
+    Failed,
 }
 
 /// Gateway to browser.
@@ -143,6 +166,26 @@ pub enum ToBrowser {
         local: bool,
         /// The far end does; this browser hears music.
         remote: bool,
+    },
+    /// How the transfer goes that this browser asked for.
+    Transfer {
+        /// Which call.
+        call: String,
+        /// Now.
+        state: TransferState,
+        /// Why it failed: `EndReason` word.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The sentence.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+    },
+    /// Somebody else is at the far end from now on: it was transferred.
+    Party {
+        /// Which call.
+        call: String,
+        /// Number or user name.
+        number: String,
     },
     /// Someone calls. The browser may `offer` at once, and `answer` or `decline` when its person decides.
     Incoming {

@@ -29,6 +29,7 @@ impl Call {
             FromBrowser::Candidate { .. }
             | FromBrowser::Hello { .. }
             | FromBrowser::Call { .. }
+            | FromBrowser::Transfer { .. }
             | FromBrowser::Ping {} => {}
         }
     }
@@ -51,15 +52,18 @@ impl Call {
 
     fn on_browser_answer(&mut self, id: LegId, sh: &mut Shared, t: Clock) {
         let rings = self.leg(id).is_some_and(|l| matches!(l.phase, Phase::Ringing));
-        if rings && id != LegId::CALLER && matches!(self.state, State::Trying { .. }) {
+        if rings && id != self.caller && matches!(self.state, State::Trying { .. }) {
             self.win(id, ANSWER_MEDIA, sh, t);
         }
     }
 
     fn on_browser_end(&mut self, id: LegId, reason: EndReason, sh: &mut Shared, t: Clock) {
+        if self.leaves_transfer(id, sh) {
+            return;
+        }
         let (by, unanswered) = match (&self.state, id) {
-            (State::Preparing { .. } | State::Trying { .. }, LegId::CALLER) => (EndedBy::Caller, true),
-            (_, LegId::CALLER) => (EndedBy::Caller, false),
+            (State::Preparing { .. } | State::Trying { .. }, id) if id == self.caller => (EndedBy::Caller, true),
+            (_, id) if id == self.caller => (EndedBy::Caller, false),
             (State::Trying { .. }, _) => {
                 return self.lose_callee(id, Failure::of(EndReason::Declined), sh, t);
             }
@@ -94,7 +98,10 @@ impl Call {
         let Some(leg) = self.leg(id).filter(|l| l.alive()) else { return };
         leg.phase = Phase::Over;
         release(leg, sh);
-        if id == LegId::CALLER {
+        if self.leaves_transfer(id, sh) {
+            return;
+        }
+        if id == self.caller {
             return self.end(Failure::of(EndReason::SignallingLost), EndedBy::Caller, sh, t);
         }
         match self.state {

@@ -25,6 +25,7 @@ impl Call {
         let (devices, hops) = match plan {
             Plan::Ring { user, devices } => (Some((user, devices)), VecDeque::new()),
             Plan::Dial(hops) => (None, hops),
+            Plan::TakeOver(call, leg) => return self.take_over(call, leg, sh, t),
         };
         let deadline = t.now + limits::RING_DURATION;
         self.state = State::Trying { hops, asked: None, progress: Progress::Silent, best: None, deadline };
@@ -43,8 +44,11 @@ impl Call {
         let id = LegId(self.next_leg);
         self.next_leg = self.next_leg.saturating_add(1);
         let last = self.last_callee.replace(id);
-        self.legs.retain(|l| l.id == LegId::CALLER || Some(l.id) == last || !matches!(l.phase, Phase::Over));
-        self.legs.push(Leg::new(id, party, device, phase));
+        let caller = self.caller;
+        let kept = |l: &Leg| l.id == LegId::CALLER || l.id == caller || Some(l.id) == last;
+        self.legs.retain(|l| kept(l) || !matches!(l.phase, Phase::Over));
+        let shown = self.facts.to.clone();
+        self.legs.push(Leg { shown, ..Leg::new(id, party, device, phase) });
         let at = self.legs.len() - 1;
         &mut self.legs[at]
     }
@@ -159,10 +163,10 @@ impl Call {
         let State::Trying { progress, .. } = &mut self.state else { return };
         if matches!(*progress, Progress::Early(leg) | Progress::EarlyWanted(leg) if leg == id) {
             *progress = Progress::Ringing;
-            let rings = self.legs.iter().any(|l| l.id != LegId::CALLER && matches!(l.phase, Phase::Ringing));
+            let rings = self.legs.iter().any(|l| l.id != self.caller && matches!(l.phase, Phase::Ringing));
             let browser = matches!(self.legs[0].device, Device::Browser { .. });
             let source = if rings && browser { Source::Tone(Tone::Ringback) } else { Source::Nothing };
-            self.set_source(LegId::CALLER, source, sh);
+            self.set_source(self.caller, source, sh);
         }
         // A device says 6xx for the person: nobody else is to be asked (RFC 3261 §16.7 step 5).
         if global {
@@ -182,7 +186,7 @@ impl Call {
     /// Tries the next trunk when nobody rings any more, and ends the call when there is none.
     fn go_on(&mut self, sh: &mut Shared, t: Clock) {
         loop {
-            if self.legs.iter().any(|l| l.id != LegId::CALLER && l.alive()) {
+            if self.legs.iter().any(|l| l.id != self.caller && l.alive()) {
                 return;
             }
             let State::Trying { hops, asked, best, .. } = &mut self.state else { return };

@@ -8,6 +8,7 @@ use webrtc_peer::signalling::ToBrowser;
 use super::{Call, Device, Leg, MediaPlane, Party, Phase, State};
 use crate::output::{Cdr, Level, Output};
 use crate::shared::{Clock, Shared};
+use crate::transfer::Effect;
 
 /// Why a leg or call failed or ended, with what the peer said about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,7 +63,7 @@ impl Failure {
     }
 
     /// Status for an unanswered SIP caller.
-    fn reject_status(&self) -> u16 {
+    pub fn reject_status(&self) -> u16 {
         match (self.reason, self.status) {
             (EndReason::RemoteFailure, Some(status @ 400..=699)) if status != 401 && status != 407 => status,
             (reason, _) => reason.sip_status().max(300),
@@ -91,6 +92,7 @@ impl Failure {
             EndReason::RemoteFailure | EndReason::MediaNotConnected | EndReason::MediaLost => 8,
             EndReason::TrunkUnreachable | EndReason::NotRegistered | EndReason::SignallingLost => 9,
             EndReason::HungUp
+            | EndReason::Transferred
             | EndReason::Cancelled
             | EndReason::AnsweredElsewhere
             | EndReason::PeerGone
@@ -142,6 +144,7 @@ impl Call {
             return;
         }
         let deadline = t.now + limits::CLOSING_DURATION;
+        self.abandon_transfer(&failure, sh);
         for leg in &mut self.legs {
             stop_leg(leg, &failure, sh);
         }
@@ -184,6 +187,9 @@ impl Call {
         let text = format!("gave up waiting for {legs} legs{media} to confirm the end of the call");
         sh.log(Level::Warn, Some(self.id), text);
         for leg in &mut self.legs {
+            if matches!(leg.phase, Phase::Over) {
+                continue;
+            }
             if let Device::Sip(sip) = leg.device {
                 sh.sip_legs.remove(&sip);
             }
@@ -196,11 +202,11 @@ impl Call {
     /// Gives everything back and writes the record. The switch drops the call right after.
     pub fn bury(self, sh: &mut Shared) {
         let State::Closing { failure, by, ended, .. } = self.state else { return };
-        for permit in self.permits {
+        for permit in self.callee_permit.into_iter().chain([self.worker_permit]) {
             sh.usage.release(permit);
         }
         let callee = self.last_callee.and_then(|id| self.legs.iter().find(|l| l.id == id));
-        let caller = &self.legs[0];
+        let caller = self.legs.iter().find(|l| l.id == LegId::CALLER);
         let answered = self.facts.answered;
         let cdr = Cdr {
             call: self.id,
@@ -217,11 +223,13 @@ impl Call {
             ended_by: by,
             duration_ms: answered
                 .map_or(0, |(at, _)| ended.0.saturating_duration_since(at).as_millis() as u64),
-            caller_codec: caller.codec,
+            caller_codec: caller.and_then(|l| l.codec),
             callee_codec: callee.and_then(|l| l.codec),
-            caller_media: caller.stats,
+            caller_media: caller.and_then(|l| l.stats),
             callee_media: callee.and_then(|l| l.stats),
             digits: self.facts.digits,
+            transfers: self.facts.transfers,
+            continued_in: self.continued_in,
             notes: self.facts.notes,
         };
         sh.out.push_back(Output::Cdr(Box::new(cdr)));
@@ -249,6 +257,14 @@ pub(super) fn stop_leg(leg: &mut Leg, failure: &Failure, sh: &mut Shared) {
             };
             sh.sessions.forget_call(*session, name);
             sh.browser(*session, ended);
+            leg.phase = Phase::Over;
+            release(leg, sh);
+        }
+        (Device::Proxy(proxy), _) => {
+            if failure.reason != EndReason::Transferred {
+                let (of, by) = (proxy.of, proxy.by);
+                sh.effects.push_back(Effect::Failed { of, by, failure: failure.clone() });
+            }
             leg.phase = Phase::Over;
             release(leg, sh);
         }

@@ -42,7 +42,7 @@ impl Call {
     pub(super) fn bridge(&mut self, callee: LegId, sh: &mut Shared) {
         let Some(other) = self.legs.iter().find(|l| l.id == callee) else { return };
         let (to_caller, to_callee) = (heard_by(&self.legs[0], other), heard_by(other, &self.legs[0]));
-        self.set_source(LegId::CALLER, to_caller, sh);
+        self.set_source(self.caller, to_caller, sh);
         self.set_source(callee, to_callee, sh);
     }
 
@@ -78,11 +78,11 @@ impl Call {
         let State::Talking { callee, .. } = self.state else { return };
         if before.is_on() != hold.is_on() {
             self.bridge(callee, sh);
-            self.show_hold(LegId::CALLER, callee, sh);
-            self.show_hold(callee, LegId::CALLER, sh);
+            self.show_hold(self.caller, callee, sh);
+            self.show_hold(callee, self.caller, sh);
         } else {
             // Said twice: the page is told again how things are.
-            let other = if id == LegId::CALLER { callee } else { LegId::CALLER };
+            let other = if id == self.caller { callee } else { self.caller };
             self.show_hold(id, other, sh);
         }
     }

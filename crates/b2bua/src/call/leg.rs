@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats};
 use sip_ua::{Invite, SipLeg, Target};
-use types::{LegId, SessionId, UserName};
+use types::{CallId, LegId, SessionId, UserName};
 
 use super::hold::Hold;
 use crate::output::CdrParty;
@@ -30,6 +30,19 @@ pub(crate) enum Device {
     Browser { session: SessionId, name: String },
     /// A SIP peer.
     Sip(SipLeg),
+    /// Nobody: the call is made for the parties of another call, one of whom has asked for a transfer.
+    Proxy(Proxy),
+}
+
+/// Whom a call is made for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Proxy {
+    /// The call that waits.
+    pub of: CallId,
+    /// The call that is made.
+    pub by: CallId,
+    /// Whoever has asked for it.
+    pub transferor: CdrParty,
 }
 
 /// How far a leg is.
@@ -73,6 +86,8 @@ pub(crate) struct Leg {
     pub device: Device,
     /// What its media is; independent of how it is signalled.
     pub kind: LegKind,
+    /// Number or name by which the others know this party.
+    pub shown: String,
     pub phase: Phase,
     /// What the media plane still has to answer.
     pub ops: VecDeque<MediaOp>,
@@ -115,13 +130,14 @@ impl Leg {
     pub fn new(id: LegId, party: Party, device: Device, phase: Phase) -> Self {
         let kind = match device {
             Device::Browser { .. } => LegKind::WebRtc,
-            Device::Sip(_) => LegKind::Rtp,
+            Device::Sip(_) | Device::Proxy(_) => LegKind::Rtp,
         };
         Leg {
             id,
             party,
             device,
             kind,
+            shown: String::new(),
             phase,
             ops: VecDeque::new(),
             has_media: false,
@@ -189,6 +205,7 @@ impl Leg {
 
     pub fn cdr_party(&self, shared: &Shared) -> CdrParty {
         match (&self.party, &self.device) {
+            (_, Device::Proxy(proxy)) => proxy.transferor.clone(),
             (Party::Trunk(trunk), _) => CdrParty::Trunk(shared.config.trunks[*trunk].name.clone()),
             (Party::User(user), Device::Browser { .. }) => CdrParty::Browser(user.clone()),
             (Party::User(user), Device::Sip(_)) => CdrParty::Softphone(user.clone()),

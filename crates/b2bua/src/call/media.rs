@@ -45,10 +45,12 @@ impl Call {
 
     fn on_local_sdp(&mut self, id: LegId, sdp: Vec<u8>, codec: Option<Codec>, sh: &mut Shared, t: Clock) {
         let Some(op) = self.next_op(id) else { return };
+        let caller = self.caller;
         let Some(leg) = self.leg(id) else { return };
         leg.codec = codec.or(leg.codec);
         leg.local_sdp = Some(sdp.clone());
         let device = leg.device.clone();
+        let is_caller = id == caller;
         match (op, device) {
             (MediaOp::Answer | MediaOp::Reanswer, Device::Browser { session, name }) => {
                 let sdp = String::from_utf8_lossy(&sdp).into_owned();
@@ -57,7 +59,7 @@ impl Call {
             (MediaOp::Reanswer | MediaOp::Reoffer, Device::Sip(sip)) => {
                 sh.sip(Sip::AcceptReinvite { leg: sip, body: Body::sdp(sdp) });
             }
-            (MediaOp::Offer, Device::Sip(sip)) if id != LegId::CALLER => {
+            (MediaOp::Offer, Device::Sip(sip)) if !is_caller => {
                 let trying = std::mem::replace(&mut leg.phase, Phase::Trying);
                 if let Phase::Preparing(mut invite) = trying {
                     leg.unheard = leg.target.map(|_| t.now + TRUNK_PATIENCE);
@@ -66,9 +68,10 @@ impl Call {
                 }
             }
             (MediaOp::Answer | MediaOp::AnswerAgain | MediaOp::Offer | MediaOp::SetAnswer, _)
-            | (MediaOp::Reoffer, Device::Browser { .. }) => {}
+            | (MediaOp::Reoffer, Device::Browser { .. })
+            | (MediaOp::Reanswer | MediaOp::Reoffer, Device::Proxy(_)) => {}
         }
-        if id == LegId::CALLER && matches!(self.state, State::Preparing { .. }) {
+        if id == self.caller && matches!(self.state, State::Preparing { .. }) {
             self.show(id, webrtc_peer::signalling::CallState::Calling, sh);
             self.begin_trying(sh, t);
         }
@@ -83,7 +86,7 @@ impl Call {
             leg.codec = Some(codec);
         }
         if let State::Trying { progress, .. } = &mut self.state
-            && id != LegId::CALLER
+            && id != self.caller
             && matches!(*progress, Progress::Silent | Progress::Ringing)
         {
             *progress = Progress::EarlyWanted(id);
@@ -95,9 +98,9 @@ impl Call {
         let Some(op) = self.next_op(id) else { return };
         let Some(device) = self.leg(id).map(|l| l.device.clone()) else { return };
         let failure = Failure::of_refusal(&why, &sh.config.domain);
-        let side = if id == LegId::CALLER { EndedBy::Caller } else { EndedBy::Callee };
+        let side = if id == self.caller { EndedBy::Caller } else { EndedBy::Callee };
         match (op, device) {
-            (MediaOp::Answer | MediaOp::Offer, _) if id == LegId::CALLER => self.end(failure, side, sh, t),
+            (MediaOp::Answer | MediaOp::Offer, _) if id == self.caller => self.end(failure, side, sh, t),
             (MediaOp::Answer, Device::Browser { session, name }) => {
                 sh.error(session, failure.reason.word(), refusal_sentence(&why), Some(&name));
                 self.lose_callee(id, failure, sh, t);
@@ -121,6 +124,7 @@ impl Call {
             }
             (MediaOp::SetAnswer, _) => self.end(failure, side, sh, t),
             (MediaOp::AnswerAgain, _) => self.advance(sh, t),
+            (MediaOp::Reanswer | MediaOp::Reoffer, Device::Proxy(_)) => {}
         }
     }
 
@@ -152,7 +156,9 @@ impl Call {
         let due = |leg: &&Leg| leg.alive() && leg.lost.is_some_and(|at| at + GOODBYE <= t.now);
         while let Some(id) = self.legs.iter().find(due).map(|l| l.id) {
             let failure = Failure::of(EndReason::MediaLost);
-            if id == LegId::CALLER {
+            if self.leaves_transfer(id, sh) {
+                // The others wait for the outcome.
+            } else if id == self.caller {
                 self.end(failure, EndedBy::Caller, sh, t);
             } else {
                 self.lose_callee(id, failure, sh, t);
@@ -169,7 +175,7 @@ impl Call {
         if holds || !matches!(self.state, State::Talking { .. }) {
             return;
         }
-        let side = if id == LegId::CALLER { "caller" } else { "callee" };
+        let side = if id == self.caller { "caller" } else { "callee" };
         self.note(format!("no audio has come from the {side}; its description says {expected}"), sh);
         if let Some(peer) = self.peer_of(id)
             && let Some(Device::Browser { session, name }) = self.leg(peer).map(|l| l.device.clone())

@@ -11,6 +11,7 @@ mod hold;
 mod leg;
 mod media;
 mod sip;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,13 +21,15 @@ use sip_ua::{Body, Command as Sip};
 use types::{CallId, EndReason, EndedBy, LegId, Wall, WorkerId, limits};
 use webrtc_peer::signalling::{CallState, ToBrowser};
 
-use crate::output::CdrParty;
+use crate::output::{CdrParty, CdrTransfer};
 use crate::route::{Hop, Plan};
 use crate::shared::{Clock, Permit, Shared};
+use crate::transfer::Effect;
 
 pub(crate) use dial::{address, usual_kind};
 pub(crate) use end::Failure;
-pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase};
+pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase, Proxy};
+pub(crate) use transfer::{Aim, Given, Transfer};
 
 /// How long an answering browser may take to have its audio up before the caller is connected regardless: its
 /// first words would be lost otherwise (field problem 10).
@@ -99,6 +102,7 @@ pub(crate) struct Facts {
     pub started: Wall,
     pub answered: Option<(Instant, Wall)>,
     pub digits: u32,
+    pub transfers: Vec<CdrTransfer>,
     pub notes: Vec<String>,
 }
 
@@ -107,10 +111,18 @@ pub(crate) struct Call {
     pub id: CallId,
     pub worker: WorkerId,
     pub state: State,
+    /// The caller, or whoever has taken that place by a transfer, is first.
     pub legs: Vec<Leg>,
+    /// That leg.
+    caller: LegId,
     pub media: MediaPlane,
     pub facts: Facts,
-    permits: Vec<Permit>,
+    /// Of the user who is called, until one of their devices has answered.
+    callee_permit: Option<Permit>,
+    worker_permit: Permit,
+    pub transfer: Option<Transfer>,
+    pub given: Option<Given>,
+    continued_in: Option<CallId>,
     next_leg: u16,
     /// The leg that answered, else the one tried last.
     last_callee: Option<LegId>,
@@ -126,23 +138,30 @@ pub(crate) struct NewCall {
     pub offer: Option<Vec<u8>>,
     pub plan: Result<Plan, Failure>,
     pub facts: Facts,
-    pub permits: Vec<Permit>,
+    /// Of the user who is called.
+    pub callee_permit: Option<Permit>,
+    /// Where its media is to be; none: it does not matter.
+    pub worker: Option<WorkerId>,
 }
 
 impl Call {
     /// Begins a call; a plan that failed ends it at once, with its record.
     pub fn start(new: NewCall, sh: &mut Shared, t: Clock) -> Call {
-        let (worker, permit) = sh.usage.take_worker();
-        let mut permits = new.permits;
-        permits.push(permit);
+        let permits = [new.caller.permit.as_ref(), new.callee_permit.as_ref()];
+        let (worker, worker_permit) = sh.usage.take_worker(new.worker, permits);
         let mut call = Call {
             id: new.id,
             worker,
             state: State::Preparing { plan: Plan::Dial(VecDeque::new()), deadline: t.now + MEDIA_REPLY },
             legs: vec![new.caller],
+            caller: LegId::CALLER,
             media: MediaPlane::Unused,
             facts: new.facts,
-            permits,
+            callee_permit: new.callee_permit,
+            worker_permit,
+            transfer: None,
+            given: None,
+            continued_in: None,
             next_leg: 1,
             last_callee: None,
             wakes: None,
@@ -156,11 +175,15 @@ impl Call {
 
     /// Makes the caller's media first: it connects while the phone rings, and a bad offer rings nowhere.
     fn prepare(&mut self, plan: Plan, offer: Option<Vec<u8>>, sh: &mut Shared, t: Clock) {
+        if let Device::Proxy(_) = self.legs[0].device {
+            self.state = State::Preparing { plan, deadline: t.now + MEDIA_REPLY };
+            return self.begin_trying(sh, t);
+        }
         let far = plan.codecs(&sh.config);
         let narrowband = far.is_some_and(|codecs| !codecs.contains(&Codec::Opus));
-        let first = match self.legs[0].kind {
-            LegKind::WebRtc => None,
-            LegKind::Rtp => far.and_then(|codecs| codecs.first().copied()),
+        let first = match (self.legs[0].kind, &self.legs[0].device) {
+            (LegKind::WebRtc, _) => None,
+            (LegKind::Rtp, _) => far.and_then(|codecs| codecs.first().copied()),
         };
         let params = self.legs[0].params(sh, first, narrowband);
         self.state = State::Preparing { plan, deadline: t.now + MEDIA_REPLY };
@@ -168,15 +191,15 @@ impl Call {
             Some(offer) => {
                 self.legs[0].offer = Some(offer.clone());
                 self.ask_media(
-                    LegId::CALLER,
+                    self.caller,
                     MediaOp::Answer,
-                    Media::Answer { leg: LegId::CALLER, params, offer },
+                    Media::Answer { leg: self.caller, params, offer },
                     sh,
                 );
             }
             None => {
-                let command = Media::Offer { leg: LegId::CALLER, params };
-                self.ask_media(LegId::CALLER, MediaOp::Offer, command, sh);
+                let command = Media::Offer { leg: self.caller, params };
+                self.ask_media(self.caller, MediaOp::Offer, command, sh);
             }
         }
     }
@@ -192,8 +215,8 @@ impl Call {
             State::Preparing { .. } | State::Trying { .. } | State::Closing { .. } => return None,
         };
         match leg {
-            LegId::CALLER => Some(callee),
-            other if other == callee => Some(LegId::CALLER),
+            leg if leg == self.caller => Some(callee),
+            leg if leg == callee => Some(self.caller),
             _ => None,
         }
     }
@@ -218,6 +241,9 @@ impl Call {
     }
 
     fn set_source(&mut self, leg: LegId, source: Source, sh: &mut Shared) {
+        if self.leg(leg).is_none_or(|l| !l.has_media) {
+            return;
+        }
         self.tell_media(Media::SetSource { leg, source }, sh);
     }
 
@@ -242,6 +268,11 @@ impl Call {
 
     fn advance_early(&mut self, callee: LegId, sh: &mut Shared) {
         let Some(codec) = self.leg(callee).filter(|l| l.idle()).and_then(|l| l.codec) else { return };
+        if let Device::Proxy(Proxy { of, .. }) = self.legs[0].device {
+            // Whoever waits hears our ringback.
+            self.set_progress(Progress::Ringing);
+            return sh.effects.push_back(Effect::Rings(of));
+        }
         if !self.caller_ready(codec, sh) {
             return;
         }
@@ -249,7 +280,7 @@ impl Call {
             *progress = Progress::Early(callee);
         }
         self.bridge(callee, sh);
-        self.show(LegId::CALLER, CallState::EarlyMedia, sh);
+        self.show(self.caller, CallState::EarlyMedia, sh);
         let caller = &mut self.legs[0];
         if let (Device::Sip(leg), Some(sdp), true) =
             (&caller.device, &caller.local_sdp, caller.offer.is_some())
@@ -276,8 +307,8 @@ impl Call {
         }
         caller.preferred = Some(codec);
         let params = caller.params(sh, Some(codec), false);
-        let command = Media::Answer { leg: LegId::CALLER, params, offer };
-        self.ask_media(LegId::CALLER, MediaOp::AnswerAgain, command, sh);
+        let command = Media::Answer { leg: self.caller, params, offer };
+        self.ask_media(self.caller, MediaOp::AnswerAgain, command, sh);
         false
     }
 
@@ -291,6 +322,12 @@ impl Call {
         if !ready || !self.caller_ready(codec, sh) {
             return;
         }
+        if let Device::Proxy(Proxy { of, .. }) = self.legs[0].device {
+            self.state = State::Talking { callee, deadline: t.now + limits::CALL_DURATION };
+            self.facts.answered = Some((t.now, t.wall));
+            self.show(callee, CallState::InCall, sh);
+            return sh.effects.push_back(Effect::Join { of, from: (self.id, callee) });
+        }
         self.bridge(callee, sh);
         let caller = &mut self.legs[0];
         caller.phase = Phase::Up;
@@ -301,11 +338,17 @@ impl Call {
         }
         self.state = State::Talking { callee, deadline: t.now + limits::CALL_DURATION };
         self.facts.answered = Some((t.now, t.wall));
-        self.show(LegId::CALLER, CallState::InCall, sh);
+        self.show(self.caller, CallState::InCall, sh);
         self.show(callee, CallState::InCall, sh);
         if self.legs.iter().any(|l| l.hold.is_on()) {
-            self.show_hold(LegId::CALLER, callee, sh);
-            self.show_hold(callee, LegId::CALLER, sh);
+            self.show_hold(self.caller, callee, sh);
+            self.show_hold(callee, self.caller, sh);
+        }
+    }
+
+    fn set_progress(&mut self, now: Progress) {
+        if let State::Trying { progress, .. } = &mut self.state {
+            *progress = now;
         }
     }
 
@@ -319,9 +362,9 @@ impl Call {
         match self.legs[0].device {
             Device::Browser { .. } => {
                 if with_tone {
-                    self.set_source(LegId::CALLER, Source::Tone(Tone::Ringback), sh);
+                    self.set_source(self.caller, Source::Tone(Tone::Ringback), sh);
                 }
-                self.show(LegId::CALLER, CallState::Ringing, sh);
+                self.show(self.caller, CallState::Ringing, sh);
             }
             Device::Sip(leg) => {
                 // Where the caller wants our offer, a response that it acknowledges brings it (RFC 3262 §5).
@@ -329,6 +372,7 @@ impl Call {
                 let offer = caller.local_sdp.clone().filter(|_| caller.offer.is_none()).map(Body::sdp);
                 sh.sip(Sip::Provisional { leg, status: 180, body: offer });
             }
+            Device::Proxy(Proxy { of, .. }) => sh.effects.push_back(Effect::Rings(of)),
         }
         self.legs[0].phase = Phase::Ringing;
     }

@@ -18,7 +18,7 @@ impl Call {
     /// 1xx from a callee.
     pub fn on_provisional(&mut self, id: LegId, status: u16, body: Option<Body>, sh: &mut Shared, t: Clock) {
         self.on_heard(id, sh, t);
-        if id == LegId::CALLER || !matches!(self.state, State::Trying { .. }) {
+        if id == self.caller || !matches!(self.state, State::Trying { .. }) {
             return;
         }
         let Some(leg) = self.leg(id).filter(|l| matches!(l.phase, Phase::Trying | Phase::Ringing)) else {
@@ -48,7 +48,7 @@ impl Call {
     pub fn on_answered(&mut self, id: LegId, body: Option<Body>, sh: &mut Shared, t: Clock) {
         self.on_heard(id, sh, t);
         let ringing = self.leg(id).is_some_and(|l| matches!(l.phase, Phase::Trying | Phase::Ringing));
-        if id == LegId::CALLER || !ringing || !matches!(self.state, State::Trying { .. }) {
+        if id == self.caller || !ringing || !matches!(self.state, State::Trying { .. }) {
             return;
         }
         if let Some(body) = body {
@@ -69,14 +69,16 @@ impl Call {
     /// This callee gets the call; every other device is told that it was answered elsewhere.
     pub(super) fn win(&mut self, id: LegId, patience: Duration, sh: &mut Shared, t: Clock) {
         let others: Vec<LegId> =
-            self.legs.iter().map(|l| l.id).filter(|l| *l != LegId::CALLER && *l != id).collect();
+            self.legs.iter().map(|l| l.id).filter(|l| *l != self.caller && *l != id).collect();
         for other in others {
             if self.leg(other).is_some_and(|l| l.alive()) {
                 self.stop_callee(other, &Failure::of(EndReason::AnsweredElsewhere), sh);
             }
         }
+        let permit = self.callee_permit.take();
         if let Some(leg) = self.leg(id) {
             leg.phase = Phase::Up;
+            leg.permit = leg.permit.take().or(permit);
         }
         self.last_callee = Some(id);
         self.state = State::Connecting { callee: id, overdue: false, deadline: t.now + patience };
@@ -174,8 +176,11 @@ impl Call {
         if !was_alive {
             return;
         }
+        if self.leaves_transfer(id, sh) {
+            return;
+        }
         let failure = failure_of(&end, &party, was_up);
-        if id == LegId::CALLER {
+        if id == self.caller {
             return self.end(failure, caller_or_gateway(&end), sh, t);
         }
         match self.state {

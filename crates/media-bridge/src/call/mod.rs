@@ -4,6 +4,7 @@
 //! at once; others go through an `Ear` (decoding, in order) and the listener's `Mouth` (encoding in frames of 20 ms),
 //! within the same call of `handle_*`: nothing is held but what waits for a reordered packet.
 
+mod adopt;
 mod ear;
 mod flow;
 mod leg;
@@ -25,6 +26,7 @@ use crate::control::{Command, Event, LegKind, LegParams, Source};
 use crate::dtmf::Way;
 use crate::rtp::{LatchVerdict, RtpPacket, is_rtcp};
 use crate::tone::ToneGenerator;
+pub use adopt::GivenLeg;
 use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, Playing, SILENT_AFTER};
 use outbox::Outbox;
 
@@ -118,6 +120,7 @@ impl MediaCall {
             | Command::SetSource { .. }
             | Command::SendDtmf { .. }
             | Command::Pressed { .. }
+            | Command::Adopt { .. }
             | Command::Remove { .. }
             | Command::Close => false,
         }
@@ -151,6 +154,8 @@ impl MediaCall {
                     self.pressed(index, (digit, duration), Way::Signalling, now);
                 }
             }
+            // The worker moves legs; this one it has not found.
+            Command::Adopt { leg, .. } => self.outbox.tell(Event::Lost { leg }),
             Command::Remove { leg } => {
                 if let Some(index) = self.find(leg) {
                     self.remove(index, now, wall);
@@ -290,6 +295,11 @@ impl MediaCall {
         let gone = leg.id;
         self.outbox.tell(Event::Stats { leg: gone, stats: leg.stats() });
         self.outbox.push(Output::ReleaseLeg { leg: gone });
+        self.silence_listeners(gone, now);
+    }
+
+    /// Whoever heard this leg hears nothing.
+    fn silence_listeners(&mut self, gone: LegId, now: Instant) {
         let listeners: Vec<LegId> =
             self.legs.iter().filter(|l| l.source == Source::Leg(gone)).map(|l| l.id).collect();
         for listener in listeners {

@@ -1,0 +1,315 @@
+//! Transfers: what concerns two calls at once. Calls never touch each other; they leave `Effect`s, and the switch
+//! carries these out between two inputs.
+
+use sip_ua::message::{Scheme, Uri};
+use sip_ua::{Command as Sip, ReferId, Referral, ReplacedDialog, SipLeg};
+use types::{CallId, EndReason, EndedBy, LegId, SessionId};
+
+use crate::call::{Aim, Device, Failure, Leg, Party, Phase, Proxy, State, Transfer};
+use crate::identity::CallerId;
+use crate::inbound::Asked;
+use crate::number::clean;
+use crate::route::{self, Destination};
+use crate::shared::Clock;
+use crate::switch::Switch;
+
+/// What one call's input means for another call.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// What is called for this call rings.
+    Rings(CallId),
+    /// Nobody came: `by` was made for `of`.
+    Failed { of: CallId, by: CallId, failure: Failure },
+    /// Someone came: this leg is to join `of`.
+    Join { of: CallId, from: (CallId, LegId) },
+    /// This leg is to take another's place.
+    Replace { into: (CallId, LegId), from: (CallId, LegId) },
+    /// Nobody waits for this call any more.
+    Abandoned(CallId),
+    /// The trunk will not transfer: we do.
+    ReferRefused { call: CallId, by: LegId, to: String },
+}
+
+/// Why a transfer cannot even begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Problem {
+    NotConnected,
+    Busy,
+    NoSuchCall,
+    NotOurs,
+    OtherWorker,
+    Refused(EndReason),
+}
+
+impl Problem {
+    fn status(self) -> u16 {
+        match self {
+            Problem::NotConnected => 403,
+            Problem::Busy => 491,
+            Problem::NoSuchCall => 481,
+            Problem::NotOurs => 404,
+            Problem::OtherWorker => 501,
+            Problem::Refused(reason) => reason.sip_status().max(400),
+        }
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Problem::NotConnected => ("not-connected", "Only an answered call can be transferred."),
+            Problem::Busy => ("transfer-busy", "This call is being transferred already."),
+            Problem::NoSuchCall => ("unknown-call", "There is no such call any more."),
+            Problem::NotOurs => ("unknown-number", EndReason::UnknownNumber.sentence()),
+            Problem::OtherWorker => {
+                ("internal", "These two calls cannot be joined; transfer by dialling the number instead.")
+            }
+            Problem::Refused(reason) => (reason.word(), reason.sentence()),
+        }
+    }
+}
+
+/// A leg of a call that asks to be left out of it.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    call: CallId,
+    leg: LegId,
+    refer: Option<ReferId>,
+}
+
+impl Switch {
+    /// The page's Transfer: to a number, or to the far end of another call.
+    pub(crate) fn on_browser_transfer(
+        &mut self,
+        session: SessionId,
+        name: &str,
+        (to, with): (Option<String>, Option<String>),
+        t: Clock,
+    ) {
+        let named = |name: &str| self.shared.sessions.get(session).and_then(|s| s.calls.get(name).copied());
+        let other = with.as_deref().and_then(named);
+        let Some((call, leg)) = named(name) else {
+            let (code, text) = Problem::NoSuchCall.words();
+            return self.shared.error(session, code, text, Some(name));
+        };
+        let ask = Ask { call, leg, refer: None };
+        let done = match (to, other) {
+            (Some(to), _) => {
+                let dialled = self.strip_domain(&to);
+                self.transfer_to(ask, dialled, t)
+            }
+            (None, Some(other)) => self.transfer_with(ask, other, t),
+            (None, None) => Err(Problem::NoSuchCall),
+        };
+        if let Err(problem) = done {
+            let (code, text) = problem.words();
+            self.shared.error(session, code, text, Some(name));
+        }
+    }
+
+    /// REFER in a call (RFC 3515): to a URI, or to the far end of another call of the same party (RFC 5589 §7).
+    pub(crate) fn on_refer(&mut self, sip: SipLeg, refer: ReferId, referral: &Referral, t: Clock) {
+        let Some((call, leg)) = self.shared.sip_legs.get(&sip).copied() else {
+            return self.shared.sip(Sip::RejectRefer { refer, status: 481, reason: String::new() });
+        };
+        let ask = Ask { call, leg, refer: Some(refer) };
+        let done = match referral.replaces {
+            Some(ReplacedDialog::Leg(other)) => match self.shared.sip_legs.get(&other).copied() {
+                Some(other) => self.transfer_with(ask, other, t),
+                None => Err(Problem::NoSuchCall),
+            },
+            Some(ReplacedDialog::Unknown) => Err(Problem::NoSuchCall),
+            None => match self.referred_number(ask, &referral.to) {
+                Some(number) => self.transfer_to(ask, number, t),
+                None => Err(Problem::NotOurs),
+            },
+        };
+        if let Err(problem) = done {
+            let reason = problem.words().1.trim_end_matches('.').to_owned();
+            self.shared.sip(Sip::RejectRefer { refer, status: problem.status(), reason });
+        }
+    }
+
+    /// The number in a Refer-To: of our own domain, or in the sender's own words of its trunk's.
+    fn referred_number(&self, ask: Ask, uri: &str) -> Option<String> {
+        let uri = Uri::parse(uri).ok()?;
+        let leg = self.calls.get(&ask.call)?.legs.iter().find(|l| l.id == ask.leg)?;
+        let config = &self.shared.config;
+        let host = uri.host();
+        let trunk = match &leg.party {
+            Party::Trunk(trunk) => config.trunks[*trunk].host.rsplit_once(':').map_or_else(
+                || config.trunks[*trunk].host.as_str(),
+                |(name, _)| name,
+            ),
+            Party::User(_) => "",
+        };
+        let ours = uri.scheme() == Scheme::Tel
+            || host.eq_ignore_ascii_case(&config.domain)
+            || host.eq_ignore_ascii_case(trunk)
+            || config.local_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
+            || (uri.ip().is_some() && uri.ip() == leg.local);
+        Some(uri.user_unescaped()).filter(|user| ours && !user.is_empty())
+    }
+
+    /// Blind transfer: rings the number on the transferor's account, for the other party.
+    fn transfer_to(&mut self, ask: Ask, dialled: String, t: Clock) -> Result<(), Problem> {
+        let call = self.calls.get(&ask.call).ok_or(Problem::NoSuchCall)?;
+        let other = call.transferable(ask.leg)?;
+        let (upstream, target) = (self.refers_upstream(ask, other, &dialled), other.id);
+        if let Some((sip, to)) = upstream {
+            let transfer = Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Upstream(target) };
+            let referred_by = self.referred_by(ask);
+            self.shared.sip(Sip::Refer { leg: sip, to, referred_by });
+            self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
+            return Ok(());
+        }
+        self.dial_for(ask, dialled, t)
+    }
+
+    fn dial_for(&mut self, ask: Ask, dialled: String, t: Clock) -> Result<(), Problem> {
+        self.admit().map_err(Problem::Refused)?;
+        let id = self.new_call_id();
+        let call = self.calls.get(&ask.call).ok_or(Problem::NoSuchCall)?;
+        let other = call.transferable(ask.leg)?;
+        let transferor = call.legs.iter().find(|l| l.id == ask.leg).ok_or(Problem::NotConnected)?;
+        let proxy = Proxy { of: ask.call, by: id, transferor: transferor.cdr_party(&self.shared) };
+        let party = transferor.party.clone();
+        let mut leg = Leg::new(LegId::CALLER, party, Device::Proxy(proxy), Phase::Trying);
+        leg.codec = other.codec;
+        leg.shown = other.shown.clone();
+        let asked = Asked {
+            dialled: dialled.clone(),
+            from: CallerId { number: other.shown.clone(), ..CallerId::default() },
+            offer: None,
+            flow: None,
+            worker: Some(call.worker),
+            takes_over: None,
+        };
+        let transfer = Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Call(id) };
+        self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
+        self.place(id, leg, asked, t);
+        Ok(())
+    }
+
+    /// The trunk leg that is to be asked by REFER, and for what: where it allows that, and the number is its own to call.
+    fn refers_upstream(&self, ask: Ask, other: &Leg, dialled: &str) -> Option<(SipLeg, String)> {
+        let (Party::Trunk(trunk), Device::Sip(sip)) = (&other.party, &other.device) else { return None };
+        let config = &self.shared.config;
+        let host = config.trunks[*trunk].refer.then(|| config.trunks[*trunk].host.clone())?;
+        let by = self.calls.get(&ask.call)?.legs.iter().find(|l| l.id == ask.leg)?;
+        let number = clean(dialled)?;
+        match route::look_up(config, &number, &by.party).ok()? {
+            Destination::Trunks(trunks) => {
+                let (_, number) = trunks.iter().find(|(t, _)| t == trunk)?;
+                Some((*sip, crate::call::address(number, &host)))
+            }
+            Destination::User(_) => None,
+        }
+    }
+
+    fn referred_by(&self, ask: Ask) -> String {
+        let leg = self.calls.get(&ask.call).and_then(|c| c.legs.iter().find(|l| l.id == ask.leg));
+        match leg.map(|l| &l.party) {
+            Some(Party::User(user)) => crate::call::address(user.as_str(), &self.shared.config.domain),
+            Some(Party::Trunk(_)) | None => String::new(),
+        }
+    }
+
+    /// Attended transfer: the far ends of two calls of one party are joined (RFC 5589 §7).
+    fn transfer_with(&mut self, ask: Ask, with: (CallId, LegId), t: Clock) -> Result<(), Problem> {
+        let call = self.calls.get(&ask.call).ok_or(Problem::NoSuchCall)?;
+        let other = call.transferable(ask.leg)?;
+        let (codec, worker) = (other.codec, call.worker);
+        let party = |call: &crate::call::Call, leg: LegId| {
+            call.legs.iter().find(|l| l.id == leg && l.alive()).map(|l| l.party.clone())
+        };
+        let target = self.calls.get(&with.0).filter(|c| c.id != ask.call).ok_or(Problem::NoSuchCall)?;
+        let (asks, owns) = (party(call, ask.leg), party(target, with.1).ok_or(Problem::NoSuchCall)?);
+        if asks.as_ref() != Some(&owns) {
+            return Err(Problem::NoSuchCall);
+        }
+        if target.worker != worker {
+            return Err(Problem::OtherWorker);
+        }
+        let to = target.facts.to.clone();
+        match target.state {
+            State::Talking { .. } => {
+                let far = target.transferable(with.1)?.id;
+                let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0) };
+                self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
+                let join = Effect::Join { of: ask.call, from: (with.0, far) };
+                self.shared.effects.push_back(join);
+            }
+            // It still rings there: as if the number had been dialled for the other party (RFC 5589 §7.6).
+            State::Trying { .. } | State::Connecting { .. } if with.1 == LegId::CALLER => {
+                let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0) };
+                self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
+                self.with_call(with.0, |call, sh| call.become_proxy(ask.call, codec, sh, t));
+            }
+            State::Preparing { .. } | State::Trying { .. } | State::Connecting { .. } | State::Closing { .. } => {
+                return Err(Problem::NotConnected);
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out what calls have left for each other.
+    pub(crate) fn run_effects(&mut self, t: Clock) {
+        while let Some(effect) = self.shared.effects.pop_front() {
+            match effect {
+                Effect::Rings(of) => self.with_call(of, |call, sh| call.transfer_rings(sh)),
+                Effect::Failed { of, by, failure } => self.with_call(of, |call, sh| {
+                    if call.transfer.as_ref().is_some_and(|t| t.aim == Aim::Call(by)) {
+                        call.transfer_failed(&failure, sh, t);
+                    }
+                }),
+                Effect::Join { of, from } => {
+                    let by = self.calls.get(&of).and_then(|c| c.transfer.as_ref()).map(|t| (t.by, t.aim));
+                    match by {
+                        Some((out, Aim::Call(call))) if call == from.0 => self.join((of, out), from, t),
+                        Some(_) | None => self.dismiss(from.0, t),
+                    }
+                }
+                Effect::Replace { into, from } => self.join(into, from, t),
+                Effect::Abandoned(call) => self.dismiss(call, t),
+                Effect::ReferRefused { call, by, to } => self.transfer_ourselves(call, by, to, t),
+            }
+        }
+    }
+
+    fn dismiss(&mut self, call: CallId, t: Clock) {
+        self.with_call(call, |call, sh| call.end(Failure::of(EndReason::Cancelled), EndedBy::Caller, sh, t));
+    }
+
+    fn transfer_ourselves(&mut self, call: CallId, by: LegId, to: String, t: Clock) {
+        let Some(refer) = self.calls.get_mut(&call).and_then(|c| c.transfer.take()).map(|t| t.refer) else {
+            return;
+        };
+        let problem = match self.dial_for(Ask { call, leg: by, refer: None }, to, t) {
+            Ok(()) => None,
+            Err(problem) => Some(problem),
+        };
+        if let Some(call) = self.calls.get_mut(&call)
+            && let Some(transfer) = &mut call.transfer
+        {
+            transfer.refer = refer;
+        } else if let (Some(refer), Some(problem)) = (refer, problem) {
+            self.shared.sip(Sip::ReferStatus { refer, status: problem.status() });
+        }
+    }
+
+    /// Moves a leg into the place of another call's leg. Its former call is over by that.
+    fn join(&mut self, (into, out): (CallId, LegId), from: (CallId, LegId), t: Clock) {
+        let fits = |c: &crate::call::Call| match c.state {
+            State::Talking { .. } | State::Trying { .. } => c.legs.iter().any(|l| l.id == out),
+            State::Preparing { .. } | State::Connecting { .. } | State::Closing { .. } => false,
+        };
+        let id = match self.calls.get_mut(&into).filter(|c| fits(c)) {
+            Some(call) => call.next_leg(),
+            None => return self.dismiss(from.0, t),
+        };
+        let Some(leg) = self.calls.get_mut(&from.0).and_then(|c| c.give(from.1, (into, id))) else { return };
+        self.with_call(into, |call, sh| call.adopt(leg, id, from, out, sh, t));
+        self.with_call(from.0, |call, sh| {
+            call.end(Failure::of(EndReason::Transferred), EndedBy::Caller, sh, t);
+        });
+    }
+}
