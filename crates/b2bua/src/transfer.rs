@@ -155,7 +155,7 @@ impl Switch {
         let other = call.transferable(ask.leg)?;
         let (upstream, target) = (self.refers_upstream(ask, other, &dialled), other.id);
         if let Some((sip, to)) = upstream {
-            let transfer = Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Upstream(target) };
+            let transfer = Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Upstream(target), rings: false };
             let referred_by = self.referred_by(ask);
             self.shared.sip(Sip::Refer { leg: sip, to, referred_by });
             self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
@@ -183,7 +183,7 @@ impl Switch {
             worker: Some(call.worker),
             takes_over: None,
         };
-        let transfer = Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Call(id) };
+        let transfer = Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Call(id), rings: false };
         self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
         self.place(id, leg, asked, t);
         Ok(())
@@ -233,14 +233,14 @@ impl Switch {
         match target.state {
             State::Talking { .. } => {
                 let far = target.transferable(with.1)?.id;
-                let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0) };
+                let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0), rings: false };
                 self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
                 let join = Effect::Join { of: ask.call, from: (with.0, far) };
                 self.shared.effects.push_back(join);
             }
             // It still rings there: as if the number had been dialled for the other party (RFC 5589 §7.6).
             State::Trying { .. } | State::Connecting { .. } if with.1 == LegId::CALLER => {
-                let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0) };
+                let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0), rings: false };
                 self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
                 self.with_call(with.0, |call, sh| call.become_proxy(ask.call, codec, sh, t));
             }

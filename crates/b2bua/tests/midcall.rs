@@ -381,7 +381,7 @@ fn a_registered_trunks_call_to_our_contact_is_for_the_number_in_to() {
     ];
     let request = bench.request("INVITE sip:k7xq@192.0.2.1", &fields, "pcmu");
     let leg = SipLeg::incoming(77);
-    bench.heard(Event::Invite { leg, request, flow: flow("203.0.113.6:7777") });
+    bench.heard(Event::Invite { leg, request, flow: flow("203.0.113.6:7777"), replaces: None });
     bench.incoming(ALICE);
 }
 

@@ -135,6 +135,7 @@ fn carrier_trunk(addr: SocketAddr) -> Trunk {
         inbound_from: Vec::new(),
         profile: TrunkProfile::default(),
         max_calls: None,
+        refer: false,
     }
 }
 

@@ -304,6 +304,7 @@ impl Event {
         match self {
             Event::LocalSdp { leg, .. }
             | Event::Negotiated { leg, .. }
+            | Event::Direction { leg, .. }
             | Event::Refused { leg, .. }
             | Event::Connected { leg }
             | Event::Lost { leg }

@@ -112,6 +112,7 @@ impl Browser {
             | FromBrowser::Dtmf { call, .. }
             | FromBrowser::Hold { call }
             | FromBrowser::Resume { call }
+            | FromBrowser::Transfer { call, .. }
             | FromBrowser::Candidate { call, .. } => self.calls.contains_key(call) || self.rng.chance(100),
         }
     }
@@ -130,6 +131,8 @@ impl Browser {
             }
             ToBrowser::Sdp { call, .. } => self.need(&call, "a description")?,
             ToBrowser::Dtmf { call, .. } => self.need(&call, "a digit")?,
+            ToBrowser::Transfer { call, .. } => self.need(&call, "a transfer")?,
+            ToBrowser::Party { call, .. } => self.need(&call, "a party")?,
             ToBrowser::Held { call, local, .. } => {
                 self.need(&call, "hold")?;
                 let known = self.calls.get(&call);
@@ -202,9 +205,22 @@ impl Browser {
             let digit = *self.rng.pick(&['1', '#', 'a', '!']);
             self.plan((200, 5_000), FromBrowser::Dtmf { call: call.clone(), digit, ms: Some(120) });
         }
+        self.plan_transfer(&call);
         if self.rng.chance(200) {
             let sdp = if self.rng.chance(200) { "garbage" } else { OFFER };
             self.plan((200, 5_000), FromBrowser::Offer { call, sdp: sdp.into() });
+        }
+    }
+
+    /// To a number; or to another call of this page, if it has one, answered or not.
+    fn plan_transfer(&mut self, call: &str) {
+        let other = self.calls.keys().find(|c| *c != call).cloned();
+        let to = *self.rng.pick(&["100", "101", "102", "+12025550100", "+12025550199", "nobody"]);
+        let call = call.to_owned();
+        if let Some(with) = other.filter(|_| self.rng.chance(500)) {
+            self.plan((100, 6_000), FromBrowser::Transfer { call, to: None, with: Some(with) });
+        } else if self.rng.chance(200) {
+            self.plan((100, 6_000), FromBrowser::Transfer { call, to: Some(to.into()), with: None });
         }
     }
 

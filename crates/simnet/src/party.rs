@@ -9,7 +9,7 @@ use sip_ua::digest::{Algorithm, Asks, Challenger, Check, Secret};
 use sip_ua::message::Message;
 use sip_ua::{
     Body, Command, ConnectionId, Credentials, Endpoint, EndpointConfig, Event, Headers, Invite, Listener,
-    Register, RegistrationId, Reliable100, SessionTimer, SipLeg, Target, Transport,
+    ReferId, ReferOutcome, Register, RegistrationId, Reliable100, SessionTimer, SipLeg, Target, Transport,
 };
 use types::Wall;
 
@@ -39,6 +39,10 @@ pub(crate) enum Act {
     Reinvite(SipLeg, &'static str),
     /// A digit by INFO.
     Digit(SipLeg),
+    /// REFER to this number.
+    Refer(SipLeg, &'static str),
+    /// What became of the gateway's REFER.
+    Outcome(SipLeg, ReferId, u16),
 }
 
 #[derive(Debug)]
@@ -211,7 +215,9 @@ impl Party {
         | Act::Reject(leg, _)
         | Act::HangUp(leg)
         | Act::Reinvite(leg, _)
-        | Act::Digit(leg)) = act;
+        | Act::Digit(leg)
+        | Act::Refer(leg, _)
+        | Act::Outcome(leg, ..)) = act;
         let Some(known) = self.legs.get_mut(&leg) else { return };
         let answer = Body::sdp(known.answer.clone().into_bytes());
         let command = match act {
@@ -235,7 +241,12 @@ impl Party {
                     Body { content_type: "application/dtmf-relay".into(), bytes: b"Signal=4\r\n".to_vec() };
                 Command::Info { leg, body }
             }
-            Act::Ring { .. } | Act::Answer(_) | Act::Reinvite(..) | Act::Digit(_) => return,
+            Act::Refer(_, number) if known.up => {
+                let to = format!("sip:{number}@sim.example");
+                Command::Refer { leg, to, referred_by: String::new() }
+            }
+            Act::Outcome(_, refer, status) => Command::ReferStatus { refer, status },
+            Act::Ring { .. } | Act::Answer(_) | Act::Reinvite(..) | Act::Digit(_) | Act::Refer(..) => return,
         };
         let answered = matches!(command, Command::Answer { .. });
         self.say(command, now);
@@ -258,6 +269,10 @@ impl Party {
         }
         if self.rng.chance(200) {
             self.plan((500, 6_000), Act::Digit(leg));
+        }
+        if self.rng.chance(200) {
+            let to = *self.rng.pick(&["100", "101", "102", "+12025550100", "+12025550199", "nobody"]);
+            self.plan((300, 9_000), Act::Refer(leg, to));
         }
     }
 
@@ -287,7 +302,21 @@ impl Party {
                 };
                 self.say(Command::Respond { token, status: 200, reason: String::new(), headers }, now);
             }
-            Event::Trying { .. }
+            Event::Refer { leg, refer, .. } => {
+                if self.rng.chance(300) {
+                    return self.say(Command::RejectRefer { refer, status: 405, reason: String::new() }, now);
+                }
+                self.say(Command::AcceptRefer { refer }, now);
+                let status = *self.rng.pick(&[200, 200, 486]);
+                self.plan((50, 900), Act::Outcome(leg, refer, 180));
+                self.plan((1_000, 6_000), Act::Outcome(leg, refer, status));
+            }
+            // A transferor that has heard of its success hangs up, mostly.
+            Event::Referred { leg, outcome: ReferOutcome::Done(Some(200)) } if self.rng.chance(700) => {
+                self.plan((1, 1_500), Act::HangUp(leg));
+            }
+            Event::Referred { .. }
+            | Event::Trying { .. }
             | Event::Provisional { .. }
             | Event::Acked { .. }
             | Event::ReinviteDone { .. }

@@ -172,6 +172,12 @@ impl Plane {
                 Ok(vec![(soon, Event::Dtmf { leg, digit, duration })])
             }
             Command::SendDtmf { leg, .. } => self.need(call, leg, "SendDtmf").map(|()| Vec::new()),
+            Command::Adopt { leg, from, their } => {
+                self.need(from, their, "Adopt")?;
+                let moved = self.calls.get_mut(&from).and_then(|legs| legs.remove(&their));
+                self.calls.entry(call).or_default().extend(moved.map(|moved| (leg, moved)));
+                Ok(Vec::new())
+            }
             Command::Remove { leg } => {
                 self.calls.get_mut(&call).map(|legs| legs.remove(&leg));
                 Ok(vec![(soon, Event::Stats { leg, stats: LegStats::default() })])
@@ -205,7 +211,9 @@ impl Plane {
     /// to be on hold, and music plays only where somebody can hold.
     pub fn check_hold(&self, call: CallId) -> Result<(), String> {
         let Some(legs) = self.calls.get(&call) else { return Ok(()) };
-        let holds = |leg: &Leg| leg.kind == LegKind::WebRtc || !leg.told.receives();
+        // A transferor hears nothing meanwhile, or has left already.
+        let holds = |leg: &Leg| leg.kind == LegKind::WebRtc || !leg.told.receives() || leg.source == Source::Nothing;
+        let alone = legs.len() == 1;
         for (id, leg) in legs {
             match leg.source {
                 Source::Leg(from) if legs.get(&from).is_some_and(|l| l.told == Direction::Inactive) => {
@@ -214,7 +222,7 @@ impl Plane {
                 Source::Leg(_) if leg.told == Direction::Inactive => {
                     return Err(format!("{call}: {id} holds and listens"));
                 }
-                Source::Tone(Tone::Music) if !legs.iter().any(|(other, l)| other != id && holds(l)) => {
+                Source::Tone(Tone::Music) if !alone && !legs.iter().any(|(other, l)| other != id && holds(l)) => {
                     return Err(format!("{call}: {id} hears music and nobody holds"));
                 }
                 Source::Leg(_) | Source::Tone(_) | Source::Nothing | Source::Echo => {}

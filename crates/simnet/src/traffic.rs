@@ -46,6 +46,7 @@ fn trunk(name: &str, address: ([u8; 4], u16), max_calls: Option<u32>) -> TrunkCo
         inbound_from: Vec::new(),
         profile: TrunkProfile::default(),
         max_calls,
+        refer: false,
         advertise: None,
     }
 }
@@ -53,6 +54,7 @@ fn trunk(name: &str, address: ([u8; 4], u16), max_calls: Option<u32>) -> TrunkCo
 /// The switch's configuration: three people, two trunks of which one is registered.
 pub(crate) fn config() -> SwitchConfig {
     let mut backup = trunk("backup", BACKUP, Some(4));
+    backup.refer = true;
     backup.registration = Some(TrunkRegistration {
         registrar: "sip:backup.example".into(),
         aor: "sip:4930@backup.example".into(),
@@ -232,11 +234,13 @@ fn strangers(world: &mut World) {
     world.switch.handle_signal(session, SignalIn::Closed, now, wall);
 }
 
-/// One more call, which only our own clock ends.
-pub(crate) fn one_call_to_nobody(world: &mut World) {
+/// More calls, which only our own clock ends; the network may lose one or the other.
+pub(crate) fn calls_to_nobody(world: &mut World) {
     let now = world.now;
     let phone = world.parties.iter_mut().find(|p| p.role == Role::Phone { user: "alice" });
-    phone.into_iter().for_each(|p| p.call_nobody(now));
+    if let Some(phone) = phone {
+        (0..3).for_each(|_| phone.call_nobody(now));
+    }
 }
 
 /// Everybody ends their calls.

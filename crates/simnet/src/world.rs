@@ -154,7 +154,7 @@ impl World {
         self.queue.retain(|_, what| !matches!(what, What::Intent));
         match seed % 4 {
             // Calls end as they come to their end, by people and by timers.
-            0 | 1 => traffic::one_call_to_nobody(self),
+            0 | 1 => traffic::calls_to_nobody(self),
             2 => traffic::everyone_leaves(self),
             _ => self.shut_down(),
         }

@@ -40,6 +40,9 @@ fn heard_by(listener: &Leg, other: &Leg) -> Source {
 impl Call {
     /// Lets caller and callee hear each other, as far as neither holds.
     pub(super) fn bridge(&mut self, callee: LegId, sh: &mut Shared) {
+        if self.transfer.is_some() {
+            return self.sound_transfer(sh);
+        }
         let Some(other) = self.legs.iter().find(|l| l.id == callee) else { return };
         let (to_caller, to_callee) = (heard_by(&self.legs[0], other), heard_by(other, &self.legs[0]));
         self.set_source(self.caller, to_caller, sh);
@@ -90,7 +93,7 @@ impl Call {
     /// Tells a browser who holds the call.
     pub(super) fn show_hold(&mut self, id: LegId, other: LegId, sh: &mut Shared) {
         let remote = self.leg(other).is_some_and(|l| l.hold.is_on());
-        let Some(leg) = self.leg(id) else { return };
+        let Some(leg) = self.leg(id).filter(|l| l.alive()) else { return };
         let local = leg.hold.is_on();
         if let Device::Browser { session, name } = leg.device.clone() {
             sh.browser(session, ToBrowser::Held { call: name, local, remote });

@@ -199,7 +199,7 @@ impl Leg {
     pub fn profile<'a>(&self, shared: &'a Shared) -> Option<&'a TrunkProfile> {
         match (&self.device, &self.party) {
             (Device::Sip(_), Party::Trunk(trunk)) => Some(&shared.config.trunks[*trunk].profile),
-            (Device::Sip(_), Party::User(_)) | (Device::Browser { .. }, _) => None,
+            (Device::Sip(_), Party::User(_)) | (Device::Browser { .. } | Device::Proxy(_), _) => None,
         }
     }
 

@@ -214,11 +214,12 @@ impl Call {
             State::Trying { progress: Progress::Early(callee), .. } => callee,
             State::Preparing { .. } | State::Trying { .. } | State::Closing { .. } => return None,
         };
-        match leg {
-            leg if leg == self.caller => Some(callee),
-            leg if leg == callee => Some(self.caller),
-            _ => None,
-        }
+        let peer = match leg {
+            leg if leg == self.caller => callee,
+            leg if leg == callee => self.caller,
+            _ => return None,
+        };
+        self.legs.iter().any(|l| l.id == peer && l.alive() && l.has_media).then_some(peer)
     }
 
     /// A command that the media plane answers with one event.
@@ -249,7 +250,8 @@ impl Call {
 
     /// Shows progress to a leg that is a browser.
     fn show(&mut self, leg: LegId, state: CallState, sh: &mut Shared) {
-        if let Some(Device::Browser { session, name }) = self.leg(leg).map(|l| l.device.clone()) {
+        let leg = self.leg(leg).filter(|l| l.alive());
+        if let Some(Device::Browser { session, name }) = leg.map(|l| l.device.clone()) {
             sh.browser(session, ToBrowser::State { call: name, state });
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Transfer {
     /// What was asked for.
     pub to: String,
     pub aim: Aim,
+    /// It rings there.
+    pub rings: bool,
 }
 
 /// How the new party is reached.
@@ -55,24 +57,35 @@ impl Call {
 
     /// The transferor waits in silence, the other party with music.
     pub fn begin_transfer(&mut self, transfer: Transfer, sh: &mut Shared) {
-        if let Some(other) = self.peer_of(transfer.by) {
-            self.set_source(other, Source::Tone(Tone::Music), sh);
-        }
-        self.set_source(transfer.by, Source::Nothing, sh);
         if let Some(refer) = transfer.refer {
             sh.sip(Sip::AcceptRefer { refer });
         }
         sh.log(Level::Info, Some(self.id), "being transferred");
         self.show_transfer(transfer.by, TransferState::Trying, None, sh);
         self.transfer = Some(transfer);
+        self.sound_transfer(sh);
+    }
+
+    /// What both hear meanwhile.
+    pub(super) fn sound_transfer(&mut self, sh: &mut Shared) {
+        let Some(Transfer { by, rings, .. }) = self.transfer else { return };
+        self.set_source(by, Source::Nothing, sh);
+        let Some(other) = self.peer_of(by) else { return };
+        let holds = self.leg(other).is_some_and(|l| l.hold.is_on());
+        let source = match (holds, rings) {
+            (true, _) => Source::Nothing,
+            (false, true) => Source::Tone(Tone::Ringback),
+            (false, false) => Source::Tone(Tone::Music),
+        };
+        self.set_source(other, source, sh);
     }
 
     /// The new party's phone rings.
     pub fn transfer_rings(&mut self, sh: &mut Shared) {
-        let Some(Transfer { by, refer, .. }) = self.transfer else { return };
-        if let Some(other) = self.peer_of(by) {
-            self.set_source(other, Source::Tone(Tone::Ringback), sh);
-        }
+        let Some(transfer) = &mut self.transfer else { return };
+        transfer.rings = true;
+        let (by, refer) = (transfer.by, transfer.refer);
+        self.sound_transfer(sh);
         if let Some(refer) = refer {
             sh.sip(Sip::ReferStatus { refer, status: 180 });
         }
@@ -244,7 +257,7 @@ impl Call {
     pub(super) fn take_over(&mut self, call: CallId, leg: LegId, sh: &mut Shared, t: Clock) {
         let deadline = t.now + super::MEDIA_REPLY;
         let hops = std::collections::VecDeque::new();
-        self.state = State::Trying { hops, progress: super::Progress::Silent, best: None, deadline };
+        self.state = State::Trying { hops, asked: None, progress: super::Progress::Silent, best: None, deadline };
         let caller = &mut self.legs[0];
         (caller.phase, caller.answer_sent) = (Phase::Up, true);
         if let Device::Sip(sip) = caller.device {

@@ -77,6 +77,7 @@ pub fn trunk(name: &str, target: &str) -> TrunkConfig {
         inbound_from: Vec::new(),
         profile: TrunkProfile::default(),
         max_calls: None,
+        refer: false,
         advertise: None,
     }
 }
@@ -130,6 +131,8 @@ pub struct Bench {
     pub closed: Vec<SessionId>,
     next_incoming: u64,
     cseq: u32,
+    /// What INVITEs want to take over.
+    replaces: Option<SipLeg>,
 }
 
 fn codec(word: &str) -> Option<Codec> {
@@ -186,6 +189,7 @@ impl Bench {
             closed: Vec::new(),
             next_incoming: 0,
             cseq: 0,
+            replaces: None,
         };
         bench.drain();
         bench
@@ -232,6 +236,7 @@ impl Bench {
             Media::SetSource { .. }
             | Media::SendDtmf { .. }
             | Media::Pressed { .. }
+            | Media::Adopt { .. }
             | Media::Remove { .. } => return None,
         })
     }
@@ -353,7 +358,15 @@ impl Bench {
         let request = self.request(&format!("INVITE {to}"), &all, body);
         let leg = SipLeg::incoming(self.next_incoming);
         self.next_incoming += 1;
-        self.heard(Event::Invite { leg, request, flow: flow(remote) });
+        self.heard(Event::Invite { leg, request, flow: flow(remote), replaces: self.replaces });
+        leg
+    }
+
+    /// A user's phone wants to take a leg over, authenticating when asked.
+    pub fn replacing(&mut self, name: &str, remote: &str, replaced: SipLeg) -> SipLeg {
+        self.replaces = Some(replaced);
+        let leg = self.phone_calls(name, "100", remote, "pcmu");
+        self.replaces = None;
         leg
     }
 

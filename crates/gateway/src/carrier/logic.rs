@@ -164,7 +164,12 @@ impl Carrier {
             Event::Answered { leg, body } => self.answered(leg, body),
             Event::Reinvite { leg, body } => self.reinvite(leg, body),
             Event::Ended { leg, .. } => self.ended(leg, now),
-            Event::Trying { .. }
+            // It is a network, it hands nobody over.
+            Event::Refer { refer, .. } => {
+                self.sip(Command::RejectRefer { refer, status: 405, reason: String::new() });
+            }
+            Event::Referred { .. }
+            | Event::Trying { .. }
             | Event::Provisional { .. }
             | Event::Acked { .. }
             | Event::ReinviteDone { .. }

@@ -115,6 +115,8 @@ pub struct Trunk {
     pub profile: TrunkProfile,
     /// Calls at once; none: no limit.
     pub max_calls: Option<u32>,
+    /// It transfers calls by itself when asked by REFER.
+    pub refer: bool,
 }
 
 impl Trunk {

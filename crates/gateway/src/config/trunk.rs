@@ -39,6 +39,7 @@ pub fn trunks(
         let inbound_from = parsed_list(&mut section, found, "inbound_from", IpNet::parse).unwrap_or_default();
         let profile = profile(&mut section, found, &account, outbound_proxy.as_ref());
         let max_calls = section.integer(found, "max_calls", 1..=100_000);
+        let refer = section.boolean(found, "refer").unwrap_or(false);
         let span = section.span().clone();
         section.finish(found);
         if let (Some(name), Some(server)) = (name, server) {
@@ -55,6 +56,7 @@ pub fn trunks(
                 inbound_from,
                 profile,
                 max_calls,
+                refer,
             };
             out.push((trunk, span));
         }

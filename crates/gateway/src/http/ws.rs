@@ -138,6 +138,8 @@ impl Connection {
             | ToBrowser::Incoming { .. }
             | ToBrowser::Dtmf { .. }
             | ToBrowser::Held { .. }
+            | ToBrowser::Transfer { .. }
+            | ToBrowser::Party { .. }
             | ToBrowser::Ended { .. }
             | ToBrowser::Pong {} => Some(message),
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use b2bua::{Cdr, CdrParty};
+use b2bua::{Cdr, CdrParty, CdrTransfer};
 use media_bridge::control::{Codec, LegStats};
 use serde::Serialize;
 use types::EndedBy;
@@ -105,7 +105,28 @@ struct Record<'a> {
     caller_media: Option<Media>,
     callee_media: Option<Media>,
     digits: u32,
+    transfers: Vec<Transfer<'a>>,
+    continued_in: Option<String>,
     notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Transfer<'a> {
+    at: String,
+    by: Party<'a>,
+    to: &'a str,
+    with: Option<String>,
+}
+
+impl Transfer<'_> {
+    fn of(transfer: &CdrTransfer) -> Transfer<'_> {
+        Transfer {
+            at: transfer.at.rfc3339(),
+            by: Party::of(&transfer.by),
+            to: &transfer.to,
+            with: transfer.with.map(|c| c.to_string()),
+        }
+    }
 }
 
 impl Record<'_> {
@@ -132,6 +153,8 @@ impl Record<'_> {
             caller_media: Media::of(cdr.caller_codec, cdr.caller_media.as_ref()),
             callee_media: Media::of(cdr.callee_codec, cdr.callee_media.as_ref()),
             digits: cdr.digits,
+            transfers: cdr.transfers.iter().map(Transfer::of).collect(),
+            continued_in: cdr.continued_in.map(|c| c.to_string()),
             notes: &cdr.notes,
         }
     }

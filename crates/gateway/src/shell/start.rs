@@ -208,6 +208,7 @@ fn trunk_config(trunk: &Trunk, peer: TlsPeer, advertise: Option<IpAddr>) -> Trun
         inbound_from: trunk.inbound_from.clone(),
         profile: trunk.profile.clone(),
         max_calls: trunk.max_calls,
+        refer: trunk.refer,
         advertise,
     }
 }

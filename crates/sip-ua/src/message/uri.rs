@@ -246,7 +246,10 @@ impl Uri {
 
     /// The text before `?`.
     pub fn without_headers(&self) -> &str {
-        self.headers.as_ref().map_or(&self.text, |r| &self.text[..r.start.saturating_sub(1)])
+        match self.headers() {
+            Some(headers) => &self.text[..self.text.len() - headers.len() - 1],
+            None => &self.text,
+        }
     }
 
     /// Comparison of RFC 3261 §19.1.4. For `tel:` and other schemes: equal but for case.
