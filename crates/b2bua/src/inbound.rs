@@ -59,6 +59,7 @@ impl Switch {
             Party::User(_) => String::new(),
         };
         let mut leg = Leg::new(LegId::CALLER, party.clone(), Device::Sip(sip), Phase::Trying);
+        leg.flow = Some(flow);
         leg.local = Some(flow.local.ip());
         leg.remote = Some(flow.remote.ip());
         let from = match &party {
@@ -79,7 +80,7 @@ impl Switch {
         self.shared.sip_legs.insert(sip, (id, LegId::CALLER));
         let offer = request.typed_body().map(|b| b.bytes);
         leg.kind = offer.as_deref().map_or(usual_kind(flow.transport), offered_kind);
-        let asked = Asked { dialled, from, offer, flow: Some(flow), worker: None, takes_over };
+        let asked = Asked { dialled, from, offer, flow: Some(flow), worker: None, waiting: None, takes_over };
         self.place(id, leg, asked, t);
     }
 
@@ -118,7 +119,7 @@ impl Switch {
         let leg =
             Leg::new(LegId::CALLER, Party::User(user), Device::Browser { session, name }, Phase::Trying);
         let offer = Some(sdp.into_bytes());
-        let asked = Asked { dialled, from, offer, flow: None, worker: None, takes_over: None };
+        let asked = Asked { dialled, from, offer, flow: None, worker: None, waiting: None, takes_over: None };
         self.place(id, leg, asked, t);
     }
 
@@ -153,7 +154,10 @@ impl Switch {
             transfers: Vec::new(),
             notes: Vec::new(),
         };
-        self.start_call(NewCall { id, caller: leg, offer: asked.offer, plan, facts, callee_permit, worker }, t);
+        self.start_call(
+            NewCall { id, caller: leg, offer: asked.offer, plan, facts, callee_permit, worker },
+            t,
+        );
     }
 
     fn route(
@@ -177,7 +181,8 @@ impl Switch {
         if let Destination::User(user) = &destination {
             *callee_permit = Some(sh.usage.take_user(&sh.config, user).ok_or(Failure::of(EndReason::Busy))?);
         }
-        let from = route::From { device: &leg.device, flow: asked.flow.as_ref() };
+        let from =
+            route::From { device: &leg.device, flow: asked.flow.as_ref(), waiting: asked.waiting.as_ref() };
         route::plan(sh, destination, from, &mut *self.entropy, t.now)
     }
 
@@ -272,6 +277,8 @@ pub(crate) struct Asked {
     pub flow: Option<Flow>,
     /// Where its media must be.
     pub worker: Option<WorkerId>,
+    /// For whom it is, where someone else has asked for it.
+    pub waiting: Option<(Device, Option<Flow>)>,
     /// The leg whose place it takes (RFC 3891).
     pub takes_over: Option<(types::CallId, LegId)>,
 }

@@ -61,6 +61,8 @@ pub(crate) struct From<'a> {
     pub device: &'a Device,
     /// The flow that a SIP caller uses: its own device does not ring.
     pub flow: Option<&'a Flow>,
+    /// The party of a transfer that is waiting does not ring either.
+    pub waiting: Option<&'a (Device, Option<Flow>)>,
 }
 
 /// Where a cleaned number leads, before looking who is there.
@@ -165,14 +167,19 @@ pub(crate) fn plan(
     match destination {
         Destination::User(user) => {
             let others = || {
-                let own =
-                    |s: &SessionId| matches!(from.device, Device::Browser { session, .. } if session == s);
+                let own = |s: &SessionId| {
+                    let is = |d: &Device| matches!(d, Device::Browser { session, .. } if session == s);
+                    is(from.device) || from.waiting.is_some_and(|(device, _)| is(device))
+                };
                 sh.sessions.of_user(&user).iter().copied().filter(move |session| !own(session))
             };
             let browsers = others().filter(|session| {
                 sh.sessions.get(*session).is_some_and(|s| s.calls.len() < types::limits::CALLS_PER_SESSION)
             });
-            let contacts = sh.registrar.bindings(&user).iter().filter(|b| from.flow != Some(&b.flow));
+            let contacts = sh.registrar.bindings(&user).iter().filter(|b| {
+                let waiting = from.waiting.and_then(|(_, flow)| flow.as_ref());
+                from.flow != Some(&b.flow) && waiting != Some(&b.flow)
+            });
             let devices: Vec<Ring> = browsers
                 .map(Ring::Browser)
                 .chain(

@@ -124,7 +124,8 @@ impl Usage {
     /// Permits out, of every kind.
     pub fn total(&self) -> u32 {
         self.users.values().map(|u| u.calls).sum::<u32>()
-            + self.trunks.iter().sum::<u32>() + self.workers.iter().sum::<u32>()
+            + self.trunks.iter().sum::<u32>()
+            + self.workers.iter().sum::<u32>()
     }
 
     pub fn on_trunk(&self, trunk: usize) -> u32 {

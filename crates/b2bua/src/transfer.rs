@@ -135,10 +135,10 @@ impl Switch {
         let config = &self.shared.config;
         let host = uri.host();
         let trunk = match &leg.party {
-            Party::Trunk(trunk) => config.trunks[*trunk].host.rsplit_once(':').map_or_else(
-                || config.trunks[*trunk].host.as_str(),
-                |(name, _)| name,
-            ),
+            Party::Trunk(trunk) => config.trunks[*trunk]
+                .host
+                .rsplit_once(':')
+                .map_or_else(|| config.trunks[*trunk].host.as_str(), |(name, _)| name),
             Party::User(_) => "",
         };
         let ours = uri.scheme() == Scheme::Tel
@@ -155,7 +155,13 @@ impl Switch {
         let other = call.transferable(ask.leg)?;
         let (upstream, target) = (self.refers_upstream(ask, other, &dialled), other.id);
         if let Some((sip, to)) = upstream {
-            let transfer = Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Upstream(target), rings: false };
+            let transfer = Transfer {
+                by: ask.leg,
+                refer: ask.refer,
+                to: dialled,
+                aim: Aim::Upstream(target),
+                rings: false,
+            };
             let referred_by = self.referred_by(ask);
             self.shared.sip(Sip::Refer { leg: sip, to, referred_by });
             self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
@@ -179,11 +185,13 @@ impl Switch {
             dialled: dialled.clone(),
             from: CallerId { number: other.shown.clone(), ..CallerId::default() },
             offer: None,
-            flow: None,
+            flow: transferor.flow,
+            waiting: Some((other.device.clone(), other.flow)),
             worker: Some(call.worker),
             takes_over: None,
         };
-        let transfer = Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Call(id), rings: false };
+        let transfer =
+            Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Call(id), rings: false };
         self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
         self.place(id, leg, asked, t);
         Ok(())
@@ -233,18 +241,23 @@ impl Switch {
         match target.state {
             State::Talking { .. } => {
                 let far = target.transferable(with.1)?.id;
-                let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0), rings: false };
+                let transfer =
+                    Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0), rings: false };
                 self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
                 let join = Effect::Join { of: ask.call, from: (with.0, far) };
                 self.shared.effects.push_back(join);
             }
             // It still rings there: as if the number had been dialled for the other party (RFC 5589 §7.6).
             State::Trying { .. } | State::Connecting { .. } if with.1 == LegId::CALLER => {
-                let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0), rings: false };
+                let transfer =
+                    Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0), rings: false };
                 self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
                 self.with_call(with.0, |call, sh| call.become_proxy(ask.call, codec, sh, t));
             }
-            State::Preparing { .. } | State::Trying { .. } | State::Connecting { .. } | State::Closing { .. } => {
+            State::Preparing { .. }
+            | State::Trying { .. }
+            | State::Connecting { .. }
+            | State::Closing { .. } => {
                 return Err(Problem::NotConnected);
             }
         }
@@ -283,17 +296,16 @@ impl Switch {
         let Some(refer) = self.calls.get_mut(&call).and_then(|c| c.transfer.take()).map(|t| t.refer) else {
             return;
         };
-        let problem = match self.dial_for(Ask { call, leg: by, refer: None }, to, t) {
-            Ok(()) => None,
-            Err(problem) => Some(problem),
-        };
-        if let Some(call) = self.calls.get_mut(&call)
-            && let Some(transfer) = &mut call.transfer
-        {
-            transfer.refer = refer;
-        } else if let (Some(refer), Some(problem)) = (refer, problem) {
-            self.shared.sip(Sip::ReferStatus { refer, status: problem.status() });
-        }
+        let done = self.dial_for(Ask { call, leg: by, refer: None }, to.clone(), t);
+        self.with_call(call, |call, sh| match (done, &mut call.transfer) {
+            // The dialling may have failed already; then this is where it is told.
+            (Ok(()), Some(transfer)) => transfer.refer = refer,
+            (Ok(()), None) | (Err(_), _) => {
+                let aim = Aim::Upstream(by);
+                call.transfer = Some(Transfer { by, refer, to, aim, rings: false });
+                call.transfer_failed(&Failure::of(EndReason::RemoteFailure), sh, t);
+            }
+        });
     }
 
     /// Moves a leg into the place of another call's leg. Its former call is over by that.
@@ -306,7 +318,9 @@ impl Switch {
             Some(call) => call.next_leg(),
             None => return self.dismiss(from.0, t),
         };
-        let Some(leg) = self.calls.get_mut(&from.0).and_then(|c| c.give(from.1, (into, id))) else { return };
+        let Some(leg) = self.calls.get_mut(&from.0).and_then(|c| c.give(from.1, (into, id))) else {
+            return self.dismiss(from.0, t);
+        };
         self.with_call(into, |call, sh| call.adopt(leg, id, from, out, sh, t));
         self.with_call(from.0, |call, sh| {
             call.end(Failure::of(EndReason::Transferred), EndedBy::Caller, sh, t);

@@ -9,9 +9,7 @@ use std::time::Duration;
 use b2bua::{CdrParty, RouteTo};
 use media_bridge::control::{Command as Media, Source, Tone};
 use rig::*;
-use sip_ua::{
-    Command as Sip, Event, LegEnd, ReferId, ReferOutcome, Referral, ReplacedDialog, SipLeg,
-};
+use sip_ua::{Command as Sip, Event, LegEnd, ReferId, ReferOutcome, Referral, ReplacedDialog, SipLeg};
 use types::{CallId, EndReason, LegId, UserName};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser, TransferState};
 
@@ -167,7 +165,9 @@ fn the_waiting_party_hears_of_a_failed_transfer_whose_transferor_has_left() {
     let end = LegEnd::Refused { status: 486, reason: String::new(), q850: None, retry_after: None };
     bench.heard(Event::Ended { leg: target, end });
     match bench.sip_command() {
-        Sip::HangUp { leg, reason: Some(reason) } if leg == trunk => assert!(reason.contains("busy"), "{reason}"),
+        Sip::HangUp { leg, reason: Some(reason) } if leg == trunk => {
+            assert!(reason.contains("busy"), "{reason}")
+        }
         other => panic!("{other:?}"),
     }
     bench.heard(Event::Ended { leg: trunk, end: LegEnd::Local });

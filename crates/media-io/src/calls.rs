@@ -230,7 +230,8 @@ impl Calls {
     fn move_leg(&mut self, old: LegKey, new: LegKey) {
         let Some(Some(entry)) = self.slots.get_mut(old.slot) else { return };
         let socket = entry.rtp.iter().position(|(l, _)| *l == old.leg).map(|at| entry.rtp.swap_remove(at).1);
-        let browser = entry.browsers.iter().position(|l| *l == old.leg).map(|at| entry.browsers.swap_remove(at));
+        let browser =
+            entry.browsers.iter().position(|l| *l == old.leg).map(|at| entry.browsers.swap_remove(at));
         if let Some(index) = socket
             && let Some(Some(leg)) = self.sockets.get_mut(index)
         {

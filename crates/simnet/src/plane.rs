@@ -212,7 +212,8 @@ impl Plane {
     pub fn check_hold(&self, call: CallId) -> Result<(), String> {
         let Some(legs) = self.calls.get(&call) else { return Ok(()) };
         // A transferor hears nothing meanwhile, or has left already.
-        let holds = |leg: &Leg| leg.kind == LegKind::WebRtc || !leg.told.receives() || leg.source == Source::Nothing;
+        let holds =
+            |leg: &Leg| leg.kind == LegKind::WebRtc || !leg.told.receives() || leg.source == Source::Nothing;
         let alone = legs.len() == 1;
         for (id, leg) in legs {
             match leg.source {
@@ -222,7 +223,9 @@ impl Plane {
                 Source::Leg(_) if leg.told == Direction::Inactive => {
                     return Err(format!("{call}: {id} holds and listens"));
                 }
-                Source::Tone(Tone::Music) if !alone && !legs.iter().any(|(other, l)| other != id && holds(l)) => {
+                Source::Tone(Tone::Music)
+                    if !alone && !legs.iter().any(|(other, l)| other != id && holds(l)) =>
+                {
                     return Err(format!("{call}: {id} hears music and nobody holds"));
                 }
                 Source::Leg(_) | Source::Tone(_) | Source::Nothing | Source::Echo => {}

@@ -30,6 +30,9 @@ pub const STEPS: u64 = 2_000;
 pub const CALLS: usize = 20;
 /// Virtual time in which calls must come to an end by themselves: ringing, closing, and the media plane's answers.
 const EBB: Duration = Duration::from_secs(200);
+/// After a transfer both parties may be one phone; if its connection breaks, both goodbyes are lost, and only the session
+/// timer notices (RFC 4028 §10).
+const SESSION: Duration = Duration::from_secs(1_900);
 /// Virtual time in which transactions and dialogs die out after the last word (RFC 3261 §17: 64*T1, some of them in
 /// sequence).
 const SILENCE: Duration = Duration::from_secs(200);
@@ -160,6 +163,10 @@ impl World {
         }
         self.pump()?;
         self.until(self.now + EBB)?;
+        let silent = self.switch.calls().all(|(_, stage)| stage == CallStage::Talking);
+        if silent && self.switch.calls().count() != 0 {
+            self.until(self.now + SESSION)?;
+        }
         if self.switch.calls().count() != 0 {
             return Err(format!(
                 "{} calls are left {EBB:?} after the last began",

@@ -83,9 +83,8 @@ fn what_a_refer_says_reaches_the_application() {
     // RFC 3892 §2.1; RFC 3891 §6.1 in a URI's header.
     let (mut script, leg, tag) = called();
     let replaces = format!("call1%3Bto-tag%3D{tag}%3Bfrom-tag%3Dbobtag");
-    let extra = format!(
-        "Refer-To: <sip:carol@example.com?Replaces={replaces}>\nReferred-By: <sip:bob@example.com>"
-    );
+    let extra =
+        format!("Refer-To: <sip:carol@example.com?Replaces={replaces}>\nReferred-By: <sip:bob@example.com>");
     script.receive(&request("REFER", 2, "r1", &tag, &extra));
     let (_, referral) = asked(&mut script);
     assert_eq!(referral.to, "sip:carol@example.com");
@@ -328,8 +327,7 @@ fn our_refer_is_followed_to_its_outcome() {
     script.receive(&answer(&refer, "202 Accepted", "", ""));
     script.receive(&notify(3, &tag, "active;expires=60", "180 Ringing"));
     script.receive(&notify(4, &tag, "terminated;reason=noresource", "200 OK"));
-    let expected =
-        [ReferOutcome::Progress(100), ReferOutcome::Progress(180), ReferOutcome::Done(Some(200))];
+    let expected = [ReferOutcome::Progress(100), ReferOutcome::Progress(180), ReferOutcome::Done(Some(200))];
     assert_eq!(outcomes(&mut script), expected);
     assert_eq!(status(&script.receive(&notify(5, &tag, "terminated", "200 OK"))[0]), 481, "it is over");
     let bye = script.command(Command::HangUp { leg, reason: None });

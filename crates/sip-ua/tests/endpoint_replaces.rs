@@ -45,7 +45,9 @@ fn an_invite_names_the_answered_call_that_it_takes_over() {
 #[test]
 fn a_call_that_does_not_exist_cannot_be_taken_over() {
     let (mut script, _, tag) = called();
-    for (call, to, from) in [("call2", tag.as_str(), "bobtag"), ("call1", "zzz", "bobtag"), ("call1", &tag, "zzz")] {
+    for (call, to, from) in
+        [("call2", tag.as_str(), "bobtag"), ("call1", "zzz", "bobtag"), ("call1", &tag, "zzz")]
+    {
         assert_eq!(verdict(&mut script, &replacing(call, to, from, "")), 481, "{call} {to} {from}");
     }
     assert!(script.events().is_empty());

@@ -18,7 +18,17 @@ pub const PING_EVERY: Duration = Duration::from_secs(25);
 
 /// The `type` words of [`FromBrowser`], to tell an unknown message from a malformed one.
 const KNOWN_TYPES: [&str; 12] = [
-    "hello", "call", "offer", "answer", "decline", "bye", "dtmf", "hold", "resume", "transfer", "candidate",
+    "hello",
+    "call",
+    "offer",
+    "answer",
+    "decline",
+    "bye",
+    "dtmf",
+    "hold",
+    "resume",
+    "transfer",
+    "candidate",
     "ping",
 ];
 

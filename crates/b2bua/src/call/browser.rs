@@ -62,7 +62,9 @@ impl Call {
             return;
         }
         let (by, unanswered) = match (&self.state, id) {
-            (State::Preparing { .. } | State::Trying { .. }, id) if id == self.caller => (EndedBy::Caller, true),
+            (State::Preparing { .. } | State::Trying { .. }, id) if id == self.caller => {
+                (EndedBy::Caller, true)
+            }
             (_, id) if id == self.caller => (EndedBy::Caller, false),
             (State::Trying { .. }, _) => {
                 return self.lose_callee(id, Failure::of(EndReason::Declined), sh, t);

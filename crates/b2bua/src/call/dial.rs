@@ -84,6 +84,7 @@ impl Call {
         let sip = sh.new_sip_leg(self.id, LegId(self.next_leg));
         let phase = Phase::Preparing(Box::new(invite));
         let leg = self.add_leg(Party::User(user.clone()), Device::Sip(sip), phase);
+        leg.flow = Some(flow);
         leg.local = Some(flow.local.ip());
         leg.remote = Some(flow.remote.ip());
         leg.kind = usual_kind(flow.transport);

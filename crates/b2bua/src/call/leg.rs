@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats};
-use sip_ua::{Invite, SipLeg, Target};
+use sip_ua::{Flow, Invite, SipLeg, Target};
 use types::{CallId, LegId, SessionId, UserName};
 
 use super::hold::Hold;
@@ -117,6 +117,8 @@ pub(crate) struct Leg {
     pub advertise: Option<IpAddr>,
     /// Where this peer's signalling comes from.
     pub remote: Option<IpAddr>,
+    /// The way to a SIP device of a user.
+    pub flow: Option<Flow>,
     /// Of a trunk that we call: which of its targets.
     pub target: Option<Target>,
     /// Of a trunk that we call, until it says anything: when the next target is tried instead.
@@ -154,6 +156,7 @@ impl Leg {
             local: None,
             advertise: None,
             remote: None,
+            flow: None,
             target: None,
             unheard: None,
             stats: None,

@@ -176,7 +176,15 @@ impl Call {
     }
 
     /// Takes over a leg `(call, leg)` of another call in the place of `out`, or as who answers while it rings.
-    pub fn adopt(&mut self, mut leg: Leg, id: LegId, from: (CallId, LegId), out: LegId, sh: &mut Shared, t: Clock) {
+    pub fn adopt(
+        &mut self,
+        mut leg: Leg,
+        id: LegId,
+        from: (CallId, LegId),
+        out: LegId,
+        sh: &mut Shared,
+        t: Clock,
+    ) {
         leg.id = id;
         match &leg.device {
             Device::Sip(sip) => {
@@ -230,7 +238,13 @@ impl Call {
     }
 
     /// The caller's place is taken by nobody: what is rung is for the parties of another call.
-    pub fn become_proxy(&mut self, of: CallId, codec: Option<media_bridge::control::Codec>, sh: &mut Shared, t: Clock) {
+    pub fn become_proxy(
+        &mut self,
+        of: CallId,
+        codec: Option<media_bridge::control::Codec>,
+        sh: &mut Shared,
+        t: Clock,
+    ) {
         let old = self.caller;
         let transferor = self.legs[0].cdr_party(sh);
         let proxy = Proxy { of, by: self.id, transferor };
@@ -257,7 +271,8 @@ impl Call {
     pub(super) fn take_over(&mut self, call: CallId, leg: LegId, sh: &mut Shared, t: Clock) {
         let deadline = t.now + super::MEDIA_REPLY;
         let hops = std::collections::VecDeque::new();
-        self.state = State::Trying { hops, asked: None, progress: super::Progress::Silent, best: None, deadline };
+        self.state =
+            State::Trying { hops, asked: None, progress: super::Progress::Silent, best: None, deadline };
         let caller = &mut self.legs[0];
         (caller.phase, caller.answer_sent) = (Phase::Up, true);
         if let Device::Sip(sip) = caller.device {
@@ -287,7 +302,8 @@ impl Call {
     /// Tells a browser who is at the other end now.
     fn show_party(&self, id: LegId, other: LegId, sh: &mut Shared) {
         let of = |id: LegId| self.legs.iter().find(|l| l.id == id);
-        if let (Some(Device::Browser { session, name }), Some(other)) = (of(id).map(|l| &l.device), of(other)) {
+        if let (Some(Device::Browser { session, name }), Some(other)) = (of(id).map(|l| &l.device), of(other))
+        {
             let message = ToBrowser::Party { call: name.clone(), number: other.shown.clone() };
             sh.browser(*session, message);
         }

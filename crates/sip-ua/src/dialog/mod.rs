@@ -85,7 +85,8 @@ impl Dialog {
     /// A request inside the dialog (RFC 3261 §12.2.1.1). ACK keeps the number given, others take the next.
     pub fn request(&mut self, method: Method, headers: Headers, body: Option<Body>) -> OutRequest {
         let cseq = self.next_seq();
-        let contact = matches!(method, Method::Invite | Method::Refer | Method::Notify).then(|| self.contact.clone());
+        let contact =
+            matches!(method, Method::Invite | Method::Refer | Method::Notify).then(|| self.contact.clone());
         let (uri, routes) = self.uri_and_routes();
         OutRequest {
             method,

@@ -30,7 +30,9 @@ use types::{Entropy, Wall};
 use crate::message::Message;
 use crate::registration::Registration;
 use crate::transaction::Wire;
-use crate::{Command, ConnectionId, Event, Flow, ReferId, ReferOutcome, RegistrationId, SipLeg, Target, Transport};
+use crate::{
+    Command, ConnectionId, Event, Flow, ReferId, ReferOutcome, RegistrationId, SipLeg, Target, Transport,
+};
 use client::ClientTxn;
 use leg::Leg;
 pub use path::Listener;
@@ -44,7 +46,8 @@ use session_timer::Refresh;
 pub use stateless::overload;
 
 /// Methods we do.
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE, REFER, NOTIFY, SUBSCRIBE";
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE, REFER, NOTIFY, SUBSCRIBE";
 /// Option tags we do.
 const SUPPORTED: &[&str] = &[reliable::TAG, session_timer::TAG, replace::TAG, refer::TAG];
 
@@ -243,7 +246,9 @@ impl Endpoint {
             }
             Command::Info { leg, body } => self.send_info(leg, body, now),
             Command::AcceptRefer { refer } => self.accept_refer(refer, now),
-            Command::RejectRefer { refer, status, reason } => self.reject_refer(refer, (status, &reason), now),
+            Command::RejectRefer { refer, status, reason } => {
+                self.reject_refer(refer, (status, &reason), now)
+            }
             Command::ReferStatus { refer, status } => self.refer_status(refer, status, now),
             Command::Refer { leg, to, referred_by } => self.send_refer(leg, &to, &referred_by, now),
             Command::Respond { token, status, reason, headers } => {

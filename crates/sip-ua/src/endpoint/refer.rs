@@ -157,7 +157,11 @@ impl Endpoint {
     pub(super) fn reject_refer(&mut self, refer: ReferId, (status, reason): (u16, &str), now: Instant) {
         let Some(Stage::Asked(txn)) = self.refers.get(&refer).map(|r| r.stage) else { return };
         self.refers.remove(&refer);
-        self.reply(txn, Reply { status: status.clamp(300, 699), reason, headers: Vec::new(), body: None }, now);
+        self.reply(
+            txn,
+            Reply { status: status.clamp(300, 699), reason, headers: Vec::new(), body: None },
+            now,
+        );
     }
 
     pub(super) fn refer_status(&mut self, refer: ReferId, status: u16, now: Instant) {
@@ -183,7 +187,9 @@ impl Endpoint {
 
     /// Sends what is new, unless a NOTIFY is under way.
     fn notify(&mut self, refer: ReferId, now: Instant) {
-        let Some(known) = self.refers.get_mut(&refer).filter(|r| r.wanted && r.news && !r.busy) else { return };
+        let Some(known) = self.refers.get_mut(&refer).filter(|r| r.wanted && r.news && !r.busy) else {
+            return;
+        };
         let mut headers: Headers = vec![("Event", known.event())];
         let left = known.until.saturating_duration_since(now).as_secs();
         let state = match (known.status, known.timed_out) {
@@ -234,7 +240,8 @@ impl Endpoint {
         known.until = now + Duration::from_secs(seconds.into());
         known.timed_out = seconds == 0;
         known.news = true;
-        self.schedule.set(Owner::Refer(refer), (seconds > 0).then_some(now + Duration::from_secs(seconds.into())));
+        self.schedule
+            .set(Owner::Refer(refer), (seconds > 0).then_some(now + Duration::from_secs(seconds.into())));
         self.notify(refer, now);
     }
 

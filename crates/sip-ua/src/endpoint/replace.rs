@@ -1,9 +1,9 @@
 //! INVITE that takes over a dialog (RFC 3891).
 
+use crate::SipLeg;
 use crate::endpoint::Endpoint;
 use crate::endpoint::leg::{Calling, Cancel, LegState};
 use crate::message::{Message, Replaces};
-use crate::SipLeg;
 
 /// The option tag (RFC 3891 §6.2).
 pub(super) const TAG: &str = "replaces";

@@ -204,12 +204,13 @@ impl Endpoint {
                 self.reply(id, Reply::new(481), now)
             }
             // Nobody outside a call may make us call (RFC 3515 §5.2).
-            Method::Refer => self.reply(id, Reply { reason: "REFER Only Inside A Call", ..Reply::new(403) }, now),
+            Method::Refer => {
+                self.reply(id, Reply { reason: "REFER Only Inside A Call", ..Reply::new(403) }, now)
+            }
             Method::Subscribe => self.bad_event(id, now),
-            Method::Ack
-            | Method::Message
-            | Method::Publish
-            | Method::Other(_) => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
+            Method::Ack | Method::Message | Method::Publish | Method::Other(_) => {
+                self.reply(id, Reply::new(405).with("Allow", ALLOW), now)
+            }
         }
     }
 

@@ -49,7 +49,13 @@ mod tests {
 
     #[test]
     fn replaces_without_a_tag_or_with_one_twice_is_nothing() {
-        for text in ["a@b", "a@b;to-tag=1", "a@b;from-tag=1", ";to-tag=1;from-tag=2", "a;to-tag=1;to-tag=2;from-tag=3"] {
+        for text in [
+            "a@b",
+            "a@b;to-tag=1",
+            "a@b;from-tag=1",
+            ";to-tag=1;from-tag=2",
+            "a;to-tag=1;to-tag=2;from-tag=3",
+        ] {
             assert_eq!(Replaces::parse(text), None, "{text}");
         }
     }
