@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use sip_ua::{
     Body, Command, ConnectionId, Credentials, Endpoint, EndpointConfig, Event, Flow, Invite, Listener,
-    Output, PingId, Register, RegistrationId, Reliable100, RequestToken, SessionTimer, SipLeg, Target,
-    Transport,
+    Output, PingId, ReferId, Register, RegistrationId, Reliable100, RequestToken, SessionTimer, SipLeg,
+    Target, Transport,
 };
 use types::Wall;
 
@@ -50,6 +50,8 @@ struct World<'a> {
     heard: VecDeque<Heard>,
     legs: BTreeMap<SipLeg, Life>,
     tokens: Vec<RequestToken>,
+    /// REFERs that wait for a decision.
+    refers: Vec<ReferId>,
     targets: Vec<Target>,
     numbers: u32,
 }
@@ -82,6 +84,7 @@ impl<'a> World<'a> {
             heard: VecDeque::new(),
             legs: BTreeMap::new(),
             tokens: Vec::new(),
+            refers: Vec::new(),
             targets: Vec::new(),
             numbers: 0,
         }
@@ -270,7 +273,12 @@ impl<'a> World<'a> {
                 let before = self.legs.insert(*leg, Life::Ended);
                 assert_eq!(before, Some(Life::Alive), "{leg:?} ends");
             }
-            Event::Trying { leg }
+            Event::Refer { leg, refer, .. } => {
+                assert_eq!(self.legs.get(leg), Some(&Life::Alive), "{event:?} of a leg that is over");
+                self.refers.push(*refer);
+            }
+            Event::Referred { leg, .. }
+            | Event::Trying { leg }
             | Event::Provisional { leg, .. }
             | Event::Answered { leg, .. }
             | Event::Acked { leg, .. }
@@ -289,6 +297,10 @@ impl<'a> World<'a> {
             for token in std::mem::take(&mut self.tokens) {
                 let (reason, headers) = (String::new(), Vec::new());
                 self.command(Command::Respond { token, status: 200, reason, headers });
+            }
+            for refer in std::mem::take(&mut self.refers) {
+                self.command(Command::AcceptRefer { refer });
+                self.command(Command::ReferStatus { refer, status: 200 });
             }
             for leg in self.legs.keys().copied().collect::<Vec<_>>() {
                 self.command(Command::HangUp { leg, reason: None });

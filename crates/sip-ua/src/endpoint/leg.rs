@@ -139,14 +139,7 @@ impl Unacked {
 
 impl Session {
     pub fn new(dialog: Dialog, unacked: Option<Unacked>) -> Session {
-        Session {
-            dialog,
-            unacked,
-            hang_up: None,
-            parting: None,
-            referred: false,
-            outgoing: Outgoing::Idle,
-        }
+        Session { dialog, unacked, hang_up: None, parting: None, referred: false, outgoing: Outgoing::Idle }
     }
 }
 
