@@ -318,10 +318,11 @@ impl Switch {
             Some(call) => call.next_leg(),
             None => return self.dismiss(from.0, t),
         };
-        let Some(leg) = self.calls.get_mut(&from.0).and_then(|c| c.give(from.1, (into, id))) else {
+        let Some(mut leg) = self.calls.get_mut(&from.0).and_then(|c| c.give(from.1, (into, id))) else {
             return self.dismiss(from.0, t);
         };
-        self.with_call(into, |call, sh| call.adopt(leg, id, from, out, sh, t));
+        leg.id = id;
+        self.with_call(into, |call, sh| call.adopt(leg, from, out, sh, t));
         self.with_call(from.0, |call, sh| {
             call.end(Failure::of(EndReason::Transferred), EndedBy::Caller, sh, t);
         });

@@ -176,16 +176,8 @@ impl Call {
     }
 
     /// Takes over a leg `(call, leg)` of another call in the place of `out`, or as who answers while it rings.
-    pub fn adopt(
-        &mut self,
-        mut leg: Leg,
-        id: LegId,
-        from: (CallId, LegId),
-        out: LegId,
-        sh: &mut Shared,
-        t: Clock,
-    ) {
-        leg.id = id;
+    pub fn adopt(&mut self, leg: Leg, from: (CallId, LegId), out: LegId, sh: &mut Shared, t: Clock) {
+        let id = leg.id;
         match &leg.device {
             Device::Sip(sip) => {
                 sh.sip_legs.insert(*sip, (self.id, id));
