@@ -116,7 +116,9 @@ fn a_blind_transfer_that_fails_gives_the_transferor_its_call_back_with_a_sentenc
 #[test]
 fn limits_and_routes_hold_for_a_transfer_as_for_a_call_of_the_transferor() {
     let mut limited = config();
-    limited.users[0].max_calls = Some(1);
+    let mut users = limited.users.to_vec();
+    users[0].max_calls = Some(1);
+    limited.users = users.into();
     let mut bench = Bench::with(limited);
     talking(&mut bench);
     transfer(&mut bench, Some("+12025550102"), None);
