@@ -110,6 +110,33 @@ fn account(
     Account { username: username.map(|u| u.value), credentials }
 }
 
+const FORMATS: [(&str, NumberFormat); 3] = [
+    ("raw", NumberFormat::Raw),
+    ("e164", NumberFormat::E164),
+    ("e164-without-plus", NumberFormat::E164WithoutPlus),
+];
+const PRIVATE: [(&str, PrivateFrom); 2] =
+    [("anonymous", PrivateFrom::Anonymous), ("account", PrivateFrom::Account)];
+const IDENTITY: [(&str, IdentityHeader); 4] = [
+    ("none", IdentityHeader::None),
+    ("pai", IdentityHeader::Pai),
+    ("ppi", IdentityHeader::Ppi),
+    ("rpid", IdentityHeader::Rpid),
+];
+const FORWARDED: [(&str, ForwardHeader); 3] = [
+    ("none", ForwardHeader::None),
+    ("diversion", ForwardHeader::Diversion),
+    ("history-info", ForwardHeader::HistoryInfo),
+];
+const DTMF: [(&str, DtmfMode); 4] = [
+    ("auto", DtmfMode::Auto),
+    ("rfc4733", DtmfMode::Rfc4733),
+    ("info", DtmfMode::Info),
+    ("inband", DtmfMode::Inband),
+];
+const RELIABLE: [(&str, Reliable100); 3] =
+    [("supported", Reliable100::Supported), ("off", Reliable100::Off), ("required", Reliable100::Required)];
+
 fn profile(
     section: &mut Section<'_, '_>,
     found: &mut Findings<'_>,
@@ -126,67 +153,19 @@ fn profile(
     // Never pretended: what is asked for is there, or the file is refused.
     let srtp = section.string(found, "srtp");
     srtp.and_then(|word| word.parse(found, |word| srtp_word(word)));
-    let formats = [
-        ("raw", NumberFormat::Raw),
-        ("e164", NumberFormat::E164),
-        ("e164-without-plus", NumberFormat::E164WithoutPlus),
-    ];
     TrunkProfile {
         from_user,
         from_domain: optional(section, found, "from_domain", domain),
-        private_from: choice(
-            section,
-            found,
-            "private_from",
-            &[("anonymous", PrivateFrom::Anonymous), ("account", PrivateFrom::Account)],
-        ),
+        private_from: choice(section, found, "private_from", &PRIVATE),
         route: proxy.map(route),
-        identity: choice(
-            section,
-            found,
-            "identity",
-            &[
-                ("none", IdentityHeader::None),
-                ("pai", IdentityHeader::Pai),
-                ("ppi", IdentityHeader::Ppi),
-                ("rpid", IdentityHeader::Rpid),
-            ],
-        ),
+        identity: choice(section, found, "identity", &IDENTITY),
         trusted: section.boolean(found, "trusted").unwrap_or(default.trusted),
-        forwarded: choice(
-            section,
-            found,
-            "forwarded",
-            &[
-                ("none", ForwardHeader::None),
-                ("diversion", ForwardHeader::Diversion),
-                ("history-info", ForwardHeader::HistoryInfo),
-            ],
-        ),
-        number_format: choice(section, found, "number_format", &formats),
-        inbound_number_format: choice(section, found, "inbound_number_format", &formats),
+        forwarded: choice(section, found, "forwarded", &FORWARDED),
+        number_format: choice(section, found, "number_format", &FORMATS),
+        inbound_number_format: choice(section, found, "inbound_number_format", &FORMATS),
         codecs: parsed_list(section, found, "codecs", codec).unwrap_or(default.codecs),
-        dtmf: choice(
-            section,
-            found,
-            "dtmf",
-            &[
-                ("auto", DtmfMode::Auto),
-                ("rfc4733", DtmfMode::Rfc4733),
-                ("info", DtmfMode::Info),
-                ("inband", DtmfMode::Inband),
-            ],
-        ),
-        reliable: choice(
-            section,
-            found,
-            "reliable",
-            &[
-                ("supported", Reliable100::Supported),
-                ("off", Reliable100::Off),
-                ("required", Reliable100::Required),
-            ],
-        ),
+        dtmf: choice(section, found, "dtmf", &DTMF),
+        reliable: choice(section, found, "reliable", &RELIABLE),
         session_timer: session_timer(section, found),
     }
 }
