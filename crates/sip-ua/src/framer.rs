@@ -23,6 +23,15 @@ impl FrameError {
             FrameError::TooLarge => 513,
         }
     }
+
+    /// The reason phrase beside it.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            FrameError::NoContentLength => "Content-Length Is Needed On A Stream",
+            FrameError::BadContentLength => "Bad Content-Length",
+            FrameError::TooLarge => "Message Too Large",
+        }
+    }
 }
 
 impl fmt::Display for FrameError {

@@ -458,7 +458,7 @@ fn refusal(error: FrameError, framer: Framer) -> Farewell {
     };
     let last = request
         .filter(|r| r.top_via().is_some() && r.method() != Some(&Method::Ack))
-        .map(|r| MessageWriter::response(&r, error.status(), "", None).finish());
+        .map(|r| MessageWriter::response(&r, error.status(), error.phrase(), None).finish());
     Farewell { why: error.to_string(), last }
 }
 
