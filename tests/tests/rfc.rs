@@ -46,6 +46,7 @@ const RFCS: &[(u16, &str)] = &[
     (4568, "SDES"),
     (4585, "RTCP feedback"),
     (4733, "telephone-event"),
+    (5057, "several usages of a dialog"),
     (5118, "IPv6 torture messages"),
     (5359, "service examples"),
     (5407, "race conditions"),
