@@ -92,3 +92,33 @@ fn browser_and_softphone_call_each_other_and_hear_each_other() {
     alice.wait_status("^Call ended: ", LIMIT);
     assert_eq!(gateway.wait_cdrs(2).len(), 2);
 }
+
+/// RFC 5589 §6, RFC 3515: the carrier's call goes from alice to bob; alice is out, the carrier and bob talk on.
+#[test]
+fn softphone_transfers_a_call_of_the_trunk_to_a_colleague() {
+    let trunk = free_ports(2);
+    let gateway = Gateway::run(&Setup::with_trunk(trunk));
+    let mut alice = registered("alice", "udp", &gateway);
+    let mut bob = registered("bob", "udp", &gateway);
+    let mut carrier =
+        Sipp::scenario("inbound_trunk-call_answered").calls("+12025550110").to(gateway.sip).echo();
+    (carrier.port, carrier.pause) = (trunk, 8000);
+    let carrier = carrier.start();
+    alice.wait_event("CALL_INCOMING", LIMIT);
+    alice.command("accept", "");
+    alice.wait_event("CALL_ESTABLISHED", LIMIT);
+    alice.command("transfer", &format!("sip:101@127.0.0.1:{}", gateway.sip));
+    bob.wait_event("CALL_INCOMING", LIMIT);
+    bob.command("accept", "");
+    bob.wait_event("CALL_ESTABLISHED", LIMIT);
+    alice.wait_event("CALL_CLOSED", LIMIT);
+    bob.wait_event("CALL_CLOSED", LIMIT);
+    carrier.finish().must_pass();
+    let heard = e2e::speech::read_wav(&bob.heard());
+    assert!(heard.iter().any(|sample| sample.unsigned_abs() > 3000), "the carrier's echo of bob's speech");
+    // The call to bob was made for the transfer and went on in the carrier's.
+    let cdrs = gateway.wait_cdrs(2);
+    assert_eq!((&cdrs[0]["reason"], &cdrs[0]["continued_in"]), (&"transferred".into(), &cdrs[1]["call"]));
+    assert_eq!(cdrs[1]["reason"], "hung-up");
+    assert_eq!(cdrs[1]["transfers"].as_array().map(Vec::len), Some(1), "{cdrs:?}");
+}

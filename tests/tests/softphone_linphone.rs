@@ -55,3 +55,33 @@ fn linphone_is_called_by_the_trunk_and_hears_it() {
     assert!(loud(&phone), "the echo of its own speech");
     assert_eq!(gateway.wait_cdrs(1)[0]["reason"], "hung-up");
 }
+
+/// RFC 5589 §6, RFC 3515: the carrier's call goes from alice to bob; alice is out, the carrier and bob talk on.
+#[test]
+fn linphone_transfers_a_call_of_the_trunk_to_a_colleague() {
+    let (trunk, bob) = (free_ports(2), free_ports(2));
+    let gateway = Gateway::run(&Setup::with_trunk(trunk));
+    let mut registering =
+        Sipp::scenario("inbound_register_accepted").user("bob").calls("bob").to(gateway.sip);
+    registering.port = bob;
+    registering.run().must_pass();
+    let mut answering = Sipp::scenario("outbound_answer_echo").echo();
+    answering.port = bob;
+    let answering = answering.start();
+    let mut phone = registered("alice", &gateway);
+    let mut carrier = Sipp::scenario("inbound_trunk-call_answered").calls("+12025550110").to(gateway.sip);
+    (carrier.port, carrier.pause) = (trunk, 8000);
+    let carrier = carrier.start();
+    phone.wait("it rings", "Receiving new incoming call");
+    phone.say("answer");
+    phone.wait("it talks", "Media streams established");
+    phone.say(&format!("transfer 1 sip:101@127.0.0.1:{}", gateway.sip));
+    phone.wait("it is out of the call", "ended");
+    carrier.finish().must_pass();
+    answering.finish().must_pass();
+    // The call to bob was made for the transfer and went on in the carrier's.
+    let cdrs = gateway.wait_cdrs(2);
+    assert_eq!((&cdrs[0]["reason"], &cdrs[0]["continued_in"]), (&"transferred".into(), &cdrs[1]["call"]));
+    assert_eq!(cdrs[1]["reason"], "hung-up");
+    assert_eq!(cdrs[1]["transfers"].as_array().map(Vec::len), Some(1), "{cdrs:?}");
+}
