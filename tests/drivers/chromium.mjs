@@ -115,7 +115,11 @@ const ops = {
   },
   console: async (command) => tab(command).console,
   key: async (command) => tab(command).page.keyboard.press(command.key),
-  reload: async (command) => void (await tab(command).page.reload()),
+  reload: async (command) => {
+    const on = tab(command);
+    await on.page.reload();
+    on.cursor = 0;
+  },
   closePage: async (command) => {
     await tab(command).page.context().close();
     tabs.delete(command.page ?? 'main');

@@ -1,5 +1,5 @@
 // A page that uses SIP.js as its documentation says; `docs/CLIENTS.md` shows the same settings.
-import { Inviter, Registerer, RegistererState, SessionState, UserAgent, Web } from 'sip.js';
+import { Inviter, Registerer, SessionState, UserAgent, Web } from 'sip.js';
 import { install } from './client_page.mjs';
 
 /** @typedef {import('sip.js').Session} Session */
@@ -34,8 +34,12 @@ function watch(next) {
   });
 }
 
-/** @type {import('sip.js').SessionDescriptionHandlerModifier} */
-const change = async (description) => ({ type: description.type, sdp: page.change(description.sdp ?? '') });
+/**
+ * SIP.js passes the gateway's answers through here too; those stay as they are.
+ * @type {import('sip.js').SessionDescriptionHandlerModifier}
+ */
+const change = async (description) =>
+  description.type === 'offer' ? { type: 'offer', sdp: page.change(description.sdp ?? '') } : description;
 
 /** @param {boolean} hold @param {boolean} [iceRestart] */
 async function reinvite(hold, iceRestart) {
@@ -80,14 +84,11 @@ install({
       },
     });
     const registerer = new Registerer(ua, { expires: 300 });
-    registerer.stateChange.addListener((state) => {
-      if (state === RegistererState.Registered) client.say('registered');
-    });
-    const reconnect = async () => {
-      await ua.reconnect().catch(() => new Promise((done) => setTimeout(done, 500)).then(reconnect));
-      await registerer.register();
-    };
-    void ua.start().then(() => registerer.register());
+    const register = () => registerer.register({ requestDelegate: { onAccept: () => client.say('registered') } });
+    /** @returns {Promise<unknown>} */
+    const reconnect = () =>
+      ua.reconnect().then(register, () => new Promise((done) => setTimeout(done, 500)).then(reconnect));
+    void ua.start().then(register);
   },
   call(number) {
     const inviter = new Inviter(ua, target(number), {

@@ -70,8 +70,9 @@ impl Switch {
         let call_id = request.call_id().ok_or(bad("Missing Call-ID"))?;
         let cseq = request.cseq().ok_or(bad("Missing CSeq"))?.seq;
         let sender = Sender { flow, call_id, cseq };
+        let outbound = outbound(request, &asked, &flow);
         let registrar = &mut self.shared.registrar;
-        let before = registrar.bindings(user).len();
+        let before = registrar.bindings(user).iter().filter(|b| !b.suspended).count();
         let result = match asked {
             Asked::Query => Ok(()),
             Asked::Star => registrar.clear(user, sender),
@@ -83,19 +84,43 @@ impl Switch {
                 (403, "Too many devices are registered for this user; remove one first", Vec::new())
             }
         })?;
-        let bindings = registrar.bindings(user);
+        let bindings: Vec<_> = registrar.bindings(user).iter().filter(|b| !b.suspended).collect();
         let after = bindings.len();
         let contact = |b: &crate::registrar::Binding| {
             let left = b.expires.saturating_duration_since(t.now).as_secs();
             ("Contact", format!("<{}>;expires={left}", b.uri.as_str()))
         };
-        let headers = bindings.iter().map(contact).collect();
+        let mut headers: Headers = bindings.into_iter().map(contact).collect();
+        headers.extend(outbound);
         if before != after {
             let text = format!("{} has {after} SIP devices, before {before}", user.as_str());
             self.shared.log(Level::Debug, None, text);
         }
         Ok((200, "", headers))
     }
+}
+
+/// How often a device is to show that its connection lives, in seconds (RFC 5626 §5.4).
+const FLOW_TIMER: u32 = 120;
+
+/// What a device hears that keeps its flow up as RFC 5626 §6 describes; nothing where a proxy stands between.
+fn outbound(request: &Message, asked: &Asked, flow: &Flow) -> Headers {
+    let knows = request
+        .list("Supported")
+        .chain(request.list("Require"))
+        .any(|tag| tag.eq_ignore_ascii_case("outbound"));
+    let bound = match asked {
+        Asked::Contacts(wanted) => wanted.iter().any(|w| w.reg_id.is_some() && w.expires > 0),
+        Asked::Query | Asked::Star => false,
+    };
+    if !knows || !bound || request.list("Via").nth(1).is_some() {
+        return Headers::new();
+    }
+    let mut headers = vec![("Require", "outbound".to_owned()), ("Supported", "outbound".to_owned())];
+    if !flow.transport.is_datagram() {
+        headers.push(("Flow-Timer", FLOW_TIMER.to_string()));
+    }
+    headers
 }
 
 enum Problem {
@@ -125,7 +150,9 @@ fn read(request: &Message) -> Result<Asked, Problem> {
             return Err(Problem::TooBrief);
         }
         let instance = address.instance().map(str::to_owned);
-        wanted.push(Wanted { uri, instance, expires: asked.min(MAX_EXPIRES) });
+        // Without an instance a reg-id means nothing (RFC 5626 §6).
+        let reg_id = address.reg_id().filter(|_| instance.is_some());
+        wanted.push(Wanted { uri, instance, reg_id, expires: asked.min(MAX_EXPIRES) });
     }
     Ok(Asked::Contacts(wanted))
 }

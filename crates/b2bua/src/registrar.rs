@@ -1,4 +1,4 @@
-//! Where users' SIP devices are (RFC 3261 §10.3): contacts, bound to the flow they came by (RFC 5626 in spirit).
+//! Where users' SIP devices are (RFC 3261 §10.3): contacts, bound to the flow they came by (RFC 5626).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -14,6 +14,9 @@ pub const MIN_EXPIRES: u32 = 60;
 pub const MAX_EXPIRES: u32 = 3600;
 /// Granted where the device asks for nothing, in seconds.
 pub const DEFAULT_EXPIRES: u32 = 3600;
+/// How long a contact whose connection closed is remembered. It is not called meanwhile; its device usually comes back with
+/// a new connection and takes its place.
+pub const FLOW_GRACE: Duration = Duration::from_secs(60);
 
 /// One device of a user.
 #[derive(Clone, Debug)]
@@ -22,10 +25,16 @@ pub struct Binding {
     pub uri: Uri,
     /// `+sip.instance`: the same device after a restart (RFC 5626 §4.1).
     pub instance: Option<String>,
+    /// Which of the device's flows this is (RFC 5626 §4.2).
+    pub reg_id: Option<u32>,
     /// How the REGISTER came: calls go back the same way, through whatever NAT there is.
     pub flow: Flow,
+    /// Its connection has closed: nothing reaches the device this way any more.
+    pub suspended: bool,
     /// When it is over.
     pub expires: Instant,
+    /// When it was last registered.
+    refreshed: Instant,
     call_id: String,
     cseq: u32,
 }
@@ -35,6 +44,7 @@ pub struct Binding {
 pub(crate) struct Wanted {
     pub uri: Uri,
     pub instance: Option<String>,
+    pub reg_id: Option<u32>,
     /// 0 removes it.
     pub expires: u32,
 }
@@ -74,7 +84,19 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// A user's devices, in order of registration.
+    /// The contacts to call where a user is to ring: none whose connection has closed, and of a device with several flows
+    /// the one refreshed last (RFC 5626 §5.3).
+    pub fn callable(&self, user: &UserName) -> impl Iterator<Item = &Binding> {
+        let live = self.bindings(user).iter().filter(|b| !b.suspended);
+        live.clone().filter(move |b| {
+            let newer = |other: &&Binding| {
+                b.instance.is_some() && other.instance == b.instance && other.refreshed > b.refreshed
+            };
+            !live.clone().any(|other| newer(&other))
+        })
+    }
+
+    /// A user's contacts, in order of registration.
     pub fn bindings(&self, user: &UserName) -> &[Binding] {
         self.users.get(user).map_or(&[], Vec::as_slice)
     }
@@ -100,7 +122,13 @@ impl Registrar {
         let mut bindings = self.bindings(user).to_vec();
         for want in wanted {
             let same = |b: &Binding| {
-                (want.instance.is_some() && b.instance == want.instance) || b.uri.equivalent(&want.uri)
+                // Two flows of one device stand beside each other; everything else of it is replaced (RFC 5626 §6).
+                let flows = want.reg_id.is_some() && b.reg_id.is_some();
+                match want.instance.is_some() && b.instance == want.instance {
+                    true if flows => b.reg_id == want.reg_id,
+                    true => true,
+                    false => b.uri.equivalent(&want.uri),
+                }
             };
             if bindings.iter().any(|b| same(b) && b.call_id == from.call_id && b.cseq >= from.cseq) {
                 return Err(RegistrarError::OutOfOrder);
@@ -113,12 +141,21 @@ impl Registrar {
             let binding = Binding {
                 uri: want.uri,
                 instance: want.instance,
+                reg_id: want.reg_id,
                 flow: from.flow,
+                suspended: false,
+                refreshed: now,
                 expires: now + Duration::from_secs(want.expires.into()),
                 call_id: from.call_id.into(),
                 cseq: from.cseq,
             };
             bindings.insert(at.unwrap_or(bindings.len()).min(bindings.len()), binding);
+        }
+        // Pages that were reloaded must not keep a user from registering (field problem 25).
+        while bindings.len() > limits::CONTACTS_PER_USER
+            && let Some(gone) = bindings.iter().position(|b| b.suspended)
+        {
+            bindings.remove(gone);
         }
         if bindings.len() > limits::CONTACTS_PER_USER {
             return Err(RegistrarError::TooManyContacts);
@@ -137,14 +174,19 @@ impl Registrar {
         Ok(())
     }
 
-    /// A stream connection is gone, and with it every device behind it.
-    pub(crate) fn flow_closed(&mut self, flow: &Flow) {
+    /// A stream connection is gone: what is bound to it is suspended at once.
+    pub(crate) fn flow_closed(&mut self, flow: &Flow, now: Instant) {
         if flow.connection.is_none() {
             return;
         }
         let Some(users) = self.hops.get(&hop(flow)) else { return };
         for user in users.keys().cloned().collect::<Vec<_>>() {
-            self.retain(&user, |b| hop(&b.flow) != hop(flow));
+            let mut bindings = self.bindings(&user).to_vec();
+            for binding in bindings.iter_mut().filter(|b| hop(&b.flow) == hop(flow)) {
+                binding.suspended = true;
+                binding.expires = binding.expires.min(now + FLOW_GRACE);
+            }
+            self.put(&user, bindings);
         }
     }
 
@@ -218,7 +260,7 @@ mod tests {
     fn register(registrar: &mut Registrar, number: u32, cseq: u32, flow: Flow, now: Instant) {
         let user = UserName::new(&format!("user{number}"));
         let uri = Uri::parse(&format!("sip:user{number}@192.0.2.9:5062")).unwrap();
-        let wanted = vec![Wanted { uri, instance: None, expires: 600 }];
+        let wanted = vec![Wanted { uri, instance: None, reg_id: None, expires: 600 }];
         registrar.update(&user, wanted, Sender { flow, call_id: "one", cseq }, now).unwrap();
     }
 
@@ -243,8 +285,11 @@ mod tests {
         assert_eq!(registrar.iter().count(), PHONES as usize / 2);
         assert!(!registrar.knows(&flow(None)));
         for n in (0..PHONES).step_by(2) {
-            registrar.flow_closed(&flow(Some(n.into())));
+            registrar.flow_closed(&flow(Some(n.into())), at(700_000));
+            assert_eq!(registrar.callable(&UserName::new(&format!("user{n}"))).count(), 0);
         }
+        assert_eq!(registrar.iter().count(), PHONES as usize / 2, "suspended, not yet forgotten");
+        registrar.handle_timeout(at(700_000) + FLOW_GRACE);
         assert_eq!(registrar.iter().count(), 0);
         assert!(registrar.hops.is_empty() && registrar.poll_timeout().is_none());
     }

@@ -176,7 +176,7 @@ pub(crate) fn plan(
             let browsers = others().filter(|session| {
                 sh.sessions.get(*session).is_some_and(|s| s.calls.len() < types::limits::CALLS_PER_SESSION)
             });
-            let contacts = sh.registrar.bindings(&user).iter().filter(|b| {
+            let contacts = sh.registrar.callable(&user).filter(|b| {
                 let waiting = from.waiting.and_then(|(_, flow)| flow.as_ref());
                 from.flow != Some(&b.flow) && waiting != Some(&b.flow)
             });

@@ -95,7 +95,7 @@ impl Switch {
             }
             SipEvent::Register { token, request, flow } => self.on_register(token, request, flow, false, t),
             SipEvent::Registration { id, state } => self.on_registration(id, state, t),
-            SipEvent::FlowClosed { flow } => self.shared.registrar.flow_closed(&flow),
+            SipEvent::FlowClosed { flow } => self.shared.registrar.flow_closed(&flow, now),
             SipEvent::Trying { leg } => self.on_leg(leg, |call, id, sh| call.on_heard(id, sh, t)),
             SipEvent::Provisional { leg, status, body } => {
                 self.on_leg(leg, |call, id, sh| call.on_provisional(id, status, body, sh, t));

@@ -5,7 +5,7 @@ mod rig;
 
 use std::time::Duration;
 
-use b2bua::SignalIn;
+use b2bua::{FLOW_GRACE, SignalIn};
 use rig::*;
 use sip_ua::message::Method;
 use sip_ua::{Command as Sip, ConnectionId, Event, Flow, Headers, LegEnd, RequestToken, SipLeg, Transport};
@@ -158,23 +158,98 @@ fn an_eleventh_device_is_refused_but_the_same_instance_replaces_itself() {
     assert!(hosts.contains(&"203.0.113.99".to_owned()) && !hosts.contains(&"192.0.2.3".to_owned()));
 }
 
-#[test]
-fn a_closed_connection_takes_its_contacts_along() {
-    let mut bench = Bench::new();
-    bench.phone("bob", PHONE);
-    let tcp =
-        Flow { transport: Transport::Tcp, connection: Some(ConnectionId(4)), ..flow("192.0.2.60:40000") };
+/// A connection of a device.
+fn connection(n: u64) -> Flow {
+    let connection = Some(ConnectionId(n));
+    Flow { transport: Transport::Ws, connection, ..flow("192.0.2.60:40000") }
+}
+
+/// REGISTER over such a connection, as JsSIP and SIP.js write it (RFC 7118 §8, RFC 5626 §4.2); the fields of the 200.
+fn register_over(bench: &mut Bench, over: Flow, contact: &str) -> Headers {
     let (_, challenge) = bench.register_raw("bob", PHONE, Vec::new());
     let mut fields = bench.credentials("bob", "bob-pw", &challenge, &Method::Register, "sip:example.com");
     let aor = "<sip:bob@example.com>";
     fields.extend([("From", format!("{aor};tag=1")), ("To", aor.to_owned())]);
-    fields.push(("Contact", "<sip:bob@192.0.2.60:40000;transport=tcp>".into()));
+    fields.extend([("Contact", contact.to_owned()), ("Supported", "path,gruu,outbound".to_owned())]);
     let request = bench.request("REGISTER sip:example.com", &fields, "");
-    bench.heard(Event::Register { token: RequestToken(5), request, flow: tcp });
-    assert!(matches!(bench.sip_command(), Sip::Respond { status: 200, .. }));
-    assert_eq!(bench.switch.registrar().iter().count(), 2);
-    bench.heard(Event::FlowClosed { flow: tcp });
+    bench.heard(Event::Register { token: RequestToken(5), request, flow: over });
+    match bench.sip_command() {
+        Sip::Respond { status: 200, headers, .. } => headers,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn page(host: &str, instance: u8, reg_id: u32) -> String {
+    format!("<sip:bob@{host}.invalid;transport=ws>;+sip.instance=\"<urn:uuid:{instance}>\";reg-id={reg_id}")
+}
+
+fn callable(bench: &Bench) -> Vec<String> {
+    let bob = UserName::new("bob");
+    bench.switch.registrar().callable(&bob).map(|b| b.uri.host().to_owned()).collect()
+}
+
+#[test]
+fn a_closed_connection_suspends_its_contacts_at_once_and_removes_them_after_a_grace_time() {
+    // RFC 5626 §6, field problem 25.
+    let mut bench = Bench::new();
+    bench.phone("bob", PHONE);
+    register_over(&mut bench, connection(4), &page("abc", 1, 1));
+    assert_eq!(callable(&bench).len(), 2);
+    bench.heard(Event::FlowClosed { flow: connection(4) });
+    assert_eq!(callable(&bench).len(), 1, "not rung any more");
+    assert_eq!(bench.switch.registrar().iter().count(), 2, "but remembered");
+    bench.sign_in(ALICE, "alice");
+    bench.call(ALICE, "101");
+    let (_, invite) = bench.invite();
+    assert_eq!(invite.target, Target::Flow(flow(PHONE)));
+    assert!(bench.sip.iter().all(|s| !matches!(s, Sip::Invite(..))), "the phone alone rings");
+    bench.pass(FLOW_GRACE + Duration::from_secs(1));
     assert_eq!(bench.switch.registrar().iter().count(), 1);
+}
+
+#[test]
+fn the_same_device_on_a_new_connection_takes_its_suspended_contact_s_place() {
+    let mut bench = Bench::new();
+    register_over(&mut bench, connection(4), &page("abc", 1, 1));
+    bench.heard(Event::FlowClosed { flow: connection(4) });
+    assert!(callable(&bench).is_empty());
+    let headers = register_over(&mut bench, connection(5), &page("def", 1, 1));
+    assert_eq!(callable(&bench), ["def.invalid"]);
+    assert_eq!(bench.switch.registrar().iter().count(), 1);
+    // RFC 5626 §6: the answer to a device that asks for outbound.
+    assert_eq!((value(&headers, "Require"), value(&headers, "Flow-Timer")), (vec!["outbound"], vec!["120"]));
+    assert_eq!(value(&headers, "Contact").len(), 1);
+    // The old connection's end, heard late, does not concern the new one.
+    bench.heard(Event::FlowClosed { flow: connection(4) });
+    assert_eq!(callable(&bench), ["def.invalid"]);
+}
+
+#[test]
+fn of_several_flows_of_one_device_only_the_newest_that_lives_rings() {
+    // RFC 5626 §5.3.
+    let mut bench = Bench::new();
+    register_over(&mut bench, connection(4), &page("abc", 1, 1));
+    bench.pass(Duration::from_secs(1));
+    register_over(&mut bench, connection(5), &page("abc", 1, 2));
+    assert_eq!(bench.switch.registrar().iter().count(), 2);
+    let flow_of = |bench: &Bench| {
+        let all: Vec<_> = bench.switch.registrar().callable(&UserName::new("bob")).map(|b| b.flow).collect();
+        all
+    };
+    assert_eq!(flow_of(&bench), [connection(5)]);
+    bench.heard(Event::FlowClosed { flow: connection(5) });
+    assert_eq!(flow_of(&bench), [connection(4)]);
+}
+
+#[test]
+fn pages_reloaded_again_and_again_never_keep_a_user_from_registering() {
+    let mut bench = Bench::new();
+    for n in 1..=2 * limits::CONTACTS_PER_USER as u64 {
+        register_over(&mut bench, connection(n), &page("abc", n as u8, 1).replace("abc", &format!("p{n}")));
+        assert_eq!(callable(&bench).len(), 1);
+        bench.heard(Event::FlowClosed { flow: connection(n) });
+    }
+    assert_eq!(bench.switch.registrar().iter().count(), limits::CONTACTS_PER_USER);
 }
 
 #[test]

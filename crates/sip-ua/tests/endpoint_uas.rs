@@ -247,7 +247,7 @@ fn options_say_what_we_do() {
     assert!(field(&sent[0], "Allow").contains("INVITE"));
     assert_eq!(field(&sent[0], "Accept"), "application/sdp");
     assert!(field(&sent[0], "To").contains(";tag="));
-    assert_eq!(field(&sent[0], "Supported"), "100rel, timer, replaces, norefersub");
+    assert_eq!(field(&sent[0], "Supported"), "100rel, timer, replaces, norefersub, outbound");
     script.assert_drained();
 }
 

@@ -4,14 +4,19 @@ use e2e::gateway::{Gateway, Setup};
 use e2e::library::Library;
 use e2e::phone::Phone;
 use e2e::ports::tools_dir;
+use e2e::process::wait_for;
 use e2e::rtp::RtpParty;
 use e2e::speech::{read_wav, sox};
 use e2e::tone::{loudest_share, mulaw_tone};
 use e2e::trunk::Trunk;
+use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub const LIMIT: Duration = Duration::from_secs(30);
+/// Alice's number at the carrier.
+const ALICE: &str = "+12025550110";
+const WENDY: (&str, &str) = ("Wendy Darling", "+12025550177");
 /// What the page's microphone hears, Hz.
 const MICROPHONE: f64 = 440.0;
 /// What the carrier's party plays, Hz.
@@ -93,6 +98,18 @@ impl Scene {
         (call, party)
     }
 
+    /// The carrier calls alice and the page answers.
+    pub fn call_in(&mut self) -> (e2e::trunk::Outgoing, RtpParty) {
+        let mut party = RtpParty::start();
+        let call = self.trunk.call(self.gateway.sip, ALICE, WENDY, party.port);
+        call.wait(180, LIMIT);
+        assert_eq!(self.phone.wait_status("^incoming", LIMIT), "incoming +12025550177");
+        self.phone.client("answer()");
+        call.wait_answer(&mut party, LIMIT);
+        self.phone.wait_status("^confirmed$", LIMIT);
+        (call, party)
+    }
+
     /// The newest connection of the page runs DTLS-SRTP.
     pub fn is_encrypted(&mut self) {
         let transport = self.phone.report("transport");
@@ -114,4 +131,101 @@ pub fn registers_and_calls_out(library: Library) {
     scene.phone.wait_status("^ended", LIMIT);
     let cdr = &scene.gateway.wait_cdrs(1)[0];
     assert_eq!((&cdr["reason"], &cdr["ended_by"]), (&"hung-up".into(), &"caller".into()), "{cdr}");
+}
+
+/// The gateway offers, with DTLS as `actpass`; the page's answer makes it the client.
+pub fn is_called(library: Library) {
+    let mut scene = alice(library);
+    let (mut call, party) = scene.call_in();
+    scene.both_hear(party);
+    scene.is_encrypted();
+    assert_eq!(scene.phone.codecs(), ["audio/opus"]);
+    call.hang_up();
+    scene.phone.wait_status("^ended", LIMIT);
+    let cdr = &scene.gateway.wait_cdrs(1)[0];
+    assert_eq!((&cdr["reason"], &cdr["ended_by"]), (&"hung-up".into(), &"caller".into()), "{cdr}");
+    // A caller who gives up, and a person who declines.
+    let given_up = scene.trunk.call(scene.gateway.sip, ALICE, WENDY, 40_000);
+    scene.phone.wait_status("^incoming", LIMIT);
+    given_up.cancel();
+    scene.phone.wait_status("^(failed|ended)", LIMIT);
+    let declined = scene.trunk.call(scene.gateway.sip, ALICE, WENDY, 40_000);
+    scene.phone.wait_status("^incoming", LIMIT);
+    scene.phone.client("hangUp()");
+    // 480 is what both libraries decline with.
+    declined.wait_refusal(480, LIMIT);
+}
+
+/// RFC 6086 and RFC 4733: both reach the trunk as events, each digit once.
+pub fn sends_digits(library: Library) {
+    let mut scene = alice(library);
+    let (call, party) = scene.call_out();
+    for way in ["info", "rtp"] {
+        let before = party.digits(101).len();
+        scene.phone.client(&format!("dtmf(\"12#\", \"{way}\")"));
+        let digits = || party.digits(101)[before..].iter().map(|(digit, _)| *digit).collect::<String>();
+        wait_for(LIMIT, &format!("three digits by {way}"), || (digits().len() >= 3).then_some(()));
+        assert_eq!(digits(), "12#", "by {way}");
+    }
+    scene.phone.client("hangUp()");
+    call.wait("BYE", LIMIT);
+}
+
+/// RFC 3264 §8.4, RFC 8839 §4.4.1.1.1: re-INVITEs for hold, for resuming and for new ICE credentials.
+pub fn holds_resumes_and_restarts_ice(library: Library) {
+    let mut scene = alice(library);
+    let (call, party) = scene.call_out();
+    let party = scene.both_hear(party);
+    scene.phone.client("hold()");
+    scene.phone.wait_status("^hold local$", LIMIT);
+    scene.phone.client("resume()");
+    scene.phone.wait_status("^unhold local$", LIMIT);
+    let party = scene.both_hear(party);
+    let ufrag = |scene: &mut Scene| {
+        let all = scene.phone.stats();
+        let remote =
+            all.last().and_then(|pc| pc["remote"].as_str().map(str::to_owned)).expect("a description");
+        remote.lines().find(|line| line.starts_with("a=ice-ufrag:")).expect("a ufrag").to_owned()
+    };
+    let before = ufrag(&mut scene);
+    scene.phone.client("restart()");
+    wait_for(LIMIT, "new ICE credentials of the gateway", || (ufrag(&mut scene) != before).then_some(()));
+    let connected = |scene: &mut Scene| scene.phone.report("transport")["dtlsState"] == "connected";
+    wait_for(LIMIT, "a connected transport", || connected(&mut scene).then_some(()));
+    scene.both_hear(party);
+    scene.phone.client("hangUp()");
+    call.wait("BYE", LIMIT);
+}
+
+/// Field problem 25: what the page left behind does not ring, what it registers anew does, and is the only one.
+pub fn comes_back_after_the_network_was_away(library: Library) {
+    let mut scene = alice(library);
+    scene.phone.client("drop()");
+    scene.phone.wait_status("^disconnected$", LIMIT);
+    scene.phone.wait_status("^registered$", LIMIT);
+    let (mut call, party) = scene.call_in();
+    scene.both_hear(party);
+    call.hang_up();
+    scene.phone.wait_status("^ended", LIMIT);
+    scene.phone.ask("reload", json!({}), LIMIT);
+    let refused = scene.trunk.call(scene.gateway.sip, ALICE, WENDY, 40_000);
+    refused.wait_refusal(480, LIMIT);
+    scene.phone.register_again(&scene.gateway, "alice");
+    scene.phone.wait_status("^registered$", LIMIT);
+    let (mut call, party) = scene.call_in();
+    scene.both_hear(party);
+    call.hang_up();
+}
+
+/// Field problems 7 and 8: the gateway needs no candidate of the page.
+pub fn connects_with_any_candidates(library: Library) {
+    let mut scene = alice(library);
+    for candidates in ["no candidates", "mdns candidates"] {
+        scene.phone.client(&format!("change(\"{candidates}\")"));
+        let (call, party) = scene.call_out();
+        scene.both_hear(party);
+        scene.phone.client("hangUp()");
+        call.wait("BYE", LIMIT);
+        scene.phone.wait_status("^ended", LIMIT);
+    }
 }

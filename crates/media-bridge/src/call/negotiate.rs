@@ -269,28 +269,41 @@ impl MediaCall {
     }
 
     fn write_offer(&mut self, index: usize, codecs: Vec<Codec>) -> Vec<u8> {
-        let transport = self.local_transport(index, Some(OUR_MID), |_| true);
         let address = self.own_address(index);
-        let leg = &mut self.legs[index];
+        let leg = &self.legs[index];
+        let (narrowband, direction) = (leg.params.narrowband, Direction::SendRecv);
         let by_tones = leg.params.dtmf == DtmfMode::Inband;
         // A later offer keeps every line of the session (RFC 3264 §8).
         let theirs = leg.sdp.theirs.clone();
-        let audio = theirs.as_ref().and_then(|t| t.usable_audio(leg.kind()).ok());
-        let local = LocalAudio {
-            codecs: codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect(),
-            events: if by_tones { Vec::new() } else { sdp::offer_events(&codecs) },
-            direction: Direction::SendRecv,
-            narrowband: leg.params.narrowband,
-            transport,
+        let known = theirs.as_ref().and_then(|t| Some((t, t.usable_audio(leg.kind()).ok()?)));
+        let body = known.map_or(Body::Offer, |(theirs, audio)| Body::Like { theirs, audio });
+        let running = known.zip(leg.agreed).filter(|_| leg.kind() == LegKind::WebRtc);
+        let local = match running {
+            // A DTLS association carries nothing else, under the same numbers and tag (RFC 9429 §5.2.2).
+            Some(((theirs, audio), agreed)) => {
+                let line = &theirs.lines[audio];
+                let bundled = |mid: &str| theirs.bundle.iter().any(|tag| tag == mid);
+                let mut transport = self.local_transport(index, line.mid.as_deref(), bundled);
+                if let LocalTransport::WebRtc(rtc) = &mut transport {
+                    rtc.extensions = extensions(line);
+                }
+                let codecs = vec![(agreed.pt, agreed.codec)];
+                let events = agreed.events.into_iter().collect();
+                LocalAudio { codecs, events, direction, narrowband, transport }
+            }
+            None => {
+                let transport = self.local_transport(index, Some(OUR_MID), |_| true);
+                let events = if by_tones { Vec::new() } else { sdp::offer_events(&codecs) };
+                let codecs = codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect();
+                LocalAudio { codecs, events, direction, narrowband, transport }
+            }
         };
+        let codecs = local.codecs.iter().map(|(_, codec)| *codec).collect();
+        let leg = &mut self.legs[index];
         if let (Path::WebRtc(rtc), None) = (&leg.path, &leg.sdp.offered) {
             // Checks may come before the answer does.
             self.outbox.push(accept(leg.id, &rtc.ice));
         }
-        let body = match (&theirs, audio) {
-            (Some(theirs), Some(audio)) => Body::Like { theirs, audio },
-            (_, _) => Body::Offer,
-        };
         let text = leg.sdp.publish(address, body, &local);
         // What we offer may come at once (RFC 3264 §5.1), beside what is agreed already.
         for format in local.codecs {

@@ -49,7 +49,7 @@ pub use stateless::overload;
 pub(crate) const ALLOW: &str =
     "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE, REFER, NOTIFY, SUBSCRIBE";
 /// Option tags we do.
-const SUPPORTED: &[&str] = &[reliable::TAG, session_timer::TAG, replace::TAG, refer::TAG];
+const SUPPORTED: &[&str] = &[reliable::TAG, session_timer::TAG, replace::TAG, refer::TAG, "outbound"];
 
 /// What an endpoint is told once.
 #[derive(Clone, Debug)]

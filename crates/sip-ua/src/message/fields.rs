@@ -207,6 +207,12 @@ impl<'a> NameAddr<'a> {
     pub fn instance(&self) -> Option<&'a str> {
         self.params.get("+sip.instance")
     }
+
+    /// Contact: `reg-id`, which of a device's flows this is (RFC 5626 §4.2): 1 to 2^31 - 1; none where it is malformed.
+    pub fn reg_id(&self) -> Option<u32> {
+        let id: u32 = self.params.get("reg-id")?.parse().ok()?;
+        (1..1 << 31).contains(&id).then_some(id)
+    }
 }
 
 /// CSeq (RFC 3261 §20.16).

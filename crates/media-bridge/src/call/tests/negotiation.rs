@@ -346,3 +346,34 @@ fn an_offer_of_ours_within_a_session_keeps_every_line_and_asks_for_both_ways() {
         [Event::Direction { leg: A, direction }, Event::Negotiated { leg: A, codec: Codec::Pcma }]
     );
 }
+
+#[test]
+fn a_further_offer_to_a_browser_names_what_its_connection_carries_under_the_same_numbers() {
+    // RFC 3264 §8: no fewer lines; RFC 3261 §14.2: a re-INVITE without an offer gets this one.
+    let mut world = World::new();
+    let mut params = params(&[Codec::Opus, Codec::Pcmu]);
+    params.kind = LegKind::WebRtc;
+    // Numbers and a tag that are not ours.
+    let theirs = CHROMIUM
+        .replace("111", "109")
+        .replace("a=mid:0", "a=mid:audio")
+        .replace("BUNDLE 0 1", "BUNDLE audio 1");
+    world.command(Command::Answer { leg: A, params: params.clone(), offer: theirs.clone().into() });
+    let first = world.local_sdp(A);
+    world.command(Command::Offer { leg: A, params });
+    let further = world.local_sdp(A);
+    for line in [
+        "UDP/TLS/RTP/SAVPF 109 110\r\n",
+        "a=mid:audio\r\n",
+        "a=group:BUNDLE audio\r\n",
+        "a=setup:actpass\r\n",
+        "m=video 0 ",
+    ] {
+        assert!(further.contains(line), "{line} is missing in\n{further}");
+    }
+    let ufrag = |sdp: &str| sdp.lines().find(|l| l.starts_with("a=ice-ufrag:")).unwrap().to_owned();
+    assert_eq!(ufrag(&first), ufrag(&further), "no ICE restart");
+    let answer = theirs.replace("actpass", "active").replace("m=video 9", "m=video 0");
+    world.command(Command::SetAnswer { leg: A, answer: answer.into() });
+    assert_eq!(world.events.pop(), Some(Event::Negotiated { leg: A, codec: Codec::Opus }));
+}
