@@ -8,7 +8,9 @@ use std::time::Duration;
 use b2bua::{FLOW_GRACE, SignalIn};
 use rig::*;
 use sip_ua::message::Method;
-use sip_ua::{Command as Sip, ConnectionId, Event, Flow, Headers, LegEnd, RequestToken, SipLeg, Transport};
+use sip_ua::{
+    Command as Sip, ConnectionId, Event, Flow, Headers, LegEnd, RequestToken, SipLeg, Target, Transport,
+};
 use types::{SessionId, UserName, limits};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
