@@ -40,7 +40,7 @@ fn calls_over(bench: &mut Bench, over: Flow, offer: &str) {
     fields.extend([("From", format!("<{from}>;tag=t")), ("To", format!("<{uri}>"))]);
     fields.push(("Contact", "<sip:x@df7jal23ls0d.invalid;transport=ws>".into()));
     let request = bench.request(&format!("INVITE {uri}"), &fields, offer);
-    bench.heard(Event::Invite { leg: SipLeg::incoming(77), request, flow: over });
+    bench.heard(Event::Invite { leg: SipLeg::incoming(77), request, flow: over, replaces: None });
 }
 
 /// How the media plane was asked to make each leg, in order.
