@@ -65,6 +65,7 @@ const RFCS: &[(u16, &str)] = &[
     (6086, "INFO"),
     (6228, "199"),
     (6337, "offer/answer usage"),
+    (6455, "WebSocket"),
     (6665, "events"),
     (6716, "Opus"),
     (7044, "History-Info"),
