@@ -88,7 +88,7 @@ fn config(setup: &Setup, http: u16, sip: u16, webrtc: u16, rtp: u16, dir: &std::
     });
     let mut toml = format!(
         "[http]\nlisten = \"127.0.0.1:{http}\"\n\
-         [sip]\ndomain = \"127.0.0.1\"\nlisten = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"{tls}]\n{keys}\
+         [sip]\ncountry = \"US\"\ndomain = \"127.0.0.1\"\nlisten = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"{tls}]\n{keys}\
          [media]\nwebrtc_port = {webrtc}\nrtp_ports = \"{rtp}-{}\"\nworkers = {WORKERS}\n\
          [cdr]\nfile = \"{}\"\n",
         rtp + 39,

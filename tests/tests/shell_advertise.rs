@@ -30,7 +30,7 @@ fn start(gateway: &Netns, peer: Ipv4Addr, advertise: Ipv4Addr) -> Launched {
     let dir = fresh_dir("netns");
     let toml = format!(
         "[http]\nlisten = \"0.0.0.0:{HTTP}\"\n\
-         [sip]\ndomain = \"example.com\"\nlisten = [\"udp:0.0.0.0:{SIP}\", \"tcp:0.0.0.0:{SIP}\"]\nadvertise = \"{advertise}\"\n\
+         [sip]\ncountry = \"US\"\ndomain = \"example.com\"\nlisten = [\"udp:0.0.0.0:{SIP}\", \"tcp:0.0.0.0:{SIP}\"]\nadvertise = \"{advertise}\"\n\
          [media]\nwebrtc_port = {WEBRTC}\nrtp_ports = \"{}-{}\"\nworkers = 2\nadvertise = \"{advertise}\"\n\
          [[users]]\nname = \"alice\"\npassword = \"{PASSWORD}\"\nextension = \"100\"\ncaller_id = \"+12025550110\"\n\
          [[trunks]]\nname = \"carrier\"\nserver = \"{peer}:{TRUNK}\"\n\

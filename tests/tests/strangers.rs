@@ -35,7 +35,7 @@ impl Street {
         let dir = fresh_dir("strangers");
         let mut toml = format!(
             "[http]\nlisten = \"127.0.0.1:{HTTP}\"\n\
-             [sip]\ndomain = \"{}\"\nlisten = [\"udp:0.0.0.0:{SIP}\", \"tcp:0.0.0.0:{SIP}\"]\n\
+             [sip]\ncountry = \"US\"\ndomain = \"{}\"\nlisten = [\"udp:0.0.0.0:{SIP}\", \"tcp:0.0.0.0:{SIP}\"]\n\
              [media]\nwebrtc_port = 8443\nrtp_ports = \"20000-20039\"\nworkers = 2\n\
              [[trunks]]\nname = \"carrier\"\nserver = \"127.0.0.1:{}\"\n\
              [[routes]]\nmatch = \"+*\"\nto = [\"trunk:carrier\"]\n",

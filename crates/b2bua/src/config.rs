@@ -6,6 +6,7 @@ use sip_ua::Credentials;
 use sip_ua::digest::Secret;
 use types::UserName;
 
+use crate::dialplan::Country;
 use crate::number::{Pattern, Rewrite};
 use crate::profile::TrunkProfile;
 use crate::targets::TrunkTarget;
@@ -43,6 +44,8 @@ pub struct UserConfig {
     pub caller_id: Option<String>,
     /// Simultaneous calls, ringing ones counted; none: no limit but the gateway's.
     pub max_calls: Option<u32>,
+    /// Where they dial: how their numbers are read, and what is abroad for them.
+    pub country: Option<Country>,
 }
 
 impl UserConfig {
@@ -86,6 +89,12 @@ pub struct TrunkConfig {
     pub max_calls: Option<u32>,
     /// It transfers calls by itself when asked by REFER; otherwise we join the parties here.
     pub refer: bool,
+    /// Calls that we start there in any one second; none: no limit. More: the next trunk, else 503.
+    pub calls_per_second: Option<u32>,
+    /// Where its numbers are read.
+    pub country: Option<Country>,
+    /// Our numbers there, and who gets their calls.
+    pub dids: Vec<Did>,
     /// Address of ours to write into `c=` towards this trunk.
     pub advertise: Option<IpAddr>,
 }
@@ -101,6 +110,28 @@ pub struct RouteConfig {
     pub to: Vec<RouteTo>,
     /// How the number is changed first.
     pub rewrite: Option<Rewrite>,
+    /// Where it may lead besides the caller's own country.
+    pub countries: Countries,
+    /// Whether it may lead to premium rate numbers.
+    pub premium: bool,
+}
+
+/// Countries that a route allows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Countries {
+    /// These, and the caller's own.
+    Named(Vec<Country>),
+    /// Every one, and numbers of no country.
+    All,
+}
+
+/// Numbers of ours at a trunk.
+#[derive(Clone, Debug)]
+pub struct Did {
+    /// One or many.
+    pub number: Pattern,
+    /// Who gets the call.
+    pub to: RouteTo,
 }
 
 /// Who may use a route.

@@ -2,8 +2,9 @@
 
 use crate::call::Party;
 use crate::config::{RouteFrom, RouteTo, SwitchConfig};
+use crate::dialplan::{Leads, Number};
+use crate::lookup::{Destination, Step, home, look_up_aloud, why_nobody};
 use crate::number::clean;
-use crate::route::{Destination, Step, look_up_aloud};
 
 /// What `explain` found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,13 +28,15 @@ pub fn explain(config: &SwitchConfig, dialled: &str, from: &RouteFrom) -> Explan
             None => return missing(format!("there is no trunk {name}")),
         },
     };
-    let Some(number) = clean(dialled) else {
+    let Some(cleaned) = clean(dialled) else {
         return missing(format!("{dialled:?} is neither a number nor a name that can be dialled"));
     };
     let mut lines = Vec::new();
-    if number != dialled {
-        lines.push(format!("dialled {dialled}, read as {number}"));
+    let number = Number::read(&cleaned, home(config, &party));
+    if number.best() != dialled {
+        lines.push(format!("dialled {dialled}, read as {}", number.best()));
     }
+    lines.extend(meaning(&number));
     let found = look_up_aloud(config, &number, &party, |step| lines.push(sentence(config, step)));
     match &found {
         Ok(Destination::User(user)) => lines.push(format!("rings every device of user {}", user.as_str())),
@@ -44,9 +47,27 @@ pub fn explain(config: &SwitchConfig, dialled: &str, from: &RouteFrom) -> Explan
             });
             lines.push(format!("goes out through {}", names.collect::<Vec<_>>().join(", else ")));
         }
-        Err(reason) => lines.push(format!("goes nowhere ({}): {}", reason.sip_status(), reason.sentence())),
+        Err(failure) => {
+            if let Party::Trunk(trunk) = party {
+                lines.push(why_nobody(config, &number, trunk));
+            }
+            lines.push(format!("goes nowhere ({}): {}", failure.reason.sip_status(), failure.sentence()));
+        }
     }
     Explanation { lines, found: found.is_ok() }
+}
+
+/// What kind of number it is, where that counts.
+fn meaning(number: &Number) -> Option<String> {
+    match (number.emergency, number.leads) {
+        (true, _) => Some("calls for help: no limit and no country rule stops it".into()),
+        (false, Leads::To(country)) => {
+            let premium = if number.premium { ", at premium rate" } else { "" };
+            Some(format!("is a number of {country}{premium}"))
+        }
+        (false, Leads::Unknown) => Some("leads out of the country, nobody knows where".into()),
+        (false, Leads::Private) => None,
+    }
 }
 
 fn sentence(config: &SwitchConfig, step: Step<'_>) -> String {
@@ -57,6 +78,18 @@ fn sentence(config: &SwitchConfig, step: Step<'_>) -> String {
     match step {
         Step::User(user) => format!("is the name or extension of user {}", user.as_str()),
         Step::InboundNumber(user) => format!("is the caller_id or extension of user {}", user.as_str()),
+        Step::Did { trunk, did } => {
+            let trunk = &config.trunks[trunk];
+            format!("is {:?} of the dids of trunk {}", trunk.dids[did].number.as_str(), trunk.name)
+        }
+        Step::Abroad(index, Some(country)) => {
+            format!("{}: does not allow {country}; countries = [\"{country}\"] would", route(index))
+        }
+        Step::Abroad(index, None) => {
+            format!("{}: does not allow numbers of no known country; countries = [\"*\"] would", route(index))
+        }
+        Step::Premium(index) => format!("{}: no premium rate; premium = true would allow it", route(index)),
+        Step::Help => "no route takes this call for help: every trunk is tried".into(),
         Step::OtherNumber(index) => format!("{}: does not take this number", route(index)),
         Step::OtherCaller(index) => {
             let from = config.routes[index].from.iter().map(|from| match from {

@@ -30,7 +30,7 @@ pub(crate) fn after(failure: &Failure, urgent: bool) -> Next {
             Next::Trunk
         }
         // Our own limits on it.
-        (None, EndReason::TooManyCalls | EndReason::TrunkFailed) => Next::Trunk,
+        (None, EndReason::TooManyCalls | EndReason::RateLimited | EndReason::TrunkFailed) => Next::Trunk,
         (Some(_) | None, _) => Next::Nobody,
     };
     match next {

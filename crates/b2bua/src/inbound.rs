@@ -8,11 +8,13 @@ use sip_ua::{Command as Sip, Flow, SessionTimer, SipLeg};
 use types::{EndReason, LegId, SessionId, UserName, WorkerId, limits};
 
 use crate::auth::Asker;
-use crate::call::{Device, Facts, Failure, Leg, NewCall, Party, Phase, usual_kind};
+use crate::call::{Device, Facts, Failure, Leg, NewCall, Party, Phase, quoted, usual_kind};
+use crate::dialplan::Number;
 use crate::identity::{CallerId, wants_privacy};
+use crate::lookup::{self, Destination};
 use crate::number::clean;
 use crate::output::Level;
-use crate::route::{self, Destination, Plan};
+use crate::route::{self, Plan};
 use crate::shared::{Clock, Permit};
 use crate::switch::Switch;
 
@@ -128,13 +130,20 @@ impl Switch {
         let mut callee_permit = None;
         let mut worker = asked.worker;
         leg.shown.clone_from(&asked.from.number);
-        let plan = match asked.takes_over {
-            Some((call, replaced)) => {
+        let number = self.read(&leg, &asked);
+        let plan = match (asked.takes_over, &number) {
+            (Some((call, replaced)), _) => {
                 worker = self.calls.get(&call).map(|c| c.worker);
                 Ok(Plan::TakeOver(call, replaced))
             }
-            None => self.route(&mut leg, &asked, &mut callee_permit, t),
+            (None, Ok(number)) => self.route(&mut leg, &asked, number, &mut callee_permit, t),
+            (None, Err(reason)) => Err(Failure::of(*reason)),
         };
+        let number = number.ok().filter(|_| asked.takes_over.is_none());
+        let emergency = number.as_ref().is_some_and(|n| n.emergency);
+        if emergency {
+            self.shared.log(Level::Warn, Some(id), "an emergency call");
+        }
         let kind = match &leg.party {
             Party::User(_) => "user",
             Party::Trunk(_) => "trunk",
@@ -147,6 +156,8 @@ impl Switch {
             private: asked.from.private,
             asserted: asked.from.asserted,
             to: asked.dialled,
+            to_e164: number.and_then(|n| n.e164),
+            emergency,
             caller: leg.cdr_party(&self.shared),
             started: t.wall,
             answered: None,
@@ -160,29 +171,48 @@ impl Switch {
         );
     }
 
+    /// What a caller dialled, read once.
+    fn read(&mut self, leg: &Leg, asked: &Asked) -> Result<Number, EndReason> {
+        if asked.dialled.is_empty() {
+            return Err(EndReason::UnknownNumber);
+        }
+        let cleaned = clean(&asked.dialled).ok_or(EndReason::InvalidNumber)?;
+        let home = lookup::home(&self.shared.config, &leg.party);
+        Ok(self.readings.read(&cleaned, home))
+    }
+
     fn route(
         &mut self,
         leg: &mut Leg,
         asked: &Asked,
+        number: &Number,
         callee_permit: &mut Option<Permit>,
         t: Clock,
     ) -> Result<Plan, Failure> {
         let sh = &mut self.shared;
         let permit = match &leg.party {
+            Party::User(user) if number.emergency => Some(sh.usage.force_user(user)),
             Party::User(user) => sh.usage.take_user(&sh.config, user),
             Party::Trunk(trunk) => sh.usage.take_trunk(&sh.config, *trunk),
         };
         leg.permit = Some(permit.ok_or(Failure::of(EndReason::TooManyCalls))?);
-        let number = match asked.dialled.is_empty() {
-            true => return Err(Failure::of(EndReason::UnknownNumber)),
-            false => clean(&asked.dialled).ok_or(Failure::of(EndReason::InvalidNumber))?,
+        let destination = match (lookup::look_up(&sh.config, number, &leg.party), &leg.party) {
+            (Ok(destination), _) => destination,
+            (Err(failure), Party::User(_)) => return Err(failure),
+            (Err(failure), Party::Trunk(trunk)) => {
+                let why = lookup::why_nobody(&sh.config, number, *trunk);
+                let warning = format!("399 {} \"{}\"", sh.config.domain, quoted(&why));
+                let name = &sh.config.trunks[*trunk].name;
+                sh.log(Level::Warn, None, format!("a call from trunk {name}: {why}"));
+                return Err(Failure { warning: Some(warning), ..failure });
+            }
         };
-        let destination = route::look_up(&sh.config, &number, &leg.party).map_err(Failure::of)?;
         if let Destination::User(user) = &destination {
             *callee_permit = Some(sh.usage.take_user(&sh.config, user).ok_or(Failure::of(EndReason::Busy))?);
         }
-        let from =
-            route::From { device: &leg.device, flow: asked.flow.as_ref(), waiting: asked.waiting.as_ref() };
+        let urgent = number.emergency;
+        let (flow, waiting) = (asked.flow.as_ref(), asked.waiting.as_ref());
+        let from = route::From { device: &leg.device, flow, waiting, urgent };
         route::plan(sh, destination, from, &mut *self.entropy, t.now)
     }
 

@@ -8,12 +8,14 @@ mod auth;
 mod browsers;
 mod call;
 mod config;
+mod dialplan;
 mod explain;
 mod failover;
 mod guard;
 mod identity;
 mod inbound;
 mod later;
+mod lookup;
 mod number;
 mod output;
 mod profile;
@@ -31,8 +33,10 @@ mod users;
 pub use access::{DropReason, Screen};
 pub use call::{ANSWER_MEDIA, MEDIA_REPLY, TRUNK_PATIENCE};
 pub use config::{
-    IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig,
+    Countries, Did, IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, TrunkConfig, TrunkRegistration,
+    UserConfig,
 };
+pub use dialplan::{Country, load_number_plans};
 pub use explain::{Explanation, explain};
 pub use number::{DIALLED_CHARS, Pattern, Rewrite, clean, same_number};
 pub use output::{Cdr, CdrParty, CdrTransfer, CloseWhy, Level, Output, SignalIn};

@@ -66,6 +66,11 @@ impl Pattern {
         &self.text
     }
 
+    /// Whether it takes one number only: whoever writes it down means that number.
+    pub fn is_exact(&self) -> bool {
+        self.pieces.iter().all(|p| matches!(p, Piece::Literal(_)))
+    }
+
     /// Whether it takes the number; gives what stands where the first wildcard begins.
     pub fn matches<'a>(&self, number: &'a str) -> Option<&'a str> {
         let mut chars = number.char_indices();

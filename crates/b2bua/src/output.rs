@@ -97,6 +97,10 @@ pub struct Cdr {
     pub from: String,
     /// What was dialled.
     pub to: String,
+    /// The same in international form, where it has one.
+    pub to_e164: Option<String>,
+    /// The caller asked for help.
+    pub emergency: bool,
     /// Who called.
     pub caller: CdrParty,
     /// Who answered, or who was tried last.

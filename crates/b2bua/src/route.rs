@@ -1,4 +1,4 @@
-//! From a dialled number to what is to be tried.
+//! From a destination to what is to be tried at this moment.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -8,8 +8,9 @@ use sip_ua::message::Uri;
 use sip_ua::{Flow, Target};
 use types::{CallId, EndReason, Entropy, LegId, SessionId, UserName};
 
-use crate::call::{Device, Failure, Party};
-use crate::config::{RouteFrom, RouteTo, SwitchConfig};
+use crate::call::{Device, Failure};
+use crate::config::SwitchConfig;
+use crate::lookup::Destination;
 use crate::shared::Shared;
 
 /// One try at a trunk.
@@ -63,97 +64,8 @@ pub(crate) struct From<'a> {
     pub flow: Option<&'a Flow>,
     /// The party of a transfer that is waiting does not ring either.
     pub waiting: Option<&'a (Device, Option<Flow>)>,
-}
-
-/// Where a cleaned number leads, before looking who is there.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Destination {
-    User(UserName),
-    /// Trunk index and the number for it, in order.
-    Trunks(Vec<(usize, String)>),
-}
-
-/// One rule that was looked at on the way to a destination.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Step<'a> {
-    /// The name or extension of this user.
-    User(&'a UserName),
-    /// A trunk calls the caller id or extension of this user.
-    InboundNumber(&'a UserName),
-    /// The route's pattern does not take the number.
-    OtherNumber(usize),
-    /// The route takes the number, but not from this caller.
-    OtherCaller(usize),
-    /// The route leads to a trunk and does not name this one, from which the call comes.
-    TrunkToTrunk(usize),
-    /// The route takes the call.
-    Taken(usize),
-}
-
-/// Looks a number up: users first, then inbound numbers, then routes in order.
-pub(crate) fn look_up(config: &SwitchConfig, number: &str, from: &Party) -> Result<Destination, EndReason> {
-    look_up_aloud(config, number, from, |_| {})
-}
-
-/// The same, telling each step.
-pub(crate) fn look_up_aloud<'c>(
-    config: &'c SwitchConfig,
-    number: &str,
-    from: &Party,
-    mut tell: impl FnMut(Step<'c>),
-) -> Result<Destination, EndReason> {
-    if let Some(user) = config.users.dialled(number) {
-        tell(Step::User(&user.name));
-        return Ok(Destination::User(user.name.clone()));
-    }
-    if let Party::Trunk(_) = from
-        && let Some(user) = config.users.with_inbound_number(number)
-    {
-        tell(Step::InboundNumber(&user.name));
-        return Ok(Destination::User(user.name.clone()));
-    }
-    let mut refused = EndReason::UnknownNumber;
-    for (index, route) in config.routes.iter().enumerate() {
-        let Some(tail) = route.pattern.matches(number) else {
-            tell(Step::OtherNumber(index));
-            continue;
-        };
-        let allowed = route.from.is_empty()
-            || route.from.iter().any(|f| match (f, from) {
-                (RouteFrom::User(name), Party::User(user)) => name == user,
-                (RouteFrom::Trunk(name), Party::Trunk(index)) => *name == config.trunks[*index].name,
-                (RouteFrom::User(_), Party::Trunk(_)) | (RouteFrom::Trunk(_), Party::User(_)) => false,
-            });
-        if !allowed {
-            tell(Step::OtherCaller(index));
-            refused = EndReason::Forbidden;
-            continue;
-        }
-        let rewritten = route.rewrite.as_ref().map_or_else(|| number.to_owned(), |r| r.apply(tail));
-        let found = destination(config, &route.to, &rewritten);
-        // From a trunk back to a trunk: toll fraud's favourite, so never by accident, only where the route names whom.
-        let loops =
-            matches!((from, &found), (Party::Trunk(_), Destination::Trunks(_))) && route.from.is_empty();
-        if !loops {
-            tell(Step::Taken(index));
-            return Ok(found);
-        }
-        tell(Step::TrunkToTrunk(index));
-        refused = EndReason::Forbidden;
-    }
-    Err(refused)
-}
-
-fn destination(config: &SwitchConfig, to: &[RouteTo], number: &str) -> Destination {
-    let mut trunks = Vec::new();
-    for to in to {
-        match to {
-            RouteTo::User(user) if trunks.is_empty() => return Destination::User(user.clone()),
-            RouteTo::User(_) => {}
-            RouteTo::Trunk(name) => trunks.extend(config.trunk(name).map(|t| (t, number.to_owned()))),
-        }
-    }
-    Destination::Trunks(trunks)
+    /// It calls for help: nobody is spared.
+    pub urgent: bool,
 }
 
 /// What to try for a destination, with who is there at this moment.
@@ -197,7 +109,7 @@ pub(crate) fn plan(
             let mut hops = VecDeque::new();
             let mut wait = None;
             for (trunk, number) in trunks {
-                let targets = sh.targets.order(trunk, false, entropy, now);
+                let targets = sh.targets.order(trunk, from.urgent, entropy, now);
                 hops.extend(targets.into_iter().map(|target| Hop { trunk, target, number: number.clone() }));
                 wait = wait.or_else(|| sh.targets.asked_to_wait(trunk, now));
             }

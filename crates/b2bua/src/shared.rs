@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use media_bridge::control::{CallCommand, Command as Media};
 use sip_ua::{Command as Sip, SipLeg, Target};
-use types::{CallId, LegId, SessionId, UserName, Wall, WorkerId};
+use types::{CallId, EndReason, LegId, SessionId, UserName, Wall, WorkerId};
 use webrtc_peer::signalling::ToBrowser;
 
 use crate::config::SwitchConfig;
@@ -35,6 +35,8 @@ pub(crate) enum Permit {
 pub(crate) struct Usage {
     users: BTreeMap<UserName, UserUse>,
     trunks: Vec<u32>,
+    /// Calls that may be started on each trunk at once: at most those of one second.
+    buckets: Vec<Option<Bucket>>,
     workers: Vec<u32>,
 }
 
@@ -46,11 +48,22 @@ struct UserUse {
     worker: Option<WorkerId>,
 }
 
+/// Calls that may still be started: a second's worth at most, filling up as time passes.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// In billionths of a call: one nanosecond adds the rate.
+    left: u64,
+    at: Instant,
+}
+
+const ONE_CALL: u64 = 1_000_000_000;
+
 impl Usage {
     pub fn new(config: &SwitchConfig) -> Self {
         Usage {
             users: BTreeMap::new(),
             trunks: vec![0; config.trunks.len()],
+            buckets: vec![None; config.trunks.len()],
             workers: vec![0; usize::from(config.workers.max(1))],
         }
     }
@@ -74,6 +87,41 @@ impl Usage {
         }
         *used += 1;
         Some(Permit::Trunk(trunk))
+    }
+
+    /// One more call for a user who asks for help.
+    pub fn force_user(&mut self, name: &UserName) -> Permit {
+        self.users.entry(name.clone()).or_default().calls += 1;
+        Permit::User(name.clone())
+    }
+
+    /// One more call on a trunk for someone who asks for help.
+    pub fn force_trunk(&mut self, trunk: usize) -> Permit {
+        self.trunks[trunk] += 1;
+        Permit::Trunk(trunk)
+    }
+
+    /// One more call that we start on a trunk.
+    pub fn start_on_trunk(
+        &mut self,
+        config: &SwitchConfig,
+        trunk: usize,
+        now: Instant,
+    ) -> Result<Permit, EndReason> {
+        if self.trunks[trunk] >= config.trunks[trunk].max_calls.unwrap_or(u32::MAX) {
+            return Err(EndReason::TooManyCalls);
+        }
+        if let Some(rate) = config.trunks[trunk].calls_per_second.map(u64::from) {
+            let full = rate * ONE_CALL;
+            let bucket = self.buckets[trunk].get_or_insert(Bucket { left: full, at: now });
+            let passed =
+                u64::try_from(now.saturating_duration_since(bucket.at).as_nanos()).unwrap_or(u64::MAX);
+            bucket.left = bucket.left.saturating_add(passed.saturating_mul(rate)).min(full);
+            bucket.at = now;
+            bucket.left = bucket.left.checked_sub(ONE_CALL).ok_or(EndReason::RateLimited)?;
+        }
+        self.trunks[trunk] += 1;
+        Ok(Permit::Trunk(trunk))
     }
 
     /// The wanted worker, or the one where a permit's user has calls already, or the one with the fewest calls.

@@ -11,6 +11,7 @@ use types::{CallId, EndReason, EndedBy, Entropy, LegId, Wall, limits};
 use crate::access::Access;
 use crate::call::{Call, Failure, NewCall, State};
 use crate::config::SwitchConfig;
+use crate::dialplan::Readings;
 use crate::guard::Guard;
 use crate::later::Later;
 use crate::output::{CloseWhy, Output};
@@ -49,6 +50,8 @@ pub struct Switch {
     pub(crate) next_registration: u32,
     /// INVITEs that want to take a leg of ours over.
     pub(crate) replacing: HashMap<SipLeg, SipLeg>,
+    /// What was dialled lately.
+    pub(crate) readings: Readings,
     pub(crate) stopping: bool,
 }
 
@@ -72,6 +75,7 @@ impl Switch {
             registered: (0..trunks).map(|_| Registered::default()).collect(),
             next_registration: 0,
             replacing: HashMap::new(),
+            readings: Readings::default(),
             stopping: false,
         };
         for trunk in 0..trunks {

@@ -6,10 +6,11 @@ use sip_ua::{Command as Sip, ReferId, Referral, ReplacedDialog, SipLeg};
 use types::{CallId, EndReason, EndedBy, LegId, SessionId};
 
 use crate::call::{Aim, Device, Failure, Leg, Party, Phase, Proxy, State, Transfer};
+use crate::dialplan::Number;
 use crate::identity::CallerId;
 use crate::inbound::Asked;
+use crate::lookup::{self, Destination};
 use crate::number::clean;
-use crate::route::{self, Destination};
 use crate::shared::Clock;
 use crate::switch::Switch;
 
@@ -203,8 +204,8 @@ impl Switch {
         let config = &self.shared.config;
         let host = config.trunks[*trunk].refer.then(|| config.trunks[*trunk].host.clone())?;
         let by = self.calls.get(&ask.call)?.legs.iter().find(|l| l.id == ask.leg)?;
-        let number = clean(dialled)?;
-        match route::look_up(config, &number, &by.party).ok()? {
+        let number = Number::read(&clean(dialled)?, lookup::home(config, &by.party));
+        match lookup::look_up(config, &number, &by.party).ok()? {
             Destination::Trunks(trunks) => {
                 let (_, number) = trunks.iter().find(|(t, _)| t == trunk)?;
                 Some((*sip, crate::call::address(number, &host)))

@@ -78,6 +78,7 @@ mod tests {
             extension: Some(extension.into()),
             caller_id: caller_id.map(Into::into),
             max_calls: None,
+            country: None,
         }
     }
 

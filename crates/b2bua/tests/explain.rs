@@ -27,6 +27,7 @@ fn each_rule_that_was_looked_at_is_named_with_why_it_did_not_fit() {
         told.lines,
         [
             "dialled +1 (202) 555-0100, read as +12025550100",
+            "is a number of US",
             "route 1 (match \"+49*\"): does not take this number",
             "route 2 (match \"+1*\"): only for user:bob",
             "route 3 (match \"+1*\"): takes it, to trunk:carrier",

@@ -166,7 +166,7 @@ fn show_trunk(config: &Config, name: &str) -> ExitCode {
         err(&format!("there is no trunk named {name:?} in this file"));
         return ExitCode::FAILURE;
     };
-    out(&format!("trunk {name}, for {}:", trunk.server.uri_host()));
+    out(&format!("trunk {name}, for {}:", trunk.server().uri_host()));
     trunk.profile.to_string().lines().for_each(|line| out(&format!("  {line}")));
     ExitCode::SUCCESS
 }

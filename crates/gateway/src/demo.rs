@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use b2bua::{Pattern, RouteConfig, RouteTo, Secret, TrunkProfile, UserConfig};
+use b2bua::{Countries, Country, Pattern, RouteConfig, RouteTo, Secret, TrunkProfile, UserConfig};
 use sip_ua::Transport;
 use types::{Entropy, UserName};
 
 use crate::config::values::{Server, SipListen};
-use crate::config::{Config, HttpConfig, MediaConfig, SipConfig, Tls, Trunk};
+use crate::config::{Config, HttpConfig, MediaConfig, RankedServer, SipConfig, Tls, Trunk};
 use crate::shell::SystemEntropy;
 
 /// What the demo's flags ask for.
@@ -68,6 +68,7 @@ impl Plan {
                 extension: Some(extension.into()),
                 caller_id: Some(caller_id.into()),
                 max_calls: None,
+                country: None,
             }
         };
         let users = vec![user("alice", "100", "+12025550110"), user("bob", "101", "+12025550111")];
@@ -81,6 +82,7 @@ impl Plan {
                     .into(),
                 tls: Tls::Off,
                 advertise: None,
+                country: Country::parse("US").ok(),
             },
             media: MediaConfig { webrtc_port: self.webrtc_port, rtp_ports: own, workers, advertise: None },
             dns_servers: Vec::new(),
@@ -92,6 +94,8 @@ impl Plan {
                 from: Vec::new(),
                 to: vec![RouteTo::Trunk("carrier".into())],
                 rewrite: None,
+                countries: Countries::Named(Vec::new()),
+                premium: false,
             }],
         };
         let gateway = if self.sip.ip().is_unspecified() {
@@ -121,11 +125,11 @@ fn split((first, last): Ports) -> Result<(Ports, Ports), String> {
 fn carrier_trunk(addr: SocketAddr) -> Trunk {
     Trunk {
         name: "carrier".into(),
-        server: Server {
+        servers: vec![RankedServer::only(Server {
             transport: Some(Transport::Udp),
             host: addr.ip().to_string(),
             port: Some(addr.port()),
-        },
+        })],
         outbound_proxy: None,
         username: None,
         ca: None,
@@ -136,6 +140,9 @@ fn carrier_trunk(addr: SocketAddr) -> Trunk {
         profile: TrunkProfile::default(),
         max_calls: None,
         refer: false,
+        calls_per_second: None,
+        country: None,
+        dids: Vec::new(),
     }
 }
 

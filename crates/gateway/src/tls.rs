@@ -86,7 +86,7 @@ fn peers(trunks: &[Trunk]) -> Result<Vec<TlsClient>, String> {
 
 /// A name alone may lead to TLS by DNS (RFC 3263 §4.1).
 fn may_use_tls(trunk: &Trunk) -> bool {
-    trunk.next_hop().transport.is_none_or(|t| t == Transport::Tls)
+    trunk.next_hops().iter().any(|s| s.server.transport.is_none_or(|t| t == Transport::Tls))
 }
 
 /// The authorities that this machine trusts; those that cannot be read are left out.

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use b2bua::{
-    Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, SignalIn, SwitchConfig, TrunkConfig,
-    TrunkProfile, TrunkRegistration, TrunkTarget, UserConfig,
+    Countries, Country, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, SignalIn, SwitchConfig,
+    TrunkConfig, TrunkProfile, TrunkRegistration, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{CallEvent, Event as MediaEvent, LegStats};
 use sip_ua::{Target, Transport};
@@ -32,6 +32,7 @@ fn user(name: &str, extension: &str, caller_id: &str, max_calls: Option<u32>) ->
         extension: Some(extension.into()),
         caller_id: Some(caller_id.into()),
         max_calls,
+        country: Country::parse("US").ok(),
     }
 }
 
@@ -47,6 +48,9 @@ fn trunk(name: &str, address: ([u8; 4], u16), max_calls: Option<u32>) -> TrunkCo
         profile: TrunkProfile::default(),
         max_calls,
         refer: false,
+        calls_per_second: None,
+        country: Country::parse("US").ok(),
+        dids: Vec::new(),
         advertise: None,
     }
 }
@@ -66,6 +70,8 @@ pub(crate) fn config() -> SwitchConfig {
         from: from.to_vec(),
         to,
         rewrite: rewrite.map(|text| Rewrite::parse(text).expect("a rewrite")),
+        countries: Countries::All,
+        premium: false,
     };
     SwitchConfig {
         domain: "sim.example".into(),

@@ -96,6 +96,8 @@ end_reasons! {
     RemoteFailure: 500, 31, "remote-failure", "The other side refused the call.";
     /// Too many calls for the user, trunk or gateway.
     TooManyCalls: 486, 17, "too-many-calls", "The limit of simultaneous calls is reached.";
+    /// Too many calls were started on the trunk within one second.
+    RateLimited: 503, 42, "rate-limited", "The carrier takes no more new calls in this second; try again in a moment.";
     /// Gateway is overloaded.
     GatewayOverloaded: 503, 42, "gateway-overloaded", "The gateway is at its limit; try again in a moment.";
     /// Gateway is stopping.

@@ -19,6 +19,8 @@ pub const REFERS_PER_LEG: usize = 4;
 pub const SIP_CONNECTIONS: usize = 10_000;
 /// Messages waiting for one slow SIP stream reader. Full: the connection is closed, nobody else waits.
 pub const SIP_WRITER_QUEUE: usize = 64;
+/// Dialled numbers whose meaning is remembered. Full: all are forgotten and read anew.
+pub const NUMBERS_READ: usize = 4_096;
 /// Addresses of one trunk, from DNS. More: the first in order are used.
 pub const TRUNK_TARGETS: usize = 16;
 /// SIP messages read from sockets that wait for the endpoint. Full: stream readers wait, datagrams stay in the kernel's buffer.

@@ -104,9 +104,12 @@ impl Call {
         self.ask_media(id, MediaOp::Offer, Media::Offer { leg: id, params }, sh);
     }
 
-    fn dial(&mut self, hop: Hop, sh: &mut Shared) -> Result<(), Failure> {
-        let permit = sh.usage.take_trunk(&sh.config, hop.trunk);
-        let Some(permit) = permit else { return Err(Failure::of(EndReason::TooManyCalls)) };
+    fn dial(&mut self, hop: Hop, sh: &mut Shared, t: Clock) -> Result<(), Failure> {
+        let permit = if self.facts.emergency {
+            sh.usage.force_trunk(hop.trunk)
+        } else {
+            sh.usage.start_on_trunk(&sh.config, hop.trunk, t.now).map_err(Failure::of)?
+        };
         let trunk = &sh.config.trunks[hop.trunk];
         // Where a proxy stands between, its Route says the transport, not the Request-URI.
         let direct = trunk.profile.route.is_none();
@@ -191,7 +194,8 @@ impl Call {
                 return;
             }
             let State::Trying { hops, asked, best, .. } = &mut self.state else { return };
-            match best.as_ref().map_or(Next::Target, |failure| failover::after(failure, false)) {
+            match best.as_ref().map_or(Next::Target, |failure| failover::after(failure, self.facts.emergency))
+            {
                 Next::Nobody => hops.clear(),
                 Next::Target => {}
                 Next::Trunk => {
@@ -213,7 +217,7 @@ impl Call {
                 sh.log(Level::Info, Some(self.id), note.clone());
                 self.record(note);
             }
-            if let Err(failure) = self.dial(hop, sh) {
+            if let Err(failure) = self.dial(hop, sh, t) {
                 self.note_failure(failure);
             }
         }

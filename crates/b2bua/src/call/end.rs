@@ -87,7 +87,10 @@ impl Failure {
             EndReason::NumberNotInService | EndReason::UnknownNumber | EndReason::InvalidNumber => 3,
             EndReason::NoCommonCodec | EndReason::BadSdp => 4,
             EndReason::NoAnswer => 5,
-            EndReason::TrunkForbade | EndReason::Forbidden | EndReason::TooManyCalls => 6,
+            EndReason::TrunkForbade
+            | EndReason::Forbidden
+            | EndReason::TooManyCalls
+            | EndReason::RateLimited => 6,
             EndReason::TrunkRefusedCredentials | EndReason::TrunkFailed => 7,
             EndReason::RemoteFailure | EndReason::MediaNotConnected | EndReason::MediaLost => 8,
             EndReason::TrunkUnreachable | EndReason::NotRegistered | EndReason::SignallingLost => 9,
@@ -215,6 +218,8 @@ impl Call {
             ended: ended.1,
             from: self.facts.from,
             to: self.facts.to,
+            to_e164: self.facts.to_e164,
+            emergency: self.facts.emergency,
             caller: self.facts.caller,
             callee: callee.map(|l| l.cdr_party(sh)),
             reason: failure.reason,

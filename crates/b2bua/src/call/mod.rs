@@ -27,7 +27,7 @@ use crate::shared::{Clock, Permit, Shared};
 use crate::transfer::Effect;
 
 pub(crate) use dial::{address, usual_kind};
-pub(crate) use end::Failure;
+pub(crate) use end::{Failure, quoted};
 pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase, Proxy};
 pub(crate) use transfer::{Aim, Given, Transfer};
 
@@ -98,6 +98,10 @@ pub(crate) struct Facts {
     pub asserted: Option<String>,
     /// What was dialled.
     pub to: String,
+    /// The same in international form, where it has one.
+    pub to_e164: Option<String>,
+    /// The caller asks for help.
+    pub emergency: bool,
     pub caller: CdrParty,
     pub started: Wall,
     pub answered: Option<(Instant, Wall)>,

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use b2bua::{
-    Cdr, Held, IpNet, Level, Output, Pattern, RouteConfig, RouteTo, Secret, SignalIn, Switch, SwitchConfig,
-    TrunkConfig, TrunkProfile, TrunkTarget, UserConfig,
+    Cdr, Countries, Country, Held, IpNet, Level, Output, Pattern, RouteConfig, RouteTo, Secret, SignalIn,
+    Switch, SwitchConfig, TrunkConfig, TrunkProfile, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{
     CallCommand, CallEvent, Codec, Command as Media, Event as MediaEvent, LegParams, Refusal,
@@ -48,6 +48,10 @@ pub fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+pub fn country(code: &str) -> Country {
+    Country::parse(code).unwrap()
+}
+
 pub fn udp(remote: &str) -> Target {
     Target::Address { transport: Transport::Udp, remote: addr(remote), local: None }
 }
@@ -63,6 +67,7 @@ pub fn user(name: &str, extension: &str, caller_id: &str) -> UserConfig {
         extension: Some(extension.into()),
         caller_id: Some(caller_id.into()),
         max_calls: None,
+        country: Some(country("US")),
     }
 }
 
@@ -78,6 +83,9 @@ pub fn trunk(name: &str, target: &str) -> TrunkConfig {
         profile: TrunkProfile::default(),
         max_calls: None,
         refer: false,
+        calls_per_second: None,
+        country: Some(country("US")),
+        dids: Vec::new(),
         advertise: None,
     }
 }
@@ -88,6 +96,8 @@ pub fn route(pattern: &str, to: &[RouteTo]) -> RouteConfig {
         from: Vec::new(),
         to: to.to_vec(),
         rewrite: None,
+        countries: Countries::Named(Vec::new()),
+        premium: false,
     }
 }
 

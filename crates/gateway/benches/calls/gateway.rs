@@ -22,7 +22,7 @@ impl Gateway {
     /// Two trunks, a route from one to the other, one media worker, ports and call records as in production.
     pub fn start(dir: &Path, users: usize) -> Gateway {
         let mut toml = format!(
-            "[http]\nlisten = \"127.0.0.1:{HTTP}\"\n[sip]\ndomain = \"127.0.0.1\"\nlisten = [\"udp:127.0.0.1:{SIP}\"]\n\
+            "[http]\nlisten = \"127.0.0.1:{HTTP}\"\n[sip]\ncountry = \"US\"\ndomain = \"127.0.0.1\"\nlisten = [\"udp:127.0.0.1:{SIP}\"]\n\
              [media]\nwebrtc_port = 15100\nrtp_ports = \"20000-29999\"\nworkers = 1\n[cdr]\nfile = \"{}\"\n\
              [[trunks]]\nname = \"caller\"\nserver = \"127.0.0.1:{CALLER}\"\n\
              [[trunks]]\nname = \"callee\"\nserver = \"127.0.0.1:{CALLEE}\"\n\

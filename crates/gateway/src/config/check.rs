@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use b2bua::{RouteConfig, RouteFrom, RouteTo, UserConfig};
+use b2bua::{Countries, Country, RouteConfig, RouteFrom, RouteTo, UserConfig};
 use types::UserName;
 
 use super::Trunk;
@@ -35,6 +35,47 @@ pub fn across(
         });
         for (kind, name) in to.chain(from) {
             found.add(span, "routes", format!("there is no {kind} named {name:?} in this file"));
+        }
+    }
+}
+
+/// What the keys about countries mean together: nobody's extension hides a number for help, and routes lead somewhere.
+pub fn countries(
+    default: Option<Country>,
+    users: &[Placed<UserConfig>],
+    trunks: &[Placed<Trunk>],
+    routes: &[Placed<RouteConfig>],
+    found: &mut Findings<'_>,
+) {
+    for (user, span) in users {
+        let country = user.country.or(default);
+        let hides = |n: &str| matches!(n, "112" | "911") || country.is_some_and(|c| c.has_emergency(n));
+        if let Some(extension) = user.extension.as_deref().filter(|n| hides(n)) {
+            let message = format!("{extension} calls for help in the country of this user; choose another");
+            found.add(span, "users.extension", message);
+        }
+    }
+    for (trunk, span) in trunks {
+        for did in &trunk.dids {
+            let missing = match &did.to {
+                RouteTo::User(name) => !users.iter().any(|(u, _)| u.name == *name),
+                RouteTo::Trunk(name) => !trunks.iter().any(|(t, _)| t.name == *name),
+            };
+            if missing {
+                let number = did.number.as_str();
+                found.add(span, "trunks.dids", format!("{number:?} leads to nobody in this file"));
+            }
+        }
+    }
+    let no_country = default.is_none() && users.iter().all(|(u, _)| u.country.is_none());
+    for (route, span) in routes {
+        let nowhere = trunks.iter().all(|(t, _)| t.country.is_none());
+        let leads_out = route.to.iter().any(|to| matches!(to, RouteTo::Trunk(_)));
+        let plus = route.pattern.as_str().starts_with('+') && !route.pattern.is_exact();
+        if no_country && nowhere && leads_out && plus && route.countries == Countries::Named(Vec::new()) {
+            let message = "allows no country: write country = \"US\" into [sip] for calls within it, or name others \
+                           here, for example countries = [\"US\", \"DE\"]";
+            found.add(span, "routes.countries", message);
         }
     }
 }

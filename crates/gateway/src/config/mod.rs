@@ -1,16 +1,18 @@
 //! `webtrunk.toml`: strict, and every problem is said at once. `config/webtrunk.example.toml` shows each key.
 
 mod check;
+mod numbers;
 mod preset;
 pub mod reader;
 mod sections;
+mod servers;
 mod trunk;
 pub mod values;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use b2bua::{IpNet, RouteConfig, TrunkProfile, UserConfig};
+use b2bua::{Country, Did, IpNet, RouteConfig, TrunkProfile, UserConfig};
 use sip_ua::Credentials;
 use toml::de::DeTable;
 
@@ -75,6 +77,8 @@ pub struct SipConfig {
     pub tls: Tls,
     /// Address that Contact and Via carry; none: the one a peer reaches us on.
     pub advertise: Option<IpAddr>,
+    /// Where users and trunks are that name no country of their own.
+    pub country: Option<Country>,
 }
 
 /// The media side.
@@ -95,8 +99,8 @@ pub struct MediaConfig {
 pub struct Trunk {
     /// Name in routes.
     pub name: String,
-    /// Where requests go.
-    pub server: Server,
+    /// Where requests go; at least one, the first names the trunk in its requests.
+    pub servers: Vec<RankedServer>,
     /// PEM file of the authorities that may vouch for a TLS server; none: those of this machine.
     pub ca: Option<PathBuf>,
     /// What its certificate must name; none: the host of the next hop.
@@ -117,12 +121,47 @@ pub struct Trunk {
     pub max_calls: Option<u32>,
     /// It transfers calls by itself when asked by REFER.
     pub refer: bool,
+    /// Calls that we start there in a second; none: no limit.
+    pub calls_per_second: Option<u32>,
+    /// Where its numbers are read; none: as `[sip] country`.
+    pub country: Option<Country>,
+    /// Our numbers there.
+    pub dids: Vec<Did>,
 }
 
 impl Trunk {
     /// Where its requests go first.
+    pub fn next_hops(&self) -> Vec<RankedServer> {
+        let proxy = self.outbound_proxy.clone().map(RankedServer::only);
+        proxy.map_or_else(|| self.servers.clone(), |proxy| vec![proxy])
+    }
+
+    /// The first of them: its name is what a certificate proves, of whichever server (RFC 5922 §4).
     pub fn next_hop(&self) -> &Server {
-        self.outbound_proxy.as_ref().unwrap_or(&self.server)
+        self.outbound_proxy.as_ref().unwrap_or_else(|| self.server())
+    }
+
+    /// The server that stands in its URIs.
+    pub fn server(&self) -> &Server {
+        &self.servers[0].server
+    }
+}
+
+/// One of a trunk's servers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RankedServer {
+    /// Which.
+    pub server: Server,
+    /// The lowest is tried first.
+    pub priority: u16,
+    /// Share of the calls among servers of one priority.
+    pub weight: u16,
+}
+
+impl RankedServer {
+    /// A server without alternatives.
+    pub fn only(server: Server) -> RankedServer {
+        RankedServer { server, priority: 0, weight: 1 }
     }
 }
 
@@ -146,6 +185,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let trunks = trunk::trunks(&mut root, &mut found, &env);
     let routes = sections::routes(&mut root, &mut found);
     check::across(&users, &trunks, &routes, &mut found);
+    check::countries(sip.as_ref().and_then(|s| s.country), &users, &trunks, &routes, &mut found);
     root.finish(&mut found);
     let problems = found.into_sorted();
     match (http, sip, media) {

@@ -84,6 +84,12 @@ impl<T> Located<T> {
     }
 }
 
+/// An item of a list that holds strings and tables.
+pub enum Item<'d, 'i> {
+    Text(Located<String>),
+    Table(Section<'d, 'i>),
+}
+
 /// One table being read. Every key asked for counts as known; `finish` reports the rest.
 pub struct Section<'d, 'i> {
     path: String,
@@ -163,6 +169,11 @@ impl<'d, 'i> Section<'d, 'i> {
         find(self.table, key).is_some() || self.preset.as_ref().is_some_and(|(t, _)| find(t, key).is_some())
     }
 
+    /// Whether the file itself has the key, not only the preset.
+    pub fn has_own(&self, key: &str) -> bool {
+        find(self.table, key).is_some()
+    }
+
     pub fn integer(
         &mut self,
         found: &mut Findings<'_>,
@@ -213,6 +224,57 @@ impl<'d, 'i> Section<'d, 'i> {
             }
         }
         Some(out)
+    }
+
+    /// A list of strings and tables.
+    pub fn items(&mut self, found: &mut Findings<'_>, key: &'static str) -> Option<Vec<Item<'d, 'i>>> {
+        let (value, span) = self.get(key)?;
+        let Some(array) = value.as_array() else {
+            self.wrong_type(found, key, &span, "a list", value);
+            return None;
+        };
+        let mut out = Vec::new();
+        for (i, item) in array.iter().enumerate() {
+            let key = format!("{}[{i}]", self.key(key));
+            match (item.get_ref().as_str(), item.get_ref().as_table()) {
+                (Some(text), _) => {
+                    out.push(Item::Text(Located { value: text.to_owned(), span: item.span(), key }));
+                }
+                (None, Some(table)) => out.push(Item::Table(Section::new(key, table, item.span()))),
+                (None, None) => {
+                    let message =
+                        format!("expected a string or {{ host = … }}, found {}", name_of(item.get_ref()));
+                    found.add(&item.span(), key, message);
+                }
+            }
+        }
+        Some(out)
+    }
+
+    /// A table of strings by keys that people choose.
+    pub fn pairs(
+        &mut self,
+        found: &mut Findings<'_>,
+        key: &'static str,
+    ) -> Vec<(Located<String>, Located<String>)> {
+        let Some((value, span)) = self.get(key) else { return Vec::new() };
+        let Some(table) = value.as_table() else {
+            self.wrong_type(found, key, &span, "a table of strings", value);
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        for (name, value) in table.iter() {
+            let key = format!("{}.{:?}", self.key(key), name.get_ref());
+            let located = |value: &str, span| Located { value: value.to_owned(), span, key: key.clone() };
+            match value.get_ref().as_str() {
+                Some(text) => out.push((located(name.get_ref(), name.span()), located(text, value.span()))),
+                None => {
+                    let message = format!("expected a string in quotes, found {}", name_of(value.get_ref()));
+                    found.add(&value.span(), key, message);
+                }
+            }
+        }
+        out
     }
 
     /// A sub-table such as `[sip]`.

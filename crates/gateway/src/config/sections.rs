@@ -8,8 +8,8 @@ use b2bua::{Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfi
 use types::UserName;
 
 use super::reader::{Findings, Section};
-use super::values;
 use super::{HttpConfig, MediaConfig, SipConfig, Tls};
+use super::{numbers, values};
 
 /// An item with the place of its table, for checks across sections.
 pub type Placed<T> = (T, Range<usize>);
@@ -90,8 +90,9 @@ pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipCo
     };
     let advertise = optional(&mut section, found, "advertise", values::ip_addr);
     let tls = certificate(&mut section, found);
+    let country = numbers::country(&mut section, found);
     section.finish(found);
-    Some(SipConfig { domain: domain?, listen, tls, advertise })
+    Some(SipConfig { domain: domain?, listen, tls, advertise, country })
 }
 
 pub fn domain(text: &str) -> Result<String, String> {
@@ -208,11 +209,12 @@ pub fn users(
         let extension = optional(&mut section, found, "extension", number);
         let caller_id = optional(&mut section, found, "caller_id", number);
         let max_calls = section.integer(found, "max_calls", 1..=1_000);
+        let country = numbers::country(&mut section, found);
         let span = section.span().clone();
         section.finish(found);
         if let Some(name) = name {
             out.push((
-                UserConfig { name: UserName::new(&name), secret, extension, caller_id, max_calls },
+                UserConfig { name: UserName::new(&name), secret, extension, caller_id, max_calls, country },
                 span,
             ));
         }
@@ -263,7 +265,7 @@ fn from(text: &str) -> Result<RouteFrom, String> {
     })
 }
 
-fn destination(text: &str) -> Result<RouteTo, String> {
+pub fn destination(text: &str) -> Result<RouteTo, String> {
     match text.split_once(':') {
         Some(("trunk", name)) if !name.is_empty() => Ok(RouteTo::Trunk(name.to_owned())),
         Some(("user", name)) if !name.is_empty() => Ok(RouteTo::User(UserName::new(name))),
@@ -282,10 +284,12 @@ pub fn routes(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Vec<Place
             found.add(section.span(), section.key("to"), "is missing; for example: to = [\"trunk:carrier\"]");
         }
         let rewrite = optional(&mut section, found, "rewrite", Rewrite::parse);
+        let countries = numbers::countries(&mut section, found);
+        let premium = section.boolean(found, "premium").unwrap_or(false);
         let span = section.span().clone();
         section.finish(found);
         if let (Some(pattern), Some(to)) = (pattern, to) {
-            out.push((RouteConfig { pattern, from, to, rewrite }, span));
+            out.push((RouteConfig { pattern, from, to, rewrite, countries, premium }, span));
         }
     }
     out

@@ -19,6 +19,7 @@ server = "sip.example.net"
 [[routes]]
 match = "+*"
 to = ["trunk:carrier"]
+countries = "*"
 "#;
 
 fn no_env(_: &str) -> Option<String> {
@@ -34,7 +35,7 @@ fn a_short_file_loads_with_defaults() {
     let config = load(GOOD, no_env).expect("good");
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.sip.listen.len(), 2);
-    assert_eq!(config.trunks[0].server.port, None);
+    assert_eq!(config.trunks[0].server().port, None);
     assert!(config.dns_servers.is_empty());
     assert_eq!(config.trunks[0].profile.codecs, [Codec::Pcmu, Codec::Pcma]);
     assert_eq!(config.routes[0].to, [RouteTo::Trunk("carrier".into())]);
@@ -118,7 +119,10 @@ fn tls_servers_and_listeners_are_read_and_their_keys_belong_to_tls() {
     assert_eq!(config.sip.listen[0].transport, sip_ua::Transport::Tls);
     assert_eq!(config.sip.tls, Tls::Files { cert: "sip.pem".into(), key: "sip.key".into() });
     let trunk = &config.trunks[0];
-    assert_eq!((trunk.server.uri_host().as_str(), trunk.server.default_port()), ("sip.example.net", 5061));
+    assert_eq!(
+        (trunk.server().uri_host().as_str(), trunk.server().default_port()),
+        ("sip.example.net", 5061)
+    );
     assert_eq!(trunk.ca, Some("own.pem".into()));
     assert_eq!(trunk.tls_name.as_deref(), Some("*.example.net"));
     let plain = problems(&text.replace("tls:sip.example.net", "tcp:sip.example.net"));
@@ -181,11 +185,11 @@ fn every_preset_loads_cites_its_pages_and_makes_a_trunk_of_at_most_eight_lines()
 #[test]
 fn a_key_of_the_file_overrides_its_preset() {
     let preset = trunk("preset = \"sipgate\"\nusername = \"123t0\"\npassword = \"p\"");
-    assert_eq!(preset.server.host, "sipconnect.sipgate.de");
+    assert_eq!(preset.server().host, "sipconnect.sipgate.de");
     assert_eq!(preset.profile.from_user.as_deref(), Some("123t0"));
     assert_eq!(preset.profile.identity.name(), "ppi");
     let own = trunk("preset = \"sipgate\"\nserver = \"127.0.0.1:5080\"\nidentity = \"none\"");
-    assert_eq!((own.server.host.as_str(), own.profile.identity.name()), ("127.0.0.1", "none"));
+    assert_eq!((own.server().host.as_str(), own.profile.identity.name()), ("127.0.0.1", "none"));
 }
 
 #[test]
@@ -210,6 +214,6 @@ fn wrong_words_of_a_trunk_are_named_with_the_right_ones() {
 #[test]
 fn an_outbound_proxy_is_the_next_hop_and_a_loose_route() {
     let trunk = trunk("server = \"carrier.example\"\noutbound_proxy = \"tcp:proxy.example:5070\"");
-    assert_eq!(trunk.next_hop().host, "proxy.example");
+    assert_eq!(trunk.next_hops()[0].server.host, "proxy.example");
     assert_eq!(trunk.profile.route.as_deref(), Some("<sip:proxy.example:5070;transport=tcp;lr>"));
 }

@@ -6,11 +6,12 @@ use b2bua::{ForwardHeader, IdentityHeader, IpNet, NumberFormat, PrivateFrom, Tru
 use media_bridge::control::{Codec, DtmfMode};
 use sip_ua::{Credentials, Refresher, Reliable100, SessionTimer, Transport};
 
-use super::Trunk;
 use super::preset::preset;
 use super::reader::{Findings, Section};
 use super::sections::{Placed, domain, optional, parsed_list, password, user_name};
+use super::servers::servers;
 use super::values::{self, Server};
+use super::{Trunk, numbers};
 
 pub fn trunks(
     root: &mut Section<'_, '_>,
@@ -26,11 +27,10 @@ pub fn trunks(
         }
         let name =
             section.required(found, "name", "\"carrier\"").and_then(|n| n.parse(found, |t| user_name(t)));
-        let server = section
-            .required(found, "server", "\"sip.example.net\"")
-            .and_then(|s| s.parse(found, |t| values::server(t)));
+        let servers = servers(&mut section, found);
         let outbound_proxy = optional(&mut section, found, "outbound_proxy", values::server);
-        let (ca, tls_name) = trust(&mut section, found, outbound_proxy.as_ref().or(server.as_ref()));
+        let (ca, tls_name) =
+            trust(&mut section, found, outbound_proxy.as_ref().or(servers.as_ref().map(|s| &s[0].server)));
         let account = account(&mut section, found, env);
         let register = section.boolean(found, "register").unwrap_or(false);
         if register && account.credentials.is_none() && !section.has("username") {
@@ -40,13 +40,16 @@ pub fn trunks(
         let profile = profile(&mut section, found, &account, outbound_proxy.as_ref());
         let max_calls = section.integer(found, "max_calls", 1..=100_000);
         let refer = section.boolean(found, "refer").unwrap_or(false);
+        let calls_per_second = section.integer(found, "calls_per_second", 1..=10_000);
+        let country = numbers::country(&mut section, found);
+        let dids = numbers::dids(&mut section, found);
         let span = section.span().clone();
         section.finish(found);
-        if let (Some(name), Some(server)) = (name, server) {
+        if let (Some(name), Some(servers)) = (name, servers) {
             let Account { username, credentials } = account;
             let trunk = Trunk {
                 name,
-                server,
+                servers,
                 outbound_proxy,
                 ca,
                 tls_name,
@@ -57,6 +60,9 @@ pub fn trunks(
                 profile,
                 max_calls,
                 refer,
+                calls_per_second,
+                country,
+                dids,
             };
             out.push((trunk, span));
         }

@@ -91,7 +91,7 @@ impl Ports {
     fn config(&self, case: &Case, dir: &Path) -> String {
         let Ports { sip, http, webrtc, rtp, .. } = self;
         let mut toml = format!(
-            "[http]\nlisten = \"127.0.0.1:{http}\"\n\n[sip]\ndomain = \"127.0.0.1\"\n\
+            "[http]\nlisten = \"127.0.0.1:{http}\"\n\n[sip]\ncountry = \"US\"\ndomain = \"127.0.0.1\"\n\
              listen = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"]\n\n\
              [media]\nwebrtc_port = {webrtc}\nrtp_ports = \"{rtp}-{}\"\nworkers = 2\n\n[cdr]\nfile = {:?}\n",
             rtp + RTP_PORTS - 1,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use b2bua::{Switch, SwitchConfig, TrunkConfig, TrunkRegistration};
+use b2bua::{Country, Switch, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig};
 use media_io::{MediaConfig, MediaPlane};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sip_ua::TlsPeer;
@@ -69,6 +69,7 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         .install_recorder()
         .map_err(|e| format!("metrics could not be set up: {e}"))?;
     gauges::describe();
+    b2bua::load_number_plans();
     let (core_sender, core_inputs) = mpsc::channel(CORE_QUEUE);
     let ready = Arc::new(AtomicBool::new(true));
     let switch = Switch::new(switch_config(&config, &host), Box::new(SystemEntropy));
@@ -177,20 +178,19 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
         domain: config.sip.domain.clone(),
         local_hosts,
         local_ports,
-        users: config.users.clone().into(),
-        trunks: config
-            .trunks
-            .iter()
-            .zip(0..)
-            .map(|(t, n)| trunk_config(t, TlsPeer(n), config.media.advertise))
-            .collect(),
+        users: config.users.iter().cloned().map(|u| here(u, config.sip.country)).collect::<Vec<_>>().into(),
+        trunks: config.trunks.iter().zip(0..).map(|(t, n)| trunk_config(t, TlsPeer(n), config)).collect(),
         routes: config.routes.clone(),
         workers: config.media.workers,
     }
 }
 
-fn trunk_config(trunk: &Trunk, peer: TlsPeer, advertise: Option<IpAddr>) -> TrunkConfig {
-    let host = trunk.server.uri_host();
+fn here(user: UserConfig, country: Option<Country>) -> UserConfig {
+    UserConfig { country: user.country.or(country), ..user }
+}
+
+fn trunk_config(trunk: &Trunk, peer: TlsPeer, config: &Config) -> TrunkConfig {
+    let host = trunk.server().uri_host();
     let username = trunk.username.clone();
     let domain = trunk.profile.from_domain.clone().unwrap_or_else(|| host.clone());
     let registration = trunk.register.then(|| TrunkRegistration {
@@ -200,7 +200,7 @@ fn trunk_config(trunk: &Trunk, peer: TlsPeer, advertise: Option<IpAddr>) -> Trun
     });
     TrunkConfig {
         name: trunk.name.clone(),
-        targets: trunks::known_at_start(trunk.next_hop(), peer),
+        targets: trunks::known_at_start(&trunk.next_hops(), peer),
         host,
         registration,
         credentials: trunk.credentials.clone(),
@@ -209,7 +209,10 @@ fn trunk_config(trunk: &Trunk, peer: TlsPeer, advertise: Option<IpAddr>) -> Trun
         profile: trunk.profile.clone(),
         max_calls: trunk.max_calls,
         refer: trunk.refer,
-        advertise,
+        calls_per_second: trunk.calls_per_second,
+        country: trunk.country.or(config.sip.country),
+        dids: trunk.dids.clone(),
+        advertise: config.media.advertise,
     }
 }
 

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::resolve::{self, Answers, Dns, Found, Place};
 use super::{CoreInput, SystemEntropy, addresses};
-use crate::config::Config;
-use crate::config::values::Server;
+use types::limits::TRUNK_TARGETS;
+
+use crate::config::{Config, RankedServer};
 
 /// Longest time between two lookups of a name that resolves.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -60,8 +61,12 @@ impl Known {
     }
 }
 
-fn targets(places: &[Place], peer: TlsPeer) -> Vec<TrunkTarget> {
-    let target = |(priority, &(transport, remote)): (usize, &Place)| {
+/// Ranks of one server's own addresses: SRV priorities, doubled for IPv6 behind IPv4.
+const RANKS: u32 = 1 << 17;
+
+fn targets(server: &RankedServer, places: &[Place], peer: TlsPeer) -> Vec<TrunkTarget> {
+    let target = |place: &Place| {
+        let (transport, remote) = (place.transport, place.at);
         let local = Sockets::source_towards(remote).ok();
         let target = match transport {
             Transport::Tls => Target::Tls { peer, remote, local },
@@ -69,15 +74,23 @@ fn targets(places: &[Place], peer: TlsPeer) -> Vec<TrunkTarget> {
                 Target::Address { transport, remote, local }
             }
         };
-        TrunkTarget { target, priority: priority as u32, weight: 1 }
+        TrunkTarget {
+            target,
+            // 15 bits are enough for the file's numbers in the order in which people write them.
+            priority: u32::from(server.priority.min(0x7fff)) * RANKS + place.rank.min(RANKS - 1),
+            weight: u32::from(server.weight) * place.weight.max(1),
+        }
     };
-    places.iter().enumerate().map(target).collect()
+    places.iter().map(target).collect()
 }
 
-/// Where a server is that is named by its address: known before the first call comes.
-pub fn known_at_start(server: &Server, peer: TlsPeer) -> Vec<TrunkTarget> {
-    let places = resolve::places(server, &Answers::default(), &mut SystemEntropy);
-    targets(&places.unwrap_or_default(), peer)
+/// Where servers are that are named by address: known before the first call comes.
+pub fn known_at_start(servers: &[RankedServer], peer: TlsPeer) -> Vec<TrunkTarget> {
+    let known = |ranked: &RankedServer| {
+        let places = resolve::places(&ranked.server, &Answers::default(), &mut SystemEntropy);
+        targets(ranked, &places.unwrap_or_default(), peer)
+    };
+    servers.iter().flat_map(known).collect()
 }
 
 /// Follows every trunk's server, each in a task of its own.
@@ -86,36 +99,41 @@ pub fn start(config: &Config, core: &mpsc::Sender<CoreInput>) {
         Dns { servers: config.dns_servers.clone(), ipv6: config.sip.listen.iter().any(|l| l.addr.is_ipv6()) };
     let advertise = config.media.advertise.or(config.sip.advertise);
     for (trunk, n) in config.trunks.iter().zip(0..) {
-        let (name, server) = (trunk.name.clone(), (trunk.next_hop().clone(), TlsPeer(n)));
-        tokio::spawn(follow(name, server, dns.clone(), advertise, core.clone()));
+        let servers = (trunk.next_hops(), TlsPeer(n));
+        tokio::spawn(follow(trunk.name.clone(), servers, dns.clone(), advertise, core.clone()));
     }
 }
 
-/// Looks one server up for ever and tells the core of changes.
+/// Looks a trunk's servers up for ever and tells the core of changes.
 async fn follow(
     name: String,
-    (server, peer): (Server, TlsPeer),
+    (servers, peer): (Vec<RankedServer>, TlsPeer),
     dns: Dns,
     advertise: Option<IpAddr>,
     core: mpsc::Sender<CoreInput>,
 ) {
-    let mut known = Known::default();
+    let mut all: Vec<_> = servers.into_iter().map(|s| (s, Known::default(), Instant::now())).collect();
     let mut told = Vec::new();
-    let mut ask_at = Instant::now();
     loop {
-        if Instant::now() >= ask_at {
-            let found = dns.walk(&server, &known.answers, &mut SystemEntropy).await;
-            ask_at = Instant::now() + known.take(&name, found);
+        for (ranked, known, ask_at) in &mut all {
+            if Instant::now() >= *ask_at {
+                let found = dns.walk(&ranked.server, &known.answers, &mut SystemEntropy).await;
+                *ask_at = Instant::now() + known.take(&name, found);
+            }
         }
-        let targets = targets(&known.places, peer);
-        if targets != told {
-            warn(&name, advertise, &targets);
-            told.clone_from(&targets);
-            if core.send(CoreInput::TrunkTargets { name: name.clone(), targets }).await.is_err() {
+        let mut now: Vec<TrunkTarget> =
+            all.iter().flat_map(|(ranked, known, _)| targets(ranked, &known.places, peer)).collect();
+        now.truncate(TRUNK_TARGETS);
+        if now != told {
+            warn(&name, advertise, &now);
+            told.clone_from(&now);
+            if core.send(CoreInput::TrunkTargets { name: name.clone(), targets: now }).await.is_err() {
                 return;
             }
         }
-        tokio::time::sleep_until(ask_at.min(Instant::now() + AGAIN)).await;
+        let next = all.iter().map(|(_, _, ask_at)| *ask_at).min();
+        let again = Instant::now() + AGAIN;
+        tokio::time::sleep_until(next.map_or(again, |at| at.min(again))).await;
     }
 }
 

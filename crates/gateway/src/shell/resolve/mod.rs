@@ -13,7 +13,17 @@ use crate::config::values::Server;
 pub use dns::{Dns, Found};
 
 /// How and where to reach a server.
-pub type Place = (Transport, SocketAddr);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// How.
+    pub transport: Transport,
+    /// Where.
+    pub at: SocketAddr,
+    /// The lowest is tried first.
+    pub rank: u32,
+    /// Share among places of one rank.
+    pub weight: u32,
+}
 
 /// A NAPTR record (RFC 3403 §4.1).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -66,8 +76,8 @@ fn known<'a, T>(
 /// # Errors
 /// The question whose answer is missing.
 pub fn places(server: &Server, answers: &Answers, entropy: &mut dyn Entropy) -> Result<Vec<Place>, Question> {
-    let mut found = Vec::new();
-    for (transport, host, port) in hosts(server, answers, entropy)? {
+    let mut found: Vec<Place> = Vec::new();
+    for Service { transport, host, port, priority, weight } in hosts(server, answers, entropy)? {
         let literal = host.parse().ok();
         let mut ips = match &literal {
             Some(ip) => std::slice::from_ref(ip),
@@ -77,21 +87,31 @@ pub fn places(server: &Server, answers: &Answers, entropy: &mut dyn Entropy) -> 
         // Media is IPv4 only.
         ips.sort_by_key(IpAddr::is_ipv6);
         for ip in ips {
-            let place = (transport, SocketAddr::new(ip, port));
-            if !found.contains(&place) && found.len() < limits::TRUNK_TARGETS {
-                found.push(place);
+            let at = SocketAddr::new(ip, port);
+            let known = found.iter().any(|p| (p.transport, p.at) == (transport, at));
+            let rank = u32::from(priority) * 2 + u32::from(ip.is_ipv6());
+            if !known && found.len() < limits::TRUNK_TARGETS {
+                found.push(Place { transport, at, rank, weight: weight.into() });
             }
         }
     }
     Ok(found)
 }
 
-fn hosts(
-    server: &Server,
-    answers: &Answers,
-    entropy: &mut dyn Entropy,
-) -> Result<Vec<(Transport, String, u16)>, Question> {
-    let itself = |port| vec![(server.transport.unwrap_or(Transport::Udp), server.host.clone(), port)];
+/// A machine that offers SIP, by name or address.
+struct Service {
+    transport: Transport,
+    host: String,
+    port: u16,
+    priority: u16,
+    weight: u16,
+}
+
+fn hosts(server: &Server, answers: &Answers, entropy: &mut dyn Entropy) -> Result<Vec<Service>, Question> {
+    let itself = |port| {
+        let (transport, host) = (server.transport.unwrap_or(Transport::Udp), server.host.clone());
+        vec![Service { transport, host, port, priority: 0, weight: 1 }]
+    };
     // RFC 3263 §4.2: a port or an address leaves nothing to ask of SRV.
     if let Some(port) = server.port {
         return Ok(itself(port));
@@ -103,7 +123,15 @@ fn hosts(
     for (transport, name) in services(server, answers)? {
         let records = known(&answers.srv, &name, Question::Srv)?;
         let there = in_turn(records, entropy).into_iter().filter(|r| !r.target.is_empty());
-        let there: Vec<_> = there.map(|r| (transport, r.target, r.port)).collect();
+        let there: Vec<_> = there
+            .map(|r| Service {
+                transport,
+                host: r.target,
+                port: r.port,
+                priority: r.priority,
+                weight: r.weight,
+            })
+            .collect();
         if !there.is_empty() {
             return Ok(there);
         }

@@ -45,7 +45,7 @@ fn walk(to: &str, zone: &Answers) -> (String, Vec<Question>) {
     loop {
         match places(&server, &answers, &mut Draws::of([0])) {
             Ok(found) => {
-                let shown = found.iter().map(|(transport, at)| format!("{transport:?} {at}"));
+                let shown = found.iter().map(|p| format!("{:?} {}", p.transport, p.at));
                 return (shown.collect::<Vec<_>>().join(", "), asked);
             }
             Err(question) => {
