@@ -3,6 +3,7 @@
 use crate::launch::fresh_dir;
 use crate::ports::free_ports;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -91,7 +92,10 @@ impl Party {
         let mut command = Command::new("openssl");
         command.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}")]);
         command.arg("-cert").arg(&identity.cert).arg("-key").arg(&identity.key);
-        Party::start(command, port)
+        let party = Party::start(command, port);
+        let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
+        wait_for(Duration::from_secs(30), "openssl s_server listens", listens);
+        party
     }
 
     /// A client that insists on a server certificate for `name` signed by `authority`.

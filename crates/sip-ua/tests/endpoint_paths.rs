@@ -176,3 +176,70 @@ fn a_registered_contact_is_called_over_its_flow_and_stays_there() {
     assert!(matches!(target, Target::Flow(f) if f == flow));
     assert!(ack.starts_with(b"ACK sip:bob@192.168.1.5:5060"));
 }
+
+/// An INVITE whose body makes it larger than 1,300 bytes; what was sent, as text with its target.
+fn large_call(party: &mut Party, leg: u64, now: Instant) -> (Target, String) {
+    let mut call = invite(kit::BOB);
+    call.target = to(Transport::Udp, kit::BOB, None);
+    call.body = Some(sdp(&"x".repeat(1_300)));
+    party.endpoint.handle_command(Command::Invite(SipLeg::outgoing(leg), call), now, Wall(0));
+    let (target, bytes) = party.drain().remove(0);
+    (target, String::from_utf8(bytes).unwrap())
+}
+
+#[test]
+fn a_request_above_1300_bytes_goes_over_tcp() {
+    // RFC 3261 §18.1.1: and its Via says so; what belongs to it follows it.
+    let (alice, bob) = (listener(Transport::Udp, kit::ALICE, None), to(Transport::Tcp, kit::BOB, None));
+    let mut party = party(vec![alice, listener(Transport::Tcp, "192.0.2.1:5070", None)]);
+    let now = Instant::now();
+    let (target, message) = large_call(&mut party, 1, now);
+    assert_eq!(target, bob);
+    assert!(field(&message, "Via").starts_with("SIP/2.0/TCP 192.0.2.1:5070;branch="), "{message}");
+    let stream = Flow {
+        transport: Transport::Tcp,
+        local: addr("192.0.2.1:40000"),
+        remote: addr(kit::BOB),
+        connection: Some(ConnectionId(3)),
+    };
+    let busy = answer(&message, "486 Busy Here", "b", "");
+    party.endpoint.handle_message(stream, kit::wire(&busy), now, Wall(0));
+    let (target, ack) = party.drain().remove(0);
+    assert_eq!(target, bob);
+    assert!(ack.starts_with(b"ACK "));
+    assert!(party.endpoint.is_drained());
+    // Small ones stay datagrams.
+    assert_eq!(call(&mut party, to(Transport::Udp, kit::BOB, None)).0, to(Transport::Udp, kit::BOB, None));
+}
+
+#[test]
+fn where_tcp_is_refused_the_large_request_becomes_a_datagram_and_later_ones_begin_as_one() {
+    // RFC 3261 §18.1.1: a reset or an ICMP error sends it back to UDP.
+    let mut party = party(vec![listener(Transport::Udp, kit::ALICE, None)]);
+    let (now, udp) = (Instant::now(), to(Transport::Udp, kit::BOB, None));
+    let (target, first) = large_call(&mut party, 1, now);
+    assert_eq!(target, to(Transport::Tcp, kit::BOB, None));
+    party.endpoint.handle_unreachable(target, "Connection refused", now);
+    let (target, bytes) = party.drain().remove(0);
+    let second = String::from_utf8(bytes).unwrap();
+    assert_eq!(target, udp);
+    assert_eq!(second, first.replace("SIP/2.0/TCP ", "SIP/2.0/UDP "));
+    assert!(party.ends().is_empty());
+    // It is repeated by timer A now (RFC 3261 §17.1.1.2).
+    let at = party.endpoint.poll_timeout().unwrap();
+    assert_eq!(at - now, std::time::Duration::from_millis(500));
+    party.endpoint.handle_timeout(at, Wall(0));
+    assert_eq!(party.drain()[0].1, second.as_bytes());
+    let busy = answer(&second, "486 Busy Here", "b", "");
+    party.endpoint.handle_message(kit::flow(kit::ALICE, kit::BOB), kit::wire(&busy), at, Wall(0));
+    assert_eq!(party.drain()[0].0, udp, "the ACK goes where the INVITE went");
+    assert!(matches!(party.ends()[..], [(_, LegEnd::Refused { status: 486, .. })]));
+
+    assert_eq!(large_call(&mut party, 2, at).0, udp, "it is remembered");
+    let later = at + std::time::Duration::from_secs(3601);
+    assert_eq!(large_call(&mut party, 3, later).0, to(Transport::Tcp, kit::BOB, None), "for an hour");
+    // UDP fails as well: that is the end.
+    party.take_events();
+    party.endpoint.handle_transport_error(udp, later);
+    assert!(matches!(party.drain()[..], []) && party.ends().len() == 1);
+}

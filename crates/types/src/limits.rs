@@ -25,8 +25,10 @@ pub const NUMBERS_READ: usize = 4_096;
 pub const TRUNK_TARGETS: usize = 16;
 /// SIP messages read from sockets that wait for the endpoint. Full: stream readers wait, datagrams stay in the kernel's buffer.
 pub const SIP_INBOUND: usize = 1_024;
+/// Addresses remembered for not taking SIP over TCP. Full: all are forgotten and tried again.
+pub const SIP_NO_TCP: usize = 1_000;
 /// How long opening a SIP stream connection may take before its messages are given up.
-pub const SIP_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+pub const SIP_CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a TLS handshake under SIP may take, with opening the connection where we open it. Later: it is closed.
 pub const SIP_TLS_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a SIP message may take from its first to its last byte on a stream, and the first message from the connection's

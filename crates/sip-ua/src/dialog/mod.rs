@@ -139,6 +139,14 @@ impl Dialog {
         }
     }
 
+    /// A stream that we opened ourselves can be opened again when the peer has closed it while the call was idle.
+    fn reopened(&self, flow: &Flow) -> Option<Target> {
+        let ours = self.path.target;
+        let same = ours.transport() == flow.transport && ours.remote() == flow.remote;
+        let named = !matches!(ours, Target::Flow(_));
+        (named && same && !flow.transport.is_datagram()).then_some(ours)
+    }
+
     fn uri_and_routes(&self) -> (String, Vec<String>) {
         let Some(first) = self.routes.first() else {
             return (self.remote_target.clone(), Vec::new());
@@ -155,7 +163,7 @@ impl Dialog {
     /// Chooses the next hop: the first route or the remote target where that is an address we can reach,
     /// else the way that the last message came (names are not resolved here; NAT hides addresses).
     fn aim(&mut self, flow: &Flow) {
-        let by_flow = Target::Flow(*flow);
+        let by_flow = self.reopened(flow).unwrap_or(Target::Flow(*flow));
         let first = match self.routes.first() {
             Some(route) => route_uri(route),
             None => Uri::parse(&self.remote_target).ok(),

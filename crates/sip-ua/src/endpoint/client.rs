@@ -9,10 +9,12 @@ use crate::{Event, Flow, PingId, ReferId, RegistrationId, SipLeg};
 /// A request of ours that waits for its answer, or for repeated answers to die out.
 #[derive(Debug)]
 pub(super) struct ClientTxn {
-    branch: String,
+    pub branch: String,
     machine: Machine,
     pub request: OutRequest,
     pub purpose: Purpose,
+    /// The way of a request that goes over TCP for its size only.
+    pub datagrams: Option<Path>,
     /// Challenges answered on the way to this request.
     pub challenges: u8,
     /// The ACKs to each 2xx of a forked INVITE, by To-tag.
@@ -67,7 +69,24 @@ impl Purpose {
     }
 }
 
+impl ClientTxn {
+    /// Starts over: the request has just been sent by another way.
+    pub fn begin(&mut self, wire: Wire, now: Instant) {
+        self.machine = Machine::begin(&self.request, wire, now);
+    }
+}
+
 impl Machine {
+    /// For a request that has just been sent.
+    fn begin(request: &OutRequest, wire: Wire, now: Instant) -> Machine {
+        let reliable = !request.path.target.transport().is_datagram();
+        if request.method == Method::Invite {
+            Machine::Invite(InviteClient::new(wire, reliable, now))
+        } else {
+            Machine::Other(OtherClient::new(wire, reliable, now))
+        }
+    }
+
     fn is_terminated(&self) -> bool {
         match self {
             Machine::Invite(m) => m.is_terminated(),
@@ -110,18 +129,18 @@ impl Endpoint {
         let id = self.next_txn();
         self.ask_for_timer(&mut request, purpose);
         self.authenticate(&mut request, purpose);
-        let wire = request.write(&branch, &self.config.user_agent);
+        let mut wire = request.write(&branch, &self.config.user_agent);
+        let larger = self.larger_path(&request.path, wire.len(), now);
+        let datagrams = larger.map(|path| std::mem::replace(&mut request.path, path));
+        if datagrams.is_some() {
+            wire = request.write(&branch, &self.config.user_agent);
+        }
         self.transmit(&request.path, wire.clone());
-        let reliable = !request.path.target.transport().is_datagram();
-        let machine = if request.method == Method::Invite {
-            Machine::Invite(InviteClient::new(wire, reliable, now))
-        } else {
-            Machine::Other(OtherClient::new(wire, reliable, now))
-        };
+        let machine = Machine::begin(&request, wire, now);
         self.client_index.insert(index_key(&branch, &request.method), id);
         self.client_hops.entry(Hop::of(&request.path.target)).or_default().insert(id);
         let (acks, early) = (Vec::new(), Early::default());
-        let txn = ClientTxn { branch, machine, request, purpose, challenges, acks, early };
+        let txn = ClientTxn { branch, machine, request, purpose, datagrams, challenges, acks, early };
         self.clients.insert(id, Box::new(txn));
         self.settle_client(id);
         id
@@ -276,7 +295,7 @@ impl Endpoint {
     }
 
     /// After every input to a client transaction: forget it, or note when it wants to be woken.
-    fn settle_client(&mut self, id: TxnId) {
+    pub(super) fn settle_client(&mut self, id: TxnId) {
         let Some(txn) = self.clients.get(&id) else { return };
         if !txn.machine.is_terminated() {
             self.schedule.set(Owner::Client(id), txn.machine.next_timeout());
@@ -285,12 +304,6 @@ impl Endpoint {
         self.schedule.set(Owner::Client(id), None);
         let Some(txn) = self.clients.remove(&id) else { return };
         self.client_index.remove(&index_key(&txn.branch, &txn.request.method));
-        let hop = Hop::of(&txn.request.path.target);
-        if let Some(ids) = self.client_hops.get_mut(&hop) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.client_hops.remove(&hop);
-            }
-        }
+        self.forget_hop(Hop::of(&txn.request.path.target), id);
     }
 }

@@ -4,6 +4,7 @@
 mod auth;
 mod client;
 mod leg;
+mod oversize;
 mod path;
 mod refer;
 mod referring;
@@ -35,6 +36,7 @@ use crate::{
 };
 use client::ClientTxn;
 use leg::Leg;
+use oversize::NoTcp;
 pub use path::Listener;
 pub(crate) use path::Path;
 use refer::Refer;
@@ -119,6 +121,7 @@ pub struct Endpoint {
     /// Branch and method of what we sent.
     client_index: HashMap<String, TxnId>,
     client_hops: HashMap<Hop, BTreeSet<TxnId>>,
+    no_tcp: NoTcp,
     servers: HashMap<TxnId, Box<ServerTxn>>,
     /// Branch, sent-by and method of what came (RFC 3261 §17.2.3).
     server_index: HashMap<Arc<str>, TxnId>,
@@ -153,6 +156,7 @@ impl Endpoint {
             clients: HashMap::new(),
             client_index: HashMap::new(),
             client_hops: HashMap::new(),
+            no_tcp: NoTcp::default(),
             servers: HashMap::new(),
             server_index: HashMap::new(),
             merge_index: HashMap::new(),
@@ -204,7 +208,11 @@ impl Endpoint {
 
     /// The same, with the words for people: why there is no connection.
     pub fn handle_unreachable(&mut self, target: Target, why: &str, now: Instant) {
-        self.fail_hop(Hop::of(&target), why, now);
+        for id in self.waiting_at(Hop::of(&target)) {
+            if !self.fall_back_on_datagrams(id, now) {
+                self.client_transport_error(id, why, now);
+            }
+        }
     }
 
     /// A stream connection is gone.
@@ -218,9 +226,21 @@ impl Endpoint {
     }
 
     fn fail_hop(&mut self, hop: Hop, why: &str, now: Instant) {
-        let waiting: Vec<TxnId> = self.client_hops.get(&hop).into_iter().flatten().copied().collect();
-        for id in waiting {
+        for id in self.waiting_at(hop) {
             self.client_transport_error(id, why, now);
+        }
+    }
+
+    fn waiting_at(&self, hop: Hop) -> Vec<TxnId> {
+        self.client_hops.get(&hop).into_iter().flatten().copied().collect()
+    }
+
+    fn forget_hop(&mut self, hop: Hop, id: TxnId) {
+        if let Some(ids) = self.client_hops.get_mut(&hop) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.client_hops.remove(&hop);
+            }
         }
     }
 

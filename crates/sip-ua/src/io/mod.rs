@@ -2,6 +2,7 @@
 
 mod guest;
 mod stream;
+mod stun;
 mod tls;
 mod udp;
 

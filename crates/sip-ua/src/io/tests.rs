@@ -86,6 +86,24 @@ async fn datagrams_of_any_size_pass_and_keep_alives_do_not() {
 }
 
 #[tokio::test]
+async fn a_stun_request_on_the_sip_port_is_answered_from_the_address_it_came_to() {
+    // RFC 5626 §3.5.2.
+    for (bound, reached) in [("0.0.0.0:0", "127.0.0.2"), ("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1")] {
+        let (_sockets, _inbound, local) = bind(Transport::Udp, bound);
+        let ip: std::net::IpAddr = reached.parse().unwrap();
+        let own = if ip.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        let client = UdpSocket::bind(own).await.unwrap();
+        client.connect(SocketAddr::new(ip, local.port())).await.unwrap();
+        client.send(b"\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl").await.unwrap();
+        let mut buffer = [0; 100];
+        let n = client.recv(&mut buffer).await.unwrap();
+        assert_eq!((n, &buffer[..2]), (if ip.is_ipv4() { 32 } else { 44 }, &[1, 1][..]));
+        let port = u16::from_be_bytes([buffer[26] ^ 0x21, buffer[27] ^ 0x12]);
+        assert_eq!(port, client.local_addr().unwrap().port());
+    }
+}
+
+#[tokio::test]
 async fn a_stream_brings_messages_however_it_is_cut_and_answers_pings() {
     // RFC 3261 §18.3, RFC 5626 §3.5.1.
     let (sockets, mut inbound, local) = bind(Transport::Tcp, "127.0.0.1:0");

@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::Inbound;
+use super::{Inbound, stun};
 use crate::{Flow, Transport};
 
 /// Largest datagram there is.
@@ -91,6 +91,7 @@ impl UdpListener {
                 Ok((len, flow)) => {
                     // Keep-alives: line ends, NULs, STUN (RFC 5626 §3.5); nothing below this is a message.
                     if is_keep_alive(&buffer[..len]) {
+                        self.keep_alive(&buffer[..len], &flow);
                         continue;
                     }
                     let bytes = buffer[..len].to_vec();
@@ -104,6 +105,16 @@ impl UdpListener {
                     warn!("reading SIP over UDP on {} failed: {e}", self.local);
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 }
+            }
+        }
+    }
+
+    /// Who asks by STUN how we see him hears it from the address he asked (RFC 5626 §3.5.2); line ends get no answer.
+    fn keep_alive(&self, bytes: &[u8], flow: &Flow) {
+        if let Some(answer) = stun::answer(bytes, flow.remote) {
+            let source = self.is_wildcard().then_some(flow.local.ip());
+            if let Err(e) = self.send(flow.remote, source, &answer) {
+                debug!("an answer by STUN could not be sent: {e}");
             }
         }
     }
