@@ -56,6 +56,7 @@ const RFCS: &[(u16, &str)] = &[
     (5761, "RTP and RTCP on one port"),
     (5763, "DTLS-SRTP framework"),
     (5764, "DTLS-SRTP"),
+    (5769, "STUN test vectors"),
     (5806, "Diversion"),
     (5876, "identity in more methods"),
     (5922, "TLS identity"),
