@@ -228,3 +228,40 @@ fn a_name_that_does_not_resolve_is_said_in_plain_words_and_found_once_it_does() 
     trunk.wait_call(LIMIT).refuse("486 Busy Here");
     assert_eq!(alice.ws.wait_ended("c2"), "busy");
 }
+
+#[test]
+fn a_silent_server_costs_seconds_and_the_next_call_does_not_wait_for_it_again() {
+    // Field problem 28: bound, and never answering.
+    let silent = UdpSocket::bind((LOOPBACK, free_ports(2))).expect("a free port");
+    let silent_port = silent.local_addr().expect("an address").port();
+    let mut behind = Trunk::start();
+    let toml = format!(
+        "[[trunks]]\nname = \"carrier\"\nservers = [\"127.0.0.1:{silent_port}\", \"127.0.0.1:{}\"]\n\
+         [[routes]]\nmatch = \"+1*\"\nto = [\"trunk:carrier\"]\n",
+        behind.port
+    );
+    let gateway = Gateway::run(&Setup { toml, ..Setup::default() });
+    wait_targets(&gateway, 2);
+    let mut alice = Alice::at(&gateway);
+    let before = std::time::Instant::now();
+    alice.calls("c1");
+    behind.wait_call(LIMIT).refuse("486 Busy Here");
+    assert_eq!(alice.ws.wait_ended("c1"), "busy");
+    assert!(before.elapsed() >= Duration::from_secs(4), "the first in the list was tried first");
+    let suspended =
+        format!("webtrunk_target_suspended{{trunk=\"carrier\",target=\"udp:127.0.0.1:{silent_port}\"}} 1");
+    let (_, metrics) = gateway.get("/metrics").expect("metrics");
+    assert!(metrics.contains(&suspended), "{suspended} is not in\n{metrics}");
+    alice.calls("c2");
+    behind.wait_call(LIMIT).refuse("486 Busy Here");
+    assert_eq!(alice.ws.wait_ended("c2"), "busy");
+    silent.set_nonblocking(true).expect("a socket");
+    let (mut buffer, mut calls) = ([0; 4096], std::collections::BTreeSet::new());
+    while let Ok(size) = silent.recv(&mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..size]).into_owned();
+        if text.starts_with("INVITE") {
+            calls.extend(text.lines().find(|line| line.starts_with("Call-ID:")).map(str::to_owned));
+        }
+    }
+    assert_eq!(calls.len(), 1, "the second call goes straight to the server that answers: {calls:?}");
+}

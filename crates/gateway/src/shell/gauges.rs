@@ -22,6 +22,18 @@ pub fn describe() {
         "1 for the state that a trunk's registration is in, else 0."
     );
     describe_gauge!("webtrunk_trunk_reachable", "1: the trunk answered our last OPTIONS; 0: it did not.");
+    describe_gauge!(
+        "webtrunk_target_reachable",
+        "1: a trunk's target answered our last request; 0: it did not."
+    );
+    describe_gauge!(
+        "webtrunk_target_suspended",
+        "1: a trunk's target failed lately and is tried after the others."
+    );
+    describe_counter!(
+        "webtrunk_target_failures_total",
+        "Times that a trunk's target failed: broken transports, silence, 503."
+    );
     describe_gauge!("webtrunk_trunk_calls", "Calls on a trunk.");
     describe_gauge!(
         "webtrunk_trunk_addresses",
@@ -78,6 +90,15 @@ pub fn measure(sip: &SipPort, switch: &Switch, media: &MediaPlane) {
             gauge!("webtrunk_trunk_reachable", "trunk" => trunk.name.to_owned()).set(u32::from(there));
         }
         gauge!("webtrunk_trunk_calls", "trunk" => trunk.name.to_owned()).set(trunk.calls);
+        for target in &trunk.targets {
+            let at = format!("{}:{}", target.target.transport().name(), target.target.remote());
+            let labels = [("trunk", trunk.name.to_owned()), ("target", at)];
+            if let Some(there) = target.reachable {
+                gauge!("webtrunk_target_reachable", &labels).set(u32::from(there));
+            }
+            gauge!("webtrunk_target_suspended", &labels).set(u32::from(target.suspended));
+            counter!("webtrunk_target_failures_total", &labels).absolute(target.failures);
+        }
         gauge!("webtrunk_trunk_addresses", "trunk" => trunk.name.to_owned()).set(trunk.targets.len() as f64);
     }
     measure_media(media);
