@@ -13,6 +13,7 @@ pub mod linphone;
 pub mod netns;
 pub mod pesq;
 pub mod phone;
+pub mod playing;
 pub mod ports;
 pub mod process;
 pub mod rawsip;

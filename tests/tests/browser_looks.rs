@@ -71,6 +71,17 @@ fn every_face_of_the_page_fits_desktop_and_phone_in_light_and_dark() {
     phone.press("Hold");
     phone.wait_status("^On hold$", LIMIT);
     look(&mut phone, "on-hold", "hang-up");
+    phone.press("Transfer");
+    look(&mut phone, "transfer", "hang-up");
+    let number = "document.getElementById('transfer-to').value = '+12025550101'";
+    phone.evaluate(number);
+    phone.press("Ask first");
+    let asked = trunk.wait_call(LIMIT);
+    asked.answer(&mut RtpParty::start());
+    phone.wait_status("^In call$", LIMIT);
+    look(&mut phone, "ask-first", "complete");
+    phone.press("Back");
+    phone.wait_status("^On hold$", LIMIT);
     phone.press("Hang up");
     phone.wait_status("^Call ended: ", LIMIT);
     look(&mut phone, "ended", "call");

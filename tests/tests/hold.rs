@@ -3,13 +3,12 @@
 use e2e::baresip::{Account, Baresip};
 use e2e::gateway::{Gateway, Setup};
 use e2e::phone::Phone;
+use e2e::playing::Playing;
 use e2e::ports::root;
 use e2e::rtp::{Heard, RtpParty, mulaw};
 use e2e::speech::{read_wav, speech};
-use e2e::tone::{loudest_share, mulaw_tone, rms, share};
+use e2e::tone::{loudest_share, rms, share};
 use e2e::trunk::{Call, Media, Trunk};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -17,31 +16,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 const TONE: f64 = 1000.0;
 /// The notes of the gateway's music (Hz).
 const NOTES: [f64; 8] = [261.63, 329.63, 392.0, 523.25, 220.0, 440.0, 174.61, 349.23];
-
-/// A party that plays a tone until it is stopped.
-struct Playing {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<RtpParty>,
-}
-
-impl Playing {
-    fn start(mut party: RtpParty) -> Playing {
-        let stop = Arc::new(AtomicBool::new(false));
-        let until = stop.clone();
-        let thread = std::thread::spawn(move || {
-            while !until.load(Ordering::Relaxed) {
-                party.play(0, &mulaw_tone(TONE, 0.2));
-            }
-            party
-        });
-        Playing { stop, thread }
-    }
-
-    fn stop(self) -> RtpParty {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the party plays")
-    }
-}
 
 /// The share of 200 ms windows with sound in which one note of the music is most of it; none without sound.
 fn music(samples: &[i16], rate: u32) -> Option<f64> {
@@ -99,7 +73,7 @@ fn in_call() -> (Trunk, Gateway, Phone, Call, RtpParty) {
 #[test]
 fn hold_on_the_page_plays_music_to_the_trunk_and_nothing_to_the_page_until_it_is_pressed_again() {
     let (trunk, gateway, mut phone, call, party) = in_call();
-    let playing = Playing::start(party);
+    let playing = Playing::start(party, TONE);
     let (tone, _) = loudest_share(&listen(&mut phone, &gateway, Duration::from_secs(2)), 48_000, TONE);
     assert!(tone > 0.9, "the carrier is heard before: {tone}");
     phone.press("Hold");
@@ -110,7 +84,7 @@ fn hold_on_the_page_plays_music_to_the_trunk_and_nothing_to_the_page_until_it_is
     std::thread::sleep(Duration::from_millis(500));
     let party = playing.stop();
     let before = party.heard().len();
-    let playing = Playing::start(party);
+    let playing = Playing::start(party, TONE);
     let heard = listen(&mut phone, &gateway, Duration::from_secs(4));
     let (tone, windows) = loudest_share(&heard, 48_000, TONE);
     assert_eq!(windows, 0, "whoever holds hears nothing: {tone}");
@@ -120,7 +94,7 @@ fn hold_on_the_page_plays_music_to_the_trunk_and_nothing_to_the_page_until_it_is
     assert!(on_hold.len() >= 100, "a steady stream goes to the held side: {} packets", on_hold.len());
     let tuneful = music(&samples(on_hold), 8000).expect("music at the trunk");
     assert!(tuneful > 0.6, "music and not the microphone: {tuneful}");
-    let playing = Playing::start(party);
+    let playing = Playing::start(party, TONE);
     phone.press("Hold");
     phone.wait_status("^In call$", LIMIT);
     assert_eq!(phone.evaluate(pressed), "false");
@@ -176,7 +150,7 @@ fn both_sides_hold_at_once_and_each_resumes_for_itself() {
     // A late-offer re-INVITE resumes too: our offer is both ways (RFC 6337 §5.3).
     let offer = call.reinvite_without_offer(&party, Media::Both);
     assert!(offer.body.contains("a=sendrecv"), "{}", offer.body);
-    let playing = Playing::start(party);
+    let playing = Playing::start(party, TONE);
     phone.press("Hold");
     phone.wait_status("^In call$", LIMIT);
     std::thread::sleep(Duration::from_millis(500));

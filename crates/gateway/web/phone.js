@@ -20,10 +20,16 @@ const ringtone = new Ringtone();
 
 /** The call on the screen. @type {Call | null} */
 let current = null;
+/** The call whose other side waits while `current` asks whether to transfer it. @type {Call | null} */
+let first = null;
+/** It was on hold before that already. */
+let firstHeld = false;
 /** Callers that ring while another call is on. @type {Call[]} */
 let waiting = [];
 let sent = '';
 let received = '';
+/** How the transfer under way is called. */
+let transferWords = '';
 
 const keypad = new Keypad(page.keypad, (digit, ms) => (current ? sendDigit(current, digit, ms) : typeDigit(digit, ms)));
 
@@ -71,14 +77,15 @@ async function signIn() {
   }
 }
 
-function dialled() {
-  const typed = page.number.value.trim();
+/** @param {HTMLInputElement} field */
+function dialled(field) {
+  const typed = field.value.trim();
   // `+1 (202) 555-0100` is how people write what is dialled +12025550100; names stay as they are.
   return /^[+\d*#\s().\-/]+$/.test(typed) ? typed.replace(/[\s().\-/]/g, '') : typed;
 }
 
 function dial() {
-  const to = dialled();
+  const to = dialled(page.number);
   if (!to) {
     // As on a desk phone: Call without a number brings back the last one.
     page.number.value = sessionStorage.getItem(LAST_KEY) ?? '';
@@ -94,25 +101,36 @@ function dial() {
 
 /** Makes a call the one on the screen. @param {Call} call */
 function follow(call) {
+  bring(call);
+  /** Only the call on the screen shows. @param {string} type @param {(event: Event) => void} show */
+  const listen = (type, show) => call.addEventListener(type, (event) => {
+    if (call === current) show(event);
+  });
+  listen('levels', (event) => view.levels(detail(event)));
+  listen('stats', (event) => view.quality(detail(event)));
+  listen('restored', () => view.notice(''));
+  listen('dtmf', (event) => {
+    received += detail(event).digit;
+    view.digits(sent, received);
+  });
+  listen('party', () => view.party(call));
+  listen('state', () => showState(call));
+  listen('held', () => showState(call));
+  call.addEventListener('problem', (event) => view.notice(detail(event).message));
+  call.addEventListener('transfer', (event) => transferGoes(call, detail(event)));
+  call.addEventListener('ended', (event) => ended(call, detail(event)));
+}
+
+/** @param {Call} call */
+function bring(call) {
   current = call;
   sent = '';
   received = '';
   view.party(call);
   view.quality(null);
   view.levels({ local: 0, remote: 0 });
-  view.muted(false);
-  view.held(call.held);
-  call.addEventListener('levels', (event) => view.levels(detail(event)));
-  call.addEventListener('stats', (event) => view.quality(detail(event)));
-  call.addEventListener('problem', (event) => view.notice(detail(event).message));
-  call.addEventListener('restored', () => view.notice(''));
-  call.addEventListener('dtmf', (event) => {
-    received += detail(event).digit;
-    view.digits(sent, received);
-  });
-  call.addEventListener('state', () => showState(call));
-  call.addEventListener('held', () => showState(call));
-  call.addEventListener('ended', (event) => ended(call, detail(event).text));
+  view.muted(call.muted);
+  view.digits('', '');
   showState(call);
 }
 
@@ -126,6 +144,7 @@ function showState(call) {
   if (call.state === 'incoming') ringtone.start();
   else ringtone.stop();
   view.held(call.held);
+  view.transferable({ transfer: call.state === 'in-call' && !call.transferring && !first, first });
   view.title(call.state === 'incoming' || call.state === 'in-call' ? words : '');
 }
 
@@ -145,6 +164,7 @@ function faceOf(call) {
     case 'answering':
       return ['Connecting…', 'busy', 'call'];
     case 'in-call':
+      if (call.transferring) return [transferWords, 'busy', 'call'];
       if (call.held.local) return ['On hold', 'held', 'call'];
       if (call.held.remote) return ['On hold by the other side', 'held', 'call'];
       return ['In call', 'talking', 'call'];
@@ -154,9 +174,16 @@ function faceOf(call) {
   }
 }
 
-/** @param {Call} call @param {string} text */
-function ended(call, text) {
+/** @param {Call} call @param {{ reason: string, text: string }} why */
+function ended(call, { reason, text }) {
+  if (call === first) {
+    first = null;
+    if (reason !== 'transferred') view.notice(`${view.partyWords(call)}: ${text}`);
+    if (current) showState(current);
+    return;
+  }
   if (call !== current) return;
+  if (first) return backToFirst(reason === 'transferred' || reason === 'hung-up' ? '' : text, reason !== 'transferred');
   current = null;
   ringtone.stop();
   view.title('');
@@ -170,7 +197,54 @@ function ended(call, text) {
   page.number.value = '';
   showDialler();
   view.status(`Call ended: ${text}`, 'ended');
+  return undefined;
 }
+
+/** Nobody is asked any more. @param {string} why shown above the call @param {boolean} resume */
+function backToFirst(why, resume) {
+  const call = first;
+  if (!call) return;
+  first = null;
+  ringtone.stop();
+  bring(call);
+  view.notice(why);
+  view.waiting(waiting[0]);
+  if (resume && !firstHeld) call.hold(false);
+}
+
+/** @param {Call} call @param {import('./sdk/call.js').Transfer} transfer */
+function transferGoes(call, { state, text }) {
+  transferWords = state === 'ringing' ? 'Transferring: it rings there' : 'Transferring…';
+  if (state === 'failed') view.notice(`The transfer failed: ${text}`);
+  if (call === current) showState(call);
+}
+
+/** Hands the call over unasked. */
+function transferNow() {
+  const to = transferNumber();
+  if (!to || !current) return;
+  current.transfer(to);
+  view.transferPanel(false);
+}
+
+/** Puts the call on hold and calls whom it is to be handed over to. */
+function askFirst() {
+  const to = transferNumber();
+  if (!to || !current || !phone.identity) return;
+  first = current;
+  firstHeld = first.held.local;
+  if (!firstHeld) first.hold(true);
+  view.transferPanel(false);
+  follow(phone.call(to));
+}
+
+function transferNumber() {
+  const to = dialled(page.transferTo);
+  view.notice(to ? '' : 'Please enter whom to transfer the call to.');
+  if (!to) page.transferTo.focus();
+  return to;
+}
+
 
 function showDialler() {
   view.show('dial');
@@ -248,6 +322,7 @@ function keyDown(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   // Enter held down on Hang up must not go on to call again.
   if (event.key === 'Enter' && event.repeat) return event.preventDefault();
+  if (event.key === 'Escape' && !page.transferPanel.hidden) return view.transferPanel(false);
   const isDigit = /^[0-9*#]$/.test(event.key);
   if (current && isDigit && !isTextField(event.target)) {
     if (!event.repeat) keypad.press(event.key);
@@ -295,6 +370,17 @@ page.mute.addEventListener('click', () => {
   view.muted(current.muted);
 });
 page.hold.addEventListener('click', () => current?.hold(!current.held.local));
+page.transfer.addEventListener('click', () => view.transferPanel(page.transferPanel.hidden));
+page.transferPanel.addEventListener('submit', (event) => {
+  event.preventDefault();
+  transferNow();
+});
+page.askFirst.addEventListener('click', askFirst);
+page.transferCancel.addEventListener('click', () => view.transferPanel(false));
+page.back.addEventListener('click', () => current?.hangUp());
+page.complete.addEventListener('click', () => {
+  if (first && current) first.transferTo(current);
+});
 page.waitingAnswer.addEventListener('click', switchCalls);
 page.waitingDecline.addEventListener('click', () => waiting[0]?.decline());
 document.addEventListener('keydown', keyDown);
@@ -302,7 +388,7 @@ document.addEventListener('keyup', (event) => {
   if (!isTextField(event.target)) keypad.release(event.key);
 });
 globalThis.addEventListener('beforeunload', (event) => {
-  if (current?.state === 'in-call') event.preventDefault();
+  if (first || current?.state === 'in-call') event.preventDefault();
 });
 setInterval(() => {
   if (current?.state === 'in-call') view.timer(current.answeredAt);

@@ -37,6 +37,7 @@ export const page = {
   initials: element('initials', HTMLSpanElement),
   partyName: element('party-name', HTMLHeadingElement),
   partyNumber: element('party-number', HTMLParagraphElement),
+  firstParty: element('first-party', HTMLParagraphElement),
   lead: element('lead', HTMLHeadingElement),
   status: element('status', HTMLParagraphElement),
   timer: element('timer', HTMLSpanElement),
@@ -53,6 +54,10 @@ export const page = {
   erase: element('erase', HTMLButtonElement),
   keypad: element('keypad', HTMLDivElement),
   digits: element('digits', HTMLParagraphElement),
+  transferPanel: element('transfer-panel', HTMLFormElement),
+  transferTo: element('transfer-to', HTMLInputElement),
+  askFirst: element('ask-first', HTMLButtonElement),
+  transferCancel: element('transfer-cancel', HTMLButtonElement),
   dialActions: element('dial-actions', HTMLDivElement),
   call: element('call', HTMLButtonElement),
   redial: element('redial', HTMLButtonElement),
@@ -63,6 +68,9 @@ export const page = {
   callActions: element('call-actions', HTMLDivElement),
   mute: element('mute', HTMLButtonElement),
   hold: element('hold', HTMLButtonElement),
+  transfer: element('transfer', HTMLButtonElement),
+  back: element('back', HTMLButtonElement),
+  complete: element('complete', HTMLButtonElement),
   hangUp: element('hang-up', HTMLButtonElement),
 };
 
@@ -85,6 +93,8 @@ export function show(face) {
   page.digits.hidden = face !== 'call';
   page.digits.textContent = '';
   page.timer.hidden = true;
+  page.transferPanel.hidden = true;
+  page.transfer.setAttribute('aria-expanded', 'false');
   moveFocus(face);
 }
 
@@ -201,6 +211,38 @@ export function muted(muted) {
 /** @param {import('./sdk/call.js').Held} held */
 export function held(held) {
   page.hold.setAttribute('aria-pressed', String(held.local));
+}
+
+/**
+ * The buttons of a call fit what can be done with it.
+ * @param {{ transfer: boolean, first: Call | null }} now `transfer`: it may be handed over; `first`: whose other side
+ *   waits while this call asks whether to transfer it
+ */
+export function transferable({ transfer, first }) {
+  page.transfer.hidden = !transfer;
+  page.back.hidden = first === null;
+  page.complete.hidden = first === null;
+  page.hold.hidden = first !== null;
+  page.hangUp.hidden = first !== null;
+  page.waitingAnswer.hidden = first !== null;
+  page.firstParty.hidden = first === null;
+  page.firstParty.textContent = first ? `${partyWords(first)} is on hold` : '';
+  if (!transfer && !page.transferPanel.hidden) transferPanel(false);
+  const active = document.activeElement;
+  if (active instanceof HTMLButtonElement && active.hidden) page.card.focus({ preventScroll: true });
+}
+
+/** Opens or closes what asks for the transfer's number, in the keypad's place. @param {boolean} open */
+export function transferPanel(open) {
+  const hadFocus = page.transferPanel.contains(document.activeElement);
+  page.transferPanel.hidden = !open;
+  page.transfer.setAttribute('aria-expanded', String(open));
+  page.keypad.hidden = open;
+  page.digits.hidden = open;
+  if (open) {
+    page.transferTo.value = '';
+    page.transferTo.focus();
+  } else if (hadFocus) (page.transfer.hidden ? page.card : page.transfer).focus({ preventScroll: true });
 }
 
 /** @param {string} last what was dialled before, or empty */

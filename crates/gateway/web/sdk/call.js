@@ -25,6 +25,12 @@ const DIGIT_QUEUE = 32;
  */
 
 /**
+ * How a transfer goes that this side asked for. After `failed`, whose `text` says why, the call is as it was before;
+ * when it succeeds, the call ends with the reason `transferred`.
+ * @typedef {{ state: 'trying' | 'ringing' | 'failed', reason: string, text: string }} Transfer
+ */
+
+/**
  * What a call needs of its phone.
  * @typedef {object} Link
  * @property {string} id
@@ -40,6 +46,8 @@ const DIGIT_QUEUE = 32;
  * One call; made by {@link Phone.call} or the `incoming` event. Events:
  * - `state` (`CustomEvent<CallState>`)
  * - `held` (`CustomEvent<Held>`): who holds the call changed
+ * - `transfer` (`CustomEvent<Transfer>`): how the transfer goes
+ * - `party` (`CustomEvent<string>`): the other side was transferred; its new number
  * - `ended` (`CustomEvent<{reason: string, text: string}>`): the last event
  * - `dtmf` (`CustomEvent<{digit: string, ms: number}>`): a digit from the far end
  * - `stats` (`CustomEvent<Quality>`) once a second, `levels` (`CustomEvent<Levels>`) five times a second
@@ -59,6 +67,9 @@ export class Call extends EventTarget {
   #sendingDigits = false;
   #muted = false;
   /** @type {Held} */ #held = { local: false, remote: false };
+  #transferring = false;
+  /** Number or user name of the other side. */ #party = '';
+  /** Its display name. */ #name = '';
   #interrupted = false;
   /** Gateway and browser both know of this call. */ #known = false;
   /** The gateway took our call: it said something about it. */ #confirmed = false;
@@ -70,8 +81,8 @@ export class Call extends EventTarget {
     this.#link = link;
     this.#state = link.state;
     /** @readonly */ this.id = link.id;
-    /** Number or user name of the other side. @readonly */ this.party = link.party;
-    /** Display name of the other side, may be empty. @readonly */ this.name = link.name;
+    this.#party = link.party;
+    this.#name = link.name;
     /** @type {'in' | 'out'} @readonly */ this.direction = link.state === 'incoming' ? 'in' : 'out';
     this.#known = this.direction === 'in';
     /** Plays the other side. Add it to the document or leave it alone. @readonly */
@@ -87,6 +98,21 @@ export class Call extends EventTarget {
 
   get muted() {
     return this.#muted;
+  }
+
+  /** Number or user name of the other side. */
+  get party() {
+    return this.#party;
+  }
+
+  /** Display name of the other side, may be empty. */
+  get name() {
+    return this.#name;
+  }
+
+  /** Whether a transfer that this side asked for is under way. */
+  get transferring() {
+    return this.#transferring;
   }
 
   /** Who holds the call, as the gateway says it. */
@@ -142,6 +168,24 @@ export class Call extends EventTarget {
    */
   hold(held) {
     if (this.#state === 'in-call') this.#link.send({ type: held ? 'hold' : 'resume', call: this.id });
+  }
+
+  /**
+   * Hands an answered call over to a number or a user without asking first (blind transfer). The event `transfer`
+   * says how it goes.
+   * @param {string} to
+   */
+  transfer(to) {
+    if (this.#state === 'in-call') this.#link.send({ type: 'transfer', call: this.id, to });
+  }
+
+  /**
+   * Joins the other side of this answered call with that of another call of ours, answered or still ringing (attended
+   * transfer). Both calls end with the reason `transferred`.
+   * @param {Call} other
+   */
+  transferTo(other) {
+    if (this.#state === 'in-call') this.#link.send({ type: 'transfer', call: this.id, with: other.id });
   }
 
   #letSpeak() {
@@ -285,6 +329,8 @@ export class Call extends EventTarget {
     if (message.type === 'sdp') void this.#answered(text(message.sdp));
     if (message.type === 'state') this.#progress(text(message.state));
     if (message.type === 'held') this.#setHeld({ local: message.local === true, remote: message.remote === true });
+    if (message.type === 'transfer') this.#setTransfer(text(message.state), message);
+    if (message.type === 'party') this.#setParty(text(message.number));
     if (message.type === 'dtmf') this.#emit('dtmf', { digit: text(message.digit), ms: Number(message.ms) });
   }
 
@@ -317,6 +363,21 @@ export class Call extends EventTarget {
     this.#held = held;
     this.#letSpeak();
     this.#emit('held', held);
+  }
+
+  /** @param {string} state @param {Message} message */
+  #setTransfer(state, message) {
+    if (this.#isOver() || (state !== 'trying' && state !== 'ringing' && state !== 'failed')) return;
+    this.#transferring = state !== 'failed';
+    this.#emit('transfer', { state, reason: text(message.reason), text: text(message.text) });
+  }
+
+  /** @param {string} number */
+  #setParty(number) {
+    if (this.#isOver()) return;
+    this.#party = number;
+    this.#name = '';
+    this.#emit('party', number);
   }
 
   /** @param {string} code @param {string} message */
