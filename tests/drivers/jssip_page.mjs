@@ -8,6 +8,8 @@ import { install } from './client_page.mjs';
 let ua;
 /** @type {RTCSession} */
 let session;
+/** @type {import('./client_page.mjs').Client} */
+let page;
 
 const media = { mediaConstraints: { audio: true, video: false }, pcConfig: { iceServers: [] } };
 
@@ -29,8 +31,6 @@ function watch(next, client) {
   next.on('confirmed', () => client.say('confirmed'));
   next.on('ended', ({ cause }) => client.say(`ended ${cause}`));
   next.on('failed', ({ cause }) => client.say(`failed ${cause}`));
-  next.on('hold', ({ originator }) => client.say(`hold ${originator}`));
-  next.on('unhold', ({ originator }) => client.say(`unhold ${originator}`));
   next.on('newDTMF', (/** @type {any} */ { originator, dtmf }) => {
     if (originator === 'remote') client.say(`dtmf ${dtmf.tone}`);
   });
@@ -38,6 +38,7 @@ function watch(next, client) {
 
 install({
   register(client, { url, user, password, domain }) {
+    page = client;
     ua = new JsSIP.UA({
       sockets: [new JsSIP.WebSocketInterface(url)],
       uri: `sip:${user}@${domain}`,
@@ -62,8 +63,9 @@ install({
     const { INFO, RFC2833 } = JsSIP.C.DTMF_TRANSPORT;
     session.sendDTMF(tones, { duration: 160, interToneGap: 200, transportType: way === 'info' ? INFO : RFC2833 });
   },
-  hold: () => void session.hold(),
-  resume: () => void session.unhold(),
+  // Its `hold` event comes before the gateway's answer; until that a second re-INVITE is refused by JsSIP itself.
+  hold: () => void session.hold({}, () => page.say('hold local')),
+  resume: () => void session.unhold({}, () => page.say('unhold local')),
   restart: () => void session.renegotiate({ rtcOfferConstraints: { iceRestart: true } }),
   refer: (target) => void session.refer(target),
 });

@@ -74,3 +74,9 @@ fn a_page_jssip_and_a_softphone_of_one_person_ring_at_once() {
     scene.phone.page = "page".into();
     assert_eq!(scene.phone.wait_status("^Call ended: ", LIMIT), "Call ended: Answered on another device.");
 }
+
+/// RFC 3515, field problem 22.
+#[test]
+fn jssip_transfers_a_call_by_refer() {
+    libraries::transfers_by_refer(JsSip);
+}

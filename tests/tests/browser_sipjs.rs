@@ -39,3 +39,9 @@ fn sipjs_comes_back_after_its_websocket_or_page_was_lost_and_the_next_call_rings
 fn sipjs_connects_with_no_candidates_and_with_mdns_ones() {
     libraries::connects_with_any_candidates(SipJs);
 }
+
+/// RFC 3515, field problem 22.
+#[test]
+fn sipjs_transfers_a_call_by_refer() {
+    libraries::transfers_by_refer(SipJs);
+}
