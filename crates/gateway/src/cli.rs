@@ -45,9 +45,26 @@ enum Command {
     /// Questions about routes.
     #[command(subcommand)]
     Route(RouteQuestion),
+    /// Questions to trunks.
+    #[command(subcommand)]
+    Trunk(TrunkQuestion),
     /// Scenario tests with SIPp.
     #[command(subcommand)]
     Sipp(SippTask),
+}
+
+#[derive(Subcommand)]
+enum TrunkQuestion {
+    /// Resolve, connect, OPTIONS, register: say how each step went and what a failure means. Exit code 1: one failed.
+    Test {
+        /// The configuration file.
+        file: PathBuf,
+        /// The trunk's name in it.
+        name: String,
+        /// Print every SIP message, secrets masked.
+        #[arg(short, long)]
+        verbose: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -143,6 +160,17 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo_command(args),
         Command::Route(RouteQuestion::Explain { file, number, from }) => match read_config(&file) {
             Ok(config) => explain(&config, &number, from.as_deref()),
+            Err(code) => code,
+        },
+        Command::Trunk(TrunkQuestion::Test { file, name, verbose }) => match read_config(&file) {
+            Ok(config) => match shell::trunk_test::run(&config, &name, verbose, &|line| out(line)) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(sentence) => {
+                    err(&sentence);
+                    ExitCode::from(2)
+                }
+            },
             Err(code) => code,
         },
         Command::Sipp(SippTask::Run { dir, junit, only, jobs }) => {

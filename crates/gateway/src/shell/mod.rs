@@ -10,6 +10,7 @@ mod resolve;
 mod sip_port;
 mod start;
 mod trace;
+pub mod trunk_test;
 mod trunks;
 
 use std::io;

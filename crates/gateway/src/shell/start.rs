@@ -189,7 +189,8 @@ fn here(user: UserConfig, country: Option<Country>) -> UserConfig {
     UserConfig { country: user.country.or(country), ..user }
 }
 
-fn trunk_config(trunk: &Trunk, peer: TlsPeer, config: &Config) -> TrunkConfig {
+/// What the switch is told of one trunk.
+pub fn trunk_config(trunk: &Trunk, peer: TlsPeer, config: &Config) -> TrunkConfig {
     let host = trunk.server().uri_host();
     let username = trunk.username.clone();
     let domain = trunk.profile.from_domain.clone().unwrap_or_else(|| host.clone());

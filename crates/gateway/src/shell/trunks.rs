@@ -64,7 +64,8 @@ impl Known {
 /// Ranks of one server's own addresses: SRV priorities, doubled for IPv6 behind IPv4.
 const RANKS: u32 = 1 << 17;
 
-fn targets(server: &RankedServer, places: &[Place], peer: TlsPeer) -> Vec<TrunkTarget> {
+/// Each address that a server was found at.
+pub fn targets(server: &RankedServer, places: &[Place], peer: TlsPeer) -> Vec<TrunkTarget> {
     let target = |place: &Place| {
         let (transport, remote) = (place.transport, place.at);
         let local = Sockets::source_towards(remote).ok();
