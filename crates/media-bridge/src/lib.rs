@@ -6,4 +6,5 @@ pub mod control;
 pub mod dtmf;
 pub mod rtp;
 pub mod sdp;
+pub mod srtp;
 pub mod tone;
