@@ -90,6 +90,13 @@ pub const OPERATIONS: &[&str] = &[
     "out:reject-refer",
     "out:refer-status",
     "out:refer",
+    "out:ping",
+    "sip:pong",
+    "sip:registration-failed",
+    "sip:trying",
+    "net:dark",
+    "net:fork",
+    "net:transport-error",
 ];
 
 pub(crate) fn of_signal(input: &SignalIn) -> &'static str {

@@ -117,10 +117,13 @@ impl Party {
         Target::Address { transport: self.transport, remote: gateway(), local: None }
     }
 
-    fn credentials(&self) -> Option<Credentials> {
+    /// A phone's; now and then mistyped.
+    fn credentials(&mut self) -> Option<Credentials> {
+        let mistyped = self.rng.chance(30);
         match self.role {
             Role::Phone { user } => {
-                Some(Credentials { username: user.into(), password: format!("{user}-secret"), realm: None })
+                let password = format!("{user}-{}", if mistyped { "guess" } else { "secret" });
+                Some(Credentials { username: user.into(), password, realm: None })
             }
             Role::Carrier => None,
         }
@@ -230,7 +233,9 @@ impl Party {
                 Command::Answer { leg, body: answer }
             }
             Act::Reject(_, status) => {
-                Command::Reject { leg, status, reason: String::new(), headers: Headers::new() }
+                // RFC 3261 §21.5.4: some say when to come again.
+                let wait = (status == 503 && self.rng.chance(500)).then(|| ("Retry-After", "7".to_owned()));
+                Command::Reject { leg, status, reason: String::new(), headers: wait.into_iter().collect() }
             }
             Act::HangUp(_) => Command::HangUp { leg, reason: None },
             Act::Reinvite(_, text) if known.up => {
@@ -330,8 +335,11 @@ impl Party {
     fn on_invite(&mut self, leg: SipLeg, request: &Arc<Message>, now: Instant, wall: Wall) {
         if let Some(challenger) = &mut self.challenger {
             let known = trunk_credentials();
-            let secret =
-                |user: &str| (user == known.username).then(|| Secret::Password(known.password.clone()));
+            // Now and then it has lost our account.
+            let lost = self.rng.chance(30);
+            let secret = |user: &str| {
+                (user == known.username && !lost).then(|| Secret::Password(known.password.clone()))
+            };
             if !matches!(challenger.check(Asks::Proxy, request, secret, wall), Check::Ok { .. }) {
                 let headers = challenger.challenge(Asks::Proxy, false, wall, &mut self.rng);
                 let (status, reason) = (Asks::Proxy.status(), String::new());
@@ -359,7 +367,7 @@ impl Party {
         match lot {
             0..60 => self.plan((100, 6_000), Act::Answer(leg)),
             60..92 => {
-                let status = *self.rng.pick(&[486, 486, 480, 404, 603, 500, 503, 488]);
+                let status = *self.rng.pick(&[486, 486, 480, 404, 603, 500, 503, 503, 488]);
                 self.plan((100, 5_000), Act::Reject(leg, status));
             }
             // Rings, or not even that, and nobody comes.

@@ -19,10 +19,25 @@ use crate::world::{What, World};
 
 const CARRIER: ([u8; 4], u16) = ([203, 0, 113, 5], 5060);
 const BACKUP: ([u8; 4], u16) = ([203, 0, 113, 6], 5060);
+/// Nobody is there: over TCP an error says so, over UDP nothing does.
+const NOBODY: ([u8; 4], u16) = ([203, 0, 113, 9], 5060);
 
 fn target(address: ([u8; 4], u16)) -> TrunkTarget {
-    let remote = SocketAddr::from(address);
-    TrunkTarget::only(Target::Address { transport: Transport::Udp, remote, local: None })
+    target_over(Transport::Udp, address)
+}
+
+fn target_over(transport: Transport, address: ([u8; 4], u16)) -> TrunkTarget {
+    TrunkTarget::only(Target::Address { transport, remote: SocketAddr::from(address), local: None })
+}
+
+/// The same target, tried after those of a lower number.
+fn later(priority: u32, target: TrunkTarget) -> TrunkTarget {
+    TrunkTarget { priority, ..target }
+}
+
+/// Where a proxy behind this target may send requests as well.
+pub(crate) fn fork_of(target: &Target) -> Option<Target> {
+    (target.remote() == SocketAddr::from(CARRIER)).then(|| self::target(BACKUP).target)
 }
 
 fn user(name: &str, extension: &str, caller_id: &str, max_calls: Option<u32>) -> UserConfig {
@@ -94,7 +109,7 @@ pub(crate) fn config() -> SwitchConfig {
     }
 }
 
-/// Two carriers, three phones, one of them on a stream.
+/// Two carriers, four phones, of which one is on a stream and one on a WebSocket.
 pub(crate) fn parties(rng: &mut Rng) -> Vec<Party> {
     let phone = |user| Role::Phone { user };
     [
@@ -103,6 +118,7 @@ pub(crate) fn parties(rng: &mut Rng) -> Vec<Party> {
         (phone("alice"), ([192, 0, 2, 50], 5070), Transport::Udp),
         (phone("bob"), ([192, 0, 2, 51], 5071), Transport::Udp),
         (phone("bob"), ([192, 0, 2, 52], 5072), Transport::Tcp),
+        (phone("carol"), ([192, 0, 2, 53], 5073), Transport::Ws),
     ]
     .into_iter()
     .map(|(role, address, transport)| Party::new(role, SocketAddr::from(address), transport, rng.split()))
@@ -117,9 +133,10 @@ pub(crate) fn browsers(rng: &mut Rng) -> Vec<Browser> {
         .collect()
 }
 
-/// Phones register, browsers connect. In some runs the second carrier is never heard.
+/// Phones register, browsers connect. In some runs the second carrier hears nothing at first.
 pub(crate) fn begin(world: &mut World) {
-    if world.rng.chance(300) {
+    world.silence = world.rng.chance(300);
+    if world.silence {
         world.network.dark.push(SocketAddr::from(BACKUP));
     }
     let now = world.now;
@@ -166,8 +183,9 @@ pub(crate) fn intent(world: &mut World) {
             world.later(Duration::from_millis(5), What::Says(index, session, FromBrowser::Ping {}));
         }
         760..930 => media_noise(world),
-        930..945 => (0..world.parties.len()).for_each(|index| world.cut(index)),
-        945..960 => move_trunk(world),
+        930..942 => cut(world),
+        942..957 => move_trunk(world),
+        957..960 => turn_dark(world),
         960..985 => {
             let (index, now) = (world.rng.below(world.parties.len() as u64) as usize, world.now);
             world.parties[index].register(now);
@@ -217,15 +235,46 @@ fn media_noise(world: &mut World) {
     world.later(Duration::from_millis(1), What::Media(CallEvent { call, event }));
 }
 
+/// Every connection is lost, as behind a NAT that restarts; most phones come back soon (RFC 5626 §4.5).
+fn cut(world: &mut World) {
+    for index in 0..world.parties.len() {
+        world.cut(index);
+        if world.rng.chance(700) {
+            let pause = world.rng.millis(100, 4_000);
+            world.later(pause, What::Register(index));
+        }
+    }
+}
+
+/// Other targets for one of the trunks: dead ones before, behind or instead of those that answer.
 fn move_trunk(world: &mut World) {
     world.note("in:trunk-targets");
-    let targets = match world.rng.below(4) {
+    let dead = if world.silence && world.rng.chance(500) { Transport::Udp } else { Transport::Tcp };
+    let dead = target_over(dead, NOBODY);
+    let (name, own) = *world.rng.pick(&[("carrier", CARRIER), ("backup", BACKUP), ("backup", BACKUP)]);
+    let targets = match world.rng.below(7) {
         0 => vec![target(CARRIER)],
-        1 => Vec::new(),
+        1 if name == "backup" => Vec::new(),
         2 => vec![target(BACKUP), target(CARRIER)],
-        _ => vec![target(BACKUP)],
+        3 => vec![dead, later(1, target(own))],
+        4 => vec![dead, target(own)],
+        5 if name == "backup" => vec![dead],
+        _ => vec![target(own)],
     };
-    world.switch.set_trunk_targets("backup", targets);
+    world.switch.set_trunk_targets(name, targets);
+}
+
+/// The second carrier goes dark, or is there again.
+fn turn_dark(world: &mut World) {
+    let backup = SocketAddr::from(BACKUP);
+    if !world.silence {
+        return;
+    }
+    world.note("net:dark");
+    match world.network.dark.pop() {
+        Some(_) => {}
+        None => world.network.dark.push(backup),
+    }
 }
 
 /// Things that concern nobody: they must change nothing.

@@ -22,7 +22,7 @@ use crate::party::{Act, Party, gateway};
 use crate::plane::Plane;
 use crate::rng::Rng;
 use crate::traffic;
-use crate::watch::{Violation, Watch};
+use crate::watch::{Glance, Violation, Watch};
 
 /// Steps that a run has at least before it is drained.
 pub const STEPS: u64 = 2_000;
@@ -75,6 +75,8 @@ pub(crate) enum What {
     Signal(SessionId, SignalIn),
     ToBrowser(SessionId, ToBrowser),
     Media(CallEvent),
+    /// A phone that lost its connection comes back.
+    Register(usize),
     /// Somebody wants something new.
     Intent,
 }
@@ -97,6 +99,10 @@ pub(crate) struct World {
     next_connection: u64,
     pub next_session: u64,
     media_at: Instant,
+    /// In this run peers may say nothing at all.
+    pub silence: bool,
+    /// Branches of INVITEs that a proxy behind the first carrier has given to the second as well.
+    forked: BTreeSet<String>,
 }
 
 /// Plays one seed. `start` is any instant; `fault` is done once somewhere in the middle.
@@ -142,6 +148,8 @@ impl World {
             next_connection: 0,
             next_session: 0,
             media_at: start,
+            silence: false,
+            forked: BTreeSet::new(),
         }
     }
 
@@ -187,12 +195,16 @@ impl World {
 
     /// Everything must be gone.
     fn drained(&self) -> Result<(), String> {
+        // A phone whose last word was lost stays registered for its time.
+        let registered = self.switch.registrar().iter().next().is_some();
         let mut left = vec![
             ("calls", self.switch.calls().count()),
             ("gateway transactions", self.endpoint.transactions()),
             ("gateway dialogs", self.endpoint.dialogs()),
             ("gateway registrations", self.endpoint.registrations()),
             ("media leases", self.plane.leases()),
+            ("gateway timers", usize::from(self.endpoint.poll_timeout().is_some())),
+            ("switch timers", usize::from(self.switch.poll_timeout().is_some() && !registered)),
         ];
         for party in &self.parties {
             left.push(("party calls", party.legs()));
@@ -263,6 +275,7 @@ impl World {
         }
         self.pump()?;
         self.watch.check(&self.switch, self.now)?;
+        self.check_flows()?;
         for (call, stage) in self.switch.calls() {
             if stage == CallStage::Talking {
                 self.plane.check_hold(call)?;
@@ -329,6 +342,7 @@ impl World {
                     self.switch.handle_media(event, now, wall);
                 }
             }
+            What::Register(index) => self.parties[index].register(now),
             What::Intent => {
                 traffic::intent(self);
                 let pause = self.rng.millis(20, 900);
@@ -406,7 +420,7 @@ impl World {
                 self.summary.reasons.insert(cdr.reason.word());
                 self.watch.record(&cdr, &self.plane)?;
             }
-            Output::Log(_, _, text) => self.watch.log(&text, !self.network.dark.is_empty())?,
+            Output::Log(_, _, text) => self.watch.log(&text, self.silence)?,
         }
         Ok(())
     }
@@ -445,6 +459,28 @@ impl World {
     }
 
     fn deliver(&mut self, target: Target, bytes: Arc<[u8]>) {
+        if let Some(fork) = traffic::fork_of(&target)
+            && self.forks(&bytes)
+        {
+            self.hand_over(fork, bytes.clone());
+        }
+        self.hand_over(target, bytes);
+    }
+
+    /// Whether the proxy behind the first carrier gives this to the second as well: some INVITEs, and whatever has the
+    /// branch of one (RFC 3261 §16.6, §17.1.1.3, §9.1).
+    fn forks(&mut self, bytes: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(bytes);
+        let glance = Glance::at(&text);
+        let method = glance.start.split(' ').next().unwrap_or_default();
+        if method == "INVITE" && glance.to_tag.is_empty() && self.rng.chance(60) {
+            self.note("net:fork");
+            self.forked.insert(glance.branch.to_owned());
+        }
+        self.forked.contains(glance.branch)
+    }
+
+    fn hand_over(&mut self, target: Target, bytes: Arc<[u8]>) {
         let (transport, remote, connection) = parts(target);
         let index = match connection {
             Some(id) => self.parties.iter().position(|p| p.connection == Some(id)),
@@ -464,7 +500,10 @@ impl World {
                 let flow = Flow { transport, local, remote: gateway(), connection };
                 self.later(STREAM_DELAY, What::ToParty(index, Packet { flow, bytes }));
             }
-            (_, _) => self.endpoint.handle_transport_error(target, self.now),
+            (_, _) => {
+                self.note("net:transport-error");
+                self.endpoint.handle_transport_error(target, self.now);
+            }
         }
     }
 
@@ -503,13 +542,22 @@ impl World {
         self.parties.iter().any(|p| p.connection == Some(id))
     }
 
+    /// RFC 5626 §5.3: nobody is called over a connection that is gone.
+    fn check_flows(&self) -> Result<(), String> {
+        let mut callable = self.switch.registrar().iter().filter(|(_, b)| !b.suspended);
+        match callable.find(|(_, b)| !self.connected(&b.flow)) {
+            Some((user, b)) => Err(format!("{} is callable over {:?}, which is gone", user.as_str(), b.flow)),
+            None => Ok(()),
+        }
+    }
+
     /// A stream is cut; both sides notice.
     pub fn cut(&mut self, index: usize) {
         let party = &mut self.parties[index];
         let Some(id) = party.connection.take() else { return };
-        let (local, remote) = (party.address, gateway());
-        let theirs = Flow { transport: Transport::Tcp, local, remote, connection: Some(id) };
-        let ours = Flow { transport: Transport::Tcp, local: remote, remote: local, connection: Some(id) };
+        let (transport, local, remote) = (party.transport, party.address, gateway());
+        let theirs = Flow { transport, local, remote, connection: Some(id) };
+        let ours = Flow { transport, local: remote, remote: local, connection: Some(id) };
         party.endpoint.handle_flow_closed(theirs, self.now);
         self.endpoint.handle_flow_closed(ours, self.now);
     }

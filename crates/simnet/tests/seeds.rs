@@ -66,8 +66,7 @@ fn sign_of(fault: Fault) -> &'static [&'static str] {
         Fault::LostTimer => &["is stuck in Setup", "is stuck in Closing", "calls are left"],
         Fault::LeakedLease => &["is over and still has 1 media leases"],
         Fault::DoubleBye => &["a second BYE in one dialog"],
-        // A target that was left for its silence may still owe its end at that moment.
-        Fault::StuckClosing => &["legs and the media plane"],
+        Fault::StuckClosing => &["the media plane answers always"],
         Fault::WrongBranch => &["a CANCEL with branch"],
     }
 }
