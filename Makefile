@@ -32,7 +32,7 @@ bench: setup-bench ## what a message, a call, a registration and a packet cost, 
 	cargo bench --locked -p media-bridge --bench media_call
 
 docs: ## write docs/RFC.md out of the tests
-	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test rfc
+	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test tree rfc
 
 SECONDS ?= 600
 soak: setup-run ## look for defects by fuzzing and simulations, `make soak SECONDS=3600` for an hour

@@ -1,0 +1,453 @@
+//! Transfers by re-bridging: blind and attended, by the page and by REFER, and what the others see of them
+//! (RFC 3515, 5589, 3891; field problems 2, 3, 22).
+
+use std::time::Duration;
+
+use crate::rig::*;
+use b2bua::{CdrParty, RouteTo};
+use media_bridge::control::{Command as Media, Source, Tone};
+use sip_ua::{Command as Sip, Event, LegEnd, ReferId, ReferOutcome, Referral, ReplacedDialog, SipLeg};
+use types::{CallId, EndReason, LegId, UserName};
+use webrtc_peer::signalling::{FromBrowser, ToBrowser, TransferState};
+
+const FIRST: CallId = CallId(1);
+const SECOND: CallId = CallId(2);
+const CALLEE: LegId = LegId(1);
+const REFER: ReferId = ReferId(77);
+
+/// What a leg was told to hear last.
+fn hears(bench: &Bench, call: CallId, leg: LegId) -> Source {
+    let of = |m: &Media| match m {
+        Media::SetSource { leg: of, source } if *of == leg => Some(*source),
+        _ => None,
+    };
+    let commands = bench.plane.commands.iter().rev().filter(|(_, c)| c.call == call);
+    commands.clone().find_map(|(_, c)| of(&c.command)).unwrap_or(Source::Nothing)
+}
+
+/// Alice's browser talks to the carrier.
+fn talking(bench: &mut Bench) -> SipLeg {
+    bench.sign_in(ALICE, "alice");
+    bench.call(ALICE, "+12025550100");
+    let (leg, _) = bench.invite();
+    bench.heard(Event::Answered { leg, body: sdp("pcmu") });
+    bench.take_said(ALICE);
+    leg
+}
+
+fn transfer(bench: &mut Bench, to: Option<&str>, with: Option<&str>) {
+    let (to, with) = (to.map(str::to_owned), with.map(str::to_owned));
+    bench.browser(ALICE, FromBrowser::Transfer { call: "c1".into(), to, with });
+}
+
+fn shows(state: TransferState, why: Option<EndReason>) -> ToBrowser {
+    let (reason, text) = (why.map(|w| w.word().into()), why.map(|w| w.sentence().into()));
+    ToBrowser::Transfer { call: "c1".into(), state, reason, text }
+}
+
+fn ended(call: &str, why: EndReason) -> ToBrowser {
+    ToBrowser::Ended { call: call.into(), reason: why.word().into(), text: why.sentence().into() }
+}
+
+fn refer(to: &str, replaces: Option<ReplacedDialog>) -> Referral {
+    Referral { to: to.into(), replaces, referred_by: None }
+}
+
+#[test]
+fn a_blind_transfer_joins_the_trunk_with_the_new_party_and_both_calls_have_records() {
+    let mut bench = Bench::new();
+    let trunk = talking(&mut bench);
+    bench.sign_in(BOB, "bob");
+    transfer(&mut bench, Some("101"), None);
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Tone(Tone::Ringback), "it rings at Bob's");
+    assert_eq!(hears(&bench, FIRST, CALLER), Source::Nothing);
+    let said = bench.take_said(ALICE);
+    assert_eq!(said, [shows(TransferState::Trying, None), shows(TransferState::Ringing, None)]);
+    let said = bench.take_said(BOB);
+    let [ToBrowser::Incoming { call, from, .. }] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(from, "+12025550100", "Bob sees whom he will talk to");
+    let call = call.clone();
+    bench.browser(BOB, FromBrowser::Offer { call: call.clone(), sdp: "opus".into() });
+    bench.browser(BOB, FromBrowser::Answer { call: call.clone() });
+    bench.media(SECOND, media_bridge::control::Event::Connected { leg: CALLEE });
+    let adopted = Media::Adopt { leg: LegId(2), from: SECOND, their: CALLEE };
+    assert_eq!(bench.media_count(|m| *m == adopted), 1);
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
+    assert_eq!(hears(&bench, FIRST, LegId(2)), Source::Leg(CALLEE));
+    assert_eq!(bench.take_said(ALICE), [ended("c1", EndReason::Transferred)]);
+    let party = ToBrowser::Party { call: call.clone(), number: "+12025550100".into() };
+    assert!(bench.take_said(BOB).contains(&party));
+    let [second] = &bench.cdrs[..] else { panic!("{:?}", bench.cdrs) };
+    assert_eq!((second.call, second.reason), (SECOND, EndReason::Transferred));
+    assert_eq!(second.caller, CdrParty::Browser(UserName::new("alice")));
+    assert_eq!(second.callee, Some(CdrParty::Browser(UserName::new("bob"))));
+    assert_eq!(second.continued_in, Some(FIRST));
+    bench.browser(BOB, FromBrowser::Bye { call });
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == trunk));
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Local });
+    let first = &bench.cdrs[1];
+    assert_eq!((first.call, first.reason), (FIRST, EndReason::HungUp));
+    let [moved] = &first.transfers[..] else { panic!("{first:?}") };
+    assert_eq!((moved.to.as_str(), moved.with), ("101", Some(SECOND)));
+    assert_eq!(moved.by, CdrParty::Browser(UserName::new("alice")));
+    bench.assert_over(2);
+}
+
+#[test]
+fn a_blind_transfer_that_fails_gives_the_transferor_its_call_back_with_a_sentence() {
+    let mut bench = Bench::new();
+    talking(&mut bench);
+    transfer(&mut bench, Some("+12025550102"), None);
+    let (leg, invite) = bench.invite();
+    assert!(invite.from.contains("+12025550110"), "the trunk sees the transferor's number: {}", invite.from);
+    let end = LegEnd::Refused { status: 486, reason: String::new(), q850: None, retry_after: None };
+    bench.heard(Event::Ended { leg, end });
+    let said = bench.take_said(ALICE);
+    assert_eq!(said.last(), Some(&shows(TransferState::Failed, Some(EndReason::Busy))));
+    assert_eq!(hears(&bench, FIRST, CALLER), Source::Leg(CALLEE));
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(CALLER));
+    assert_eq!(bench.cdrs.len(), 1);
+    assert_eq!(bench.cdrs[0].reason, EndReason::Busy);
+}
+
+#[test]
+fn limits_and_routes_hold_for_a_transfer_as_for_a_call_of_the_transferor() {
+    let mut limited = config();
+    let mut users = limited.users.to_vec();
+    users[0].max_calls = Some(1);
+    limited.users = users.into();
+    let mut bench = Bench::with(limited);
+    talking(&mut bench);
+    transfer(&mut bench, Some("+12025550102"), None);
+    let failed = shows(TransferState::Failed, Some(EndReason::TooManyCalls));
+    assert_eq!(bench.take_said(ALICE).last(), Some(&failed));
+
+    let mut bench = Bench::new();
+    talking(&mut bench);
+    transfer(&mut bench, Some("+49301234567"), None);
+    let failed = shows(TransferState::Failed, Some(EndReason::UnknownNumber));
+    assert_eq!(bench.take_said(ALICE).last(), Some(&failed));
+    // A trunk that refers to a trunk's number: no route allows that.
+    let mut bench = Bench::new();
+    let trunk = talking(&mut bench);
+    let referral = refer("sip:+12025550102@carrier.example", None);
+    bench.heard(Event::Refer { leg: trunk, refer: REFER, referral });
+    assert!(matches!(bench.sip_command(), Sip::AcceptRefer { .. }));
+    assert!(matches!(bench.sip_command(), Sip::ReferStatus { status: 403, .. }));
+}
+
+#[test]
+fn a_transferor_may_hang_up_before_the_new_party_answers() {
+    // RFC 5589 §6.1.
+    let mut bench = Bench::new();
+    let trunk = talking(&mut bench);
+    transfer(&mut bench, Some("+12025550103"), None);
+    let (target, _) = bench.invite();
+    bench.browser(ALICE, FromBrowser::Bye { call: "c1".into() });
+    assert_eq!(bench.take_said(ALICE).last(), Some(&ended("c1", EndReason::HungUp)));
+    assert!(bench.sip.is_empty(), "the trunk waits for the outcome");
+    bench.heard(Event::Answered { leg: target, body: sdp("pcmu") });
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Bye { q850: None } });
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == target));
+    bench.heard(Event::Ended { leg: target, end: LegEnd::Local });
+    bench.assert_over(2);
+}
+
+#[test]
+fn the_waiting_party_hears_of_a_failed_transfer_whose_transferor_has_left() {
+    let mut bench = Bench::new();
+    let trunk = talking(&mut bench);
+    transfer(&mut bench, Some("+12025550103"), None);
+    let (target, _) = bench.invite();
+    bench.browser(ALICE, FromBrowser::Bye { call: "c1".into() });
+    let end = LegEnd::Refused { status: 486, reason: String::new(), q850: None, retry_after: None };
+    bench.heard(Event::Ended { leg: target, end });
+    match bench.sip_command() {
+        Sip::HangUp { leg, reason: Some(reason) } if leg == trunk => {
+            assert!(reason.contains("busy"), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Local });
+    bench.assert_over(2);
+}
+
+#[test]
+fn the_waiting_party_may_give_up_and_nobody_is_rung_any_more() {
+    let mut bench = Bench::new();
+    let trunk = talking(&mut bench);
+    transfer(&mut bench, Some("+12025550103"), None);
+    let (target, _) = bench.invite();
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Bye { q850: None } });
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == target));
+    bench.heard(Event::Ended { leg: target, end: LegEnd::Local });
+    bench.assert_over(2);
+}
+
+/// Alice talks to the carrier in `c1` and to a second number in `c2`, answered or not.
+fn consulting(bench: &mut Bench, answered: bool) -> (SipLeg, SipLeg) {
+    let first = talking(bench);
+    bench.browser(ALICE, FromBrowser::Hold { call: "c1".into() });
+    let (call, to, sdp_text) = ("c2".into(), "+12025550101".into(), "opus,pcmu,pcma".into());
+    bench.browser(ALICE, FromBrowser::Call { call, to, sdp: sdp_text });
+    let (second, _) = bench.invite();
+    if answered {
+        bench.heard(Event::Answered { leg: second, body: sdp("pcmu") });
+    } else {
+        bench.heard(Event::Provisional { leg: second, status: 180, body: None });
+    }
+    bench.take_said(ALICE);
+    (first, second)
+}
+
+#[test]
+fn an_attended_transfer_joins_the_far_ends_of_two_calls_and_takes_hold_away() {
+    // RFC 5589 §7.
+    let mut bench = Bench::new();
+    let (first, second) = consulting(&mut bench, true);
+    transfer(&mut bench, None, Some("c2"));
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
+    assert_eq!(hears(&bench, FIRST, LegId(2)), Source::Leg(CALLEE));
+    let said = bench.take_said(ALICE);
+    assert!(said.contains(&ended("c1", EndReason::Transferred)), "{said:?}");
+    assert!(said.contains(&ended("c2", EndReason::Transferred)), "{said:?}");
+    assert_eq!(bench.cdrs.len(), 1);
+    // Whatever comes for the moved leg comes to the call that has it now.
+    let lost = media_bridge::control::Event::Stats { leg: CALLEE, stats: Default::default() };
+    bench.media(SECOND, lost);
+    bench.heard(Event::Ended { leg: second, end: LegEnd::Bye { q850: None } });
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == first));
+    bench.heard(Event::Ended { leg: first, end: LegEnd::Local });
+    bench.assert_over(2);
+    assert_eq!(bench.cdrs[0].continued_in, Some(FIRST));
+    assert_eq!(bench.cdrs[1].transfers.len(), 1);
+}
+
+#[test]
+fn an_attended_transfer_may_be_completed_while_it_still_rings() {
+    // RFC 5589 §7.6: semi-attended.
+    let mut bench = Bench::new();
+    let (first, second) = consulting(&mut bench, false);
+    transfer(&mut bench, None, Some("c2"));
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Tone(Tone::Ringback));
+    assert!(bench.take_said(ALICE).contains(&ended("c2", EndReason::Transferred)));
+    bench.heard(Event::Answered { leg: second, body: sdp("pcmu") });
+    assert_eq!(bench.take_said(ALICE), [ended("c1", EndReason::Transferred)]);
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
+    bench.heard(Event::Ended { leg: first, end: LegEnd::Bye { q850: None } });
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == second));
+    bench.heard(Event::Ended { leg: second, end: LegEnd::Local });
+    bench.assert_over(2);
+}
+
+#[test]
+fn a_transfer_that_makes_no_sense_is_refused_with_a_sentence() {
+    let mut bench = Bench::new();
+    bench.sign_in(ALICE, "alice");
+    bench.call(ALICE, "+12025550100");
+    let (leg, _) = bench.invite();
+    bench.take_said(ALICE);
+    let code = |bench: &mut Bench| match &bench.take_said(ALICE)[..] {
+        [ToBrowser::Error { code, .. }] => code.clone(),
+        other => panic!("{other:?}"),
+    };
+    transfer(&mut bench, Some("101"), None);
+    assert_eq!(code(&mut bench), "not-connected");
+    bench.heard(Event::Answered { leg, body: sdp("pcmu") });
+    bench.take_said(ALICE);
+    transfer(&mut bench, None, Some("c7"));
+    assert_eq!(code(&mut bench), "unknown-call");
+    transfer(&mut bench, None, Some("c1"));
+    assert_eq!(code(&mut bench), "unknown-call");
+    transfer(&mut bench, Some("+12025550103"), None);
+    bench.take_said(ALICE);
+    transfer(&mut bench, Some("101"), None);
+    assert_eq!(code(&mut bench), "transfer-busy");
+}
+
+/// Alice's phone calls Bob's browser; both talk.
+fn phone_talks(bench: &mut Bench) -> (SipLeg, String) {
+    bench.sign_in(BOB, "bob");
+    let phone = bench.phone_calls("alice", "101", "192.0.2.50:5070", "pcmu");
+    let call = bench.incoming(BOB);
+    bench.browser(BOB, FromBrowser::Offer { call: call.clone(), sdp: "opus".into() });
+    bench.browser(BOB, FromBrowser::Answer { call: call.clone() });
+    bench.media(FIRST, media_bridge::control::Event::Connected { leg: CALLEE });
+    bench.heard(Event::Acked { leg: phone, body: None });
+    bench.sip.clear();
+    bench.take_said(BOB);
+    (phone, call)
+}
+
+#[test]
+fn a_phone_that_refers_is_told_how_it_goes_and_hung_up_on_at_the_end() {
+    let mut bench = Bench::new();
+    let (phone, call) = phone_talks(&mut bench);
+    let referral = refer("sip:+12025550100@example.com", None);
+    bench.heard(Event::Refer { leg: phone, refer: REFER, referral });
+    assert!(matches!(bench.sip_command(), Sip::AcceptRefer { refer: REFER }));
+    let (target, invite) = bench.invite();
+    assert_eq!(invite.uri, "sip:+12025550100@carrier.example");
+    bench.heard(Event::Provisional { leg: target, status: 180, body: None });
+    assert!(matches!(bench.sip_command(), Sip::ReferStatus { refer: REFER, status: 180 }));
+    bench.heard(Event::Answered { leg: target, body: sdp("pcmu") });
+    assert!(matches!(bench.sip_command(), Sip::ReferStatus { refer: REFER, status: 200 }));
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == phone));
+    let party = ToBrowser::Party { call, number: "+12025550100".into() };
+    assert!(bench.take_said(BOB).contains(&party));
+    bench.heard(Event::Ended { leg: phone, end: LegEnd::Bye { q850: None } });
+    bench.heard(Event::Ended { leg: target, end: LegEnd::Bye { q850: None } });
+    bench.assert_over(2);
+}
+
+#[test]
+fn a_refer_to_somewhere_else_is_404_and_one_with_a_strange_replaces_481() {
+    let mut bench = Bench::new();
+    let (phone, _) = phone_talks(&mut bench);
+    let cases = [
+        (refer("sip:carol@elsewhere.example", None), 404),
+        (refer("sip:100@example.com", Some(ReplacedDialog::Unknown)), 481),
+        (refer("sip:100@example.com", Some(ReplacedDialog::Leg(phone))), 481),
+    ];
+    for (referral, expected) in cases {
+        bench.heard(Event::Refer { leg: phone, refer: REFER, referral });
+        match bench.sip_command() {
+            Sip::RejectRefer { status, reason, .. } => assert!(status == expected && !reason.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(hears(&bench, FIRST, CALLER), Source::Leg(CALLEE), "the call stays");
+}
+
+#[test]
+fn a_phone_joins_its_two_calls_by_refer_with_replaces() {
+    // RFC 5589 §7.1, by a phone with two dialogs here.
+    let mut bench = Bench::new();
+    let (phone, call) = phone_talks(&mut bench);
+    let other = bench.phone_calls("alice", "+12025550101", "192.0.2.50:5070", "pcmu");
+    let (target, _) = bench.invite();
+    bench.heard(Event::Answered { leg: target, body: sdp("pcmu") });
+    bench.sip.clear();
+    let referral = refer("sip:+12025550101@example.com", Some(ReplacedDialog::Leg(other)));
+    bench.heard(Event::Refer { leg: phone, refer: REFER, referral });
+    assert!(matches!(bench.sip_command(), Sip::AcceptRefer { refer: REFER }));
+    assert!(matches!(bench.sip_command(), Sip::ReferStatus { refer: REFER, status: 200 }));
+    let ends: Vec<SipLeg> = std::iter::from_fn(|| match bench.sip.pop_front()? {
+        Sip::HangUp { leg, .. } => Some(leg),
+        other => panic!("{other:?}"),
+    })
+    .collect();
+    assert_eq!(ends, [phone, other]);
+    for leg in ends {
+        bench.heard(Event::Ended { leg, end: LegEnd::Local });
+    }
+    bench.browser(BOB, FromBrowser::Bye { call });
+    bench.heard(Event::Ended { leg: target, end: LegEnd::Local });
+    bench.assert_over(2);
+}
+
+#[test]
+fn an_invite_with_replaces_of_the_same_user_takes_the_call_over() {
+    // RFC 3891 §3.
+    let mut bench = Bench::new();
+    let (phone, _) = phone_talks(&mut bench);
+    let taken = bench.replacing("alice", "192.0.2.51:5071", phone);
+    assert!(matches!(bench.sip_command(), Sip::Answer { leg, .. } if leg == taken));
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == phone));
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
+    bench.heard(Event::Ended { leg: phone, end: LegEnd::Local });
+    bench.heard(Event::Acked { leg: taken, body: None });
+    bench.heard(Event::Ended { leg: taken, end: LegEnd::Bye { q850: None } });
+    bench.assert_over(2);
+}
+
+#[test]
+fn an_invite_with_replaces_of_someone_else_is_403() {
+    let mut bench = Bench::new();
+    let (phone, _) = phone_talks(&mut bench);
+    bench.replacing("bob", "192.0.2.52:5072", phone);
+    assert!(matches!(bench.sip_command(), Sip::Reject { status: 403, .. }));
+    assert_eq!(hears(&bench, FIRST, CALLER), Source::Leg(CALLEE));
+}
+
+/// Alice talks to a carrier that transfers by itself.
+fn upstream() -> (Bench, SipLeg) {
+    let mut config = config();
+    config.trunks[0].refer = true;
+    let mut bench = Bench::with(config);
+    let trunk = talking(&mut bench);
+    transfer(&mut bench, Some("+12025550101"), None);
+    match bench.sip_command() {
+        Sip::Refer { leg, to, referred_by } => {
+            assert_eq!((leg, to.as_str()), (trunk, "sip:+12025550101@carrier.example"));
+            assert_eq!(referred_by, "sip:alice@example.com");
+        }
+        other => panic!("{other:?}"),
+    }
+    (bench, trunk)
+}
+
+#[test]
+fn a_trunk_that_transfers_by_itself_is_referred_and_the_call_ends_when_it_has() {
+    let (mut bench, trunk) = upstream();
+    bench.heard(Event::Referred { leg: trunk, outcome: ReferOutcome::Progress(180) });
+    bench.heard(Event::Referred { leg: trunk, outcome: ReferOutcome::Done(Some(200)) });
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == trunk));
+    assert_eq!(bench.take_said(ALICE).last(), Some(&ended("c1", EndReason::Transferred)));
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Local });
+    bench.assert_over(1);
+    assert_eq!(bench.cdrs[0].transfers[0].with, None);
+}
+
+#[test]
+fn a_trunk_whose_transfer_fails_gives_the_call_back() {
+    let (mut bench, trunk) = upstream();
+    bench.heard(Event::Referred { leg: trunk, outcome: ReferOutcome::Done(Some(486)) });
+    let failed = shows(TransferState::Failed, Some(EndReason::Busy));
+    assert_eq!(bench.take_said(ALICE).last(), Some(&failed));
+    assert_eq!(hears(&bench, FIRST, CALLER), Source::Leg(CALLEE));
+}
+
+#[test]
+fn what_a_trunk_refuses_to_transfer_is_transferred_here() {
+    let (mut bench, trunk) = upstream();
+    bench.heard(Event::Referred { leg: trunk, outcome: ReferOutcome::Refused(Some(405)) });
+    let (target, invite) = bench.invite();
+    assert_eq!(invite.uri, "sip:+12025550101@carrier.example");
+    bench.heard(Event::Answered { leg: target, body: sdp("pcmu") });
+    assert_eq!(bench.take_said(ALICE).last(), Some(&ended("c1", EndReason::Transferred)));
+}
+
+#[test]
+fn calls_of_one_user_share_a_worker_so_that_they_can_be_joined() {
+    let mut config = config();
+    config.workers = 4;
+    config.routes = vec![route("+1*", &[RouteTo::Trunk("carrier".into())])];
+    let mut bench = Bench::with(config);
+    bench.sign_in(BOB, "bob");
+    let (call, to) = ("b1".into(), "+12025550105".into());
+    bench.browser(BOB, FromBrowser::Call { call, to, sdp: "opus,pcmu".into() });
+    bench.invite();
+    consulting(&mut bench, true);
+    bench.trunk_calls("+12025550110", "pcmu");
+    let worker = |call: u64| {
+        let of = |c: &&(types::WorkerId, media_bridge::control::CallCommand)| c.1.call == CallId(call);
+        bench.plane.commands.iter().find(of).unwrap().0
+    };
+    assert_ne!(worker(1), worker(2), "calls of others are spread");
+    assert_eq!(worker(2), worker(3));
+    assert_eq!(worker(2), worker(4));
+}
+
+#[test]
+fn a_transfer_that_nobody_answers_ends_by_the_clock_and_returns() {
+    let mut bench = Bench::new();
+    talking(&mut bench);
+    transfer(&mut bench, Some("+12025550103"), None);
+    let (target, _) = bench.invite();
+    bench.heard(Event::Provisional { leg: target, status: 180, body: None });
+    bench.pass(types::limits::RING_DURATION + Duration::from_secs(1));
+    let failed = shows(TransferState::Failed, Some(EndReason::NoAnswer));
+    assert_eq!(bench.take_said(ALICE).last(), Some(&failed));
+}

@@ -1,0 +1,8 @@
+//! The binary as a person runs it: command line, configuration, pages and records.
+
+mod advertise;
+mod calls;
+mod config;
+mod demo;
+mod http;
+mod signin;

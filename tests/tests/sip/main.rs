@@ -1,0 +1,17 @@
+//! The binary between SIPp, softphones, other stacks and strangers.
+
+mod disturbances;
+mod dns;
+mod hold;
+mod latching;
+mod many_calls;
+mod midcall;
+mod operations;
+mod sip_websocket;
+mod sipp;
+mod sipp_cases;
+mod sipp_presets;
+mod strangers;
+mod tls;
+mod torture;
+mod trunk_test;

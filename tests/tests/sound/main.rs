@@ -1,0 +1,15 @@
+//! The binary between browsers, softphones and trunks, and what is heard.
+
+mod browser_calls;
+mod browser_jssip;
+mod browser_looks;
+mod browser_sipjs;
+mod browser_transfer;
+mod demo;
+mod drivers;
+mod first_call;
+mod libraries;
+mod quality;
+mod rust_browser;
+mod softphone;
+mod softphone_linphone;

@@ -1,0 +1,5 @@
+//! What holds for the tree itself: its architecture, its set-up, the RFCs its tests show.
+
+mod rfc;
+mod setup;
+mod tidy;
