@@ -78,6 +78,8 @@ pub const CALLS_PER_SESSION: usize = 8;
 pub const WORKER_COMMANDS: usize = 4_096;
 /// Events waiting from one media worker. Full: statistics are dropped first; the worker never blocks.
 pub const WORKER_EVENTS: usize = 8_192;
+/// Streams (SSRCs) protected or opened with one SRTP master key. Full: packets of further ones are dropped and counted.
+pub const SRTP_SOURCES: usize = 64;
 /// Packets held back for reordering on one leg. Full: the oldest is released.
 pub const REORDER_PACKETS: usize = 16;
 /// Digits queued for sending on one leg. Full: further digits are refused with an error.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod line;
+mod srtp;
 
 use std::time::Duration;
 
