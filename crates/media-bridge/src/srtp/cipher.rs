@@ -7,7 +7,7 @@ use super::{Keys, Suite};
 
 /// What protects one kind of packet, RTP or RTCP.
 pub(super) enum Cipher {
-    Cm(AesCm),
+    Cm(Box<AesCm>),
     Gcm(AesGcm),
 }
 
@@ -35,12 +35,12 @@ impl Cipher {
     fn new(keys: &Keys, [cipher, salt, authentication]: [Label; 3], tag: usize) -> Cipher {
         let gcm = match keys.suite() {
             Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
-                return Cipher::Cm(AesCm::new(
+                return Cipher::Cm(Box::new(AesCm::new(
                     derive(keys, cipher),
                     derive(keys, salt),
                     derive(keys, authentication),
                     tag,
-                ));
+                )));
             }
             Suite::AeadAes128Gcm => AesGcm::new(&derive::<16>(keys, cipher), derive(keys, salt)),
             Suite::AeadAes256Gcm => AesGcm::new(&derive::<32>(keys, cipher), derive(keys, salt)),
