@@ -102,7 +102,8 @@ const PHONE_A: &str = "192.0.2.50:5060";
 const HIDDEN: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
 
 #[test]
-fn a_private_callers_number_goes_to_a_trusted_trunk_only_rfc_3325_section_7() {
+fn a_private_callers_number_goes_to_a_trusted_trunk_only() {
+    // RFC 3325 §7, RFC 3323 §4.1.1.3, and RFC 5876 §3.1: a user agent asserts it to a peer it trusts.
     let (from, headers) = called_privately(identity(IdentityHeader::Pai));
     assert_eq!(from, HIDDEN);
     assert_eq!(headers, [("Privacy", "id".to_owned())]);
@@ -114,6 +115,7 @@ fn a_private_callers_number_goes_to_a_trusted_trunk_only_rfc_3325_section_7() {
 
 #[test]
 fn a_trunk_that_knows_its_accounts_by_from_keeps_it_for_private_callers() {
+    // RFC 3323 §4.2: Privacy asks the carrier to hide what From must say.
     let profile = TrunkProfile {
         from_user: Some("account".into()),
         private_from: PrivateFrom::Account,
@@ -136,6 +138,7 @@ fn shown(trusted: bool, from: &str, fields: Headers) -> (String, String) {
 
 #[test]
 fn an_asserted_identity_is_believed_only_from_a_trusted_trunk() {
+    // RFC 3325 §5.
     let from = "sip:account@carrier.example";
     let pai = || vec![("P-Asserted-Identity", "\"Carol\" <sip:+12025550133@carrier.example>".to_owned())];
     assert_eq!(shown(true, from, pai()), ("+12025550133".into(), "Carol".into()));
@@ -146,6 +149,7 @@ fn an_asserted_identity_is_believed_only_from_a_trusted_trunk() {
 
 #[test]
 fn a_private_caller_of_a_trunk_is_anonymous_to_browsers_and_phones_whatever_is_asserted() {
+    // RFC 3325 §9.3, RFC 3323 §4.2.
     let pai = ("P-Asserted-Identity", "<sip:+12025550133@carrier.example>".to_owned());
     let private = vec![pai, ("Privacy", "id".to_owned())];
     assert_eq!(
@@ -175,6 +179,7 @@ fn numbers_of_a_trunk_without_plus_are_read_as_international() {
 
 #[test]
 fn a_forwarded_call_says_who_forwards_in_the_header_that_the_trunk_wants() {
+    // RFC 5806 §4, RFC 7044 §5.
     for (forwarded, name, value) in [
         (ForwardHeader::Diversion, "Diversion", "<sip:+12025550100@backup.example>;reason=unconditional"),
         (

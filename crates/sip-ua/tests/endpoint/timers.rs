@@ -167,7 +167,7 @@ fn other_requests_get_their_answer_again_until_timer_j() {
 
 #[test]
 fn an_unanswered_other_request_dies_silently_instead_of_getting_408() {
-    // RFC 4320 §4.2.
+    // RFC 4320 §4.2, RFC 4321 §1.4.
     let t0 = Instant::now();
     let mut machine = OtherServer::new(false, t0);
     assert_eq!(run!(machine, t0), (vec![], None));
