@@ -1,10 +1,10 @@
 //! What the switch is told at start: compiled and valid; reading and checking files is the gateway's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use sip_ua::Credentials;
 use sip_ua::digest::Secret;
-use types::UserName;
+use types::{Advertised, UserName};
 
 use crate::dialplan::Country;
 use crate::number::{Pattern, Rewrite};
@@ -96,7 +96,7 @@ pub struct TrunkConfig {
     /// Our numbers there, and who gets their calls.
     pub dids: Vec<Did>,
     /// Address of ours to write into `c=` towards this trunk.
-    pub advertise: Option<IpAddr>,
+    pub advertise: Advertised,
 }
 
 /// A rule for numbers that are no user of ours.
@@ -207,6 +207,27 @@ impl SwitchConfig {
     /// The index of the trunk of this name.
     pub fn trunk(&self, name: &str) -> Option<usize> {
         self.trunks.iter().position(|t| t.name == name)
+    }
+
+    /// Whether the host of a URI is our domain, or an address or name of this machine. An IPv6 address may be written in
+    /// any of its forms (RFC 5952 §8).
+    pub fn is_own_host(&self, host: &str) -> bool {
+        let literal = |host: &str| host.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
+        let same = |ours: &str| ours.eq_ignore_ascii_case(host);
+        if same(&self.domain) || self.local_hosts.iter().any(|h| same(h)) {
+            return true;
+        }
+        literal(host).is_some_and(|ip| {
+            literal(&self.domain) == Some(ip) || self.local_hosts.iter().any(|h| h.parse() == Ok(ip))
+        })
+    }
+}
+
+/// The host of `host:port`; an IPv6 address keeps its brackets.
+pub(crate) fn without_port(text: &str) -> &str {
+    match text.rsplit_once(':') {
+        Some((host, _)) if !text.ends_with(']') => host,
+        Some(_) | None => text,
     }
 }
 

@@ -9,6 +9,7 @@ use types::{EndReason, LegId, SessionId, UserName, WorkerId, limits};
 
 use crate::auth::Asker;
 use crate::call::{Device, Facts, Failure, Leg, NewCall, Party, Phase, quoted, usual_kind};
+use crate::config::without_port;
 use crate::dialplan::Number;
 use crate::identity::{CallerId, wants_privacy};
 use crate::lookup::{self, Destination};
@@ -263,10 +264,7 @@ impl Switch {
             return true;
         }
         let config = &self.shared.config;
-        let host = uri.host();
-        let named = host.eq_ignore_ascii_case(&config.domain)
-            || config.local_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
-            || uri.ip() == Some(flow.local.ip());
+        let named = config.is_own_host(uri.host()) || uri.ip() == Some(flow.local.ip());
         let port = uri.port().is_none_or(|p| p == flow.local.port() || config.local_ports.contains(&p));
         named && port
     }
@@ -280,11 +278,7 @@ impl Switch {
         let text = bare(dialled.trim());
         match text.split_once('@') {
             Some((user, host)) => {
-                let host_name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-                let ours = [host, host_name].iter().any(|h| {
-                    h.eq_ignore_ascii_case(&config.domain)
-                        || config.local_hosts.iter().any(|l| l.eq_ignore_ascii_case(h))
-                });
+                let ours = [host, without_port(host)].iter().any(|h| config.is_own_host(h));
                 if ours { user.to_owned() } else { text }
             }
             None => text,

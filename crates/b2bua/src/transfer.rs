@@ -6,6 +6,7 @@ use sip_ua::{Command as Sip, ReferId, Referral, ReplacedDialog, SipLeg};
 use types::{CallId, EndReason, EndedBy, LegId, SessionId};
 
 use crate::call::{Aim, Device, Failure, Leg, Party, Phase, Proxy, State, Transfer};
+use crate::config::without_port;
 use crate::dialplan::Number;
 use crate::identity::CallerId;
 use crate::inbound::Asked;
@@ -136,16 +137,12 @@ impl Switch {
         let config = &self.shared.config;
         let host = uri.host();
         let trunk = match &leg.party {
-            Party::Trunk(trunk) => config.trunks[*trunk]
-                .host
-                .rsplit_once(':')
-                .map_or_else(|| config.trunks[*trunk].host.as_str(), |(name, _)| name),
+            Party::Trunk(trunk) => without_port(&config.trunks[*trunk].host),
             Party::User(_) => "",
         };
         let ours = uri.scheme() == Scheme::Tel
-            || host.eq_ignore_ascii_case(&config.domain)
+            || config.is_own_host(host)
             || host.eq_ignore_ascii_case(trunk)
-            || config.local_hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
             || (uri.ip().is_some() && uri.ip() == leg.local);
         Some(uri.user_unescaped()).filter(|user| ours && !user.is_empty())
     }

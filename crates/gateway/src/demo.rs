@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use b2bua::{Countries, Country, Pattern, RouteConfig, RouteTo, Secret, TrunkProfile, UserConfig};
 use sip_ua::Transport;
-use types::{Entropy, UserName};
+use types::{Advertised, Entropy, UserName};
 
 use crate::config::values::{Server, SipListen};
 use crate::config::{Config, HttpConfig, MediaConfig, RankedServer, SipConfig, Tls, Trunk};
@@ -81,10 +81,15 @@ impl Plan {
                     .map(|transport| SipListen { transport, addr: self.sip })
                     .into(),
                 tls: Tls::Off,
-                advertise: None,
+                advertise: Advertised::default(),
                 country: Country::parse("US").ok(),
             },
-            media: MediaConfig { webrtc_port: self.webrtc_port, rtp_ports: own, workers, advertise: None },
+            media: MediaConfig {
+                webrtc_port: self.webrtc_port,
+                rtp_ports: own,
+                workers,
+                advertise: Advertised::default(),
+            },
             dns_servers: Vec::new(),
             cdr_file: None,
             users,

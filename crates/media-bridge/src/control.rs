@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use types::{CallId, LegId};
+use types::{Advertised, CallId, LegId};
 
 pub use crate::sdp::Direction;
 
@@ -74,8 +74,8 @@ pub struct LegParams {
     pub codecs: Vec<Codec>,
     /// The far side is narrowband: ask an Opus peer for 8 kHz and the bitrate that keeps FEC alive (design §1).
     pub narrowband: bool,
-    /// Address of ours to write into `c=` of an RTP leg; none: the worker's own for this peer.
-    pub advertise: Option<IpAddr>,
+    /// Addresses of ours to write into `c=` of an RTP leg; none of its family: the worker's own for this peer.
+    pub advertise: Advertised,
     /// The local address on which the peer's signalling reached us: media binds and answers there.
     pub local: Option<IpAddr>,
     /// The address that the peer's signalling comes from: its media may come from there too, whatever its description

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use media_bridge::call::{MediaCall, MediaSetup, Output};
+use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{CallCommand, CallEvent, Command, Event, LegParams, Refusal};
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
@@ -18,7 +18,8 @@ use webrtc_peer::Demux;
 
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::bump;
-use crate::ports::{RtpSockets, is_own};
+use crate::plane::MediaConfig;
+use crate::ports::{RtpSockets, is_own, source_towards};
 use crate::timers::Timers;
 use crate::worker::Shared;
 
@@ -34,11 +35,19 @@ struct RtpLeg {
     sockets: RtpSockets,
 }
 
+/// Where a pair of sockets is.
+#[derive(Clone, Copy)]
+struct RtpPlace {
+    leg: LegId,
+    ipv4: bool,
+    index: usize,
+}
+
 struct Entry {
     call: MediaCall,
     id: CallId,
-    /// RTP legs and where their sockets are.
-    rtp: Vec<(LegId, usize)>,
+    /// RTP legs and where their sockets are; a leg has at most one pair of each address family.
+    rtp: Vec<RtpPlace>,
     /// Browser legs that the demultiplexer knows.
     browsers: Vec<LegId>,
 }
@@ -229,17 +238,17 @@ impl Calls {
 
     fn move_leg(&mut self, old: LegKey, new: LegKey) {
         let Some(Some(entry)) = self.slots.get_mut(old.slot) else { return };
-        let socket = entry.rtp.iter().position(|(l, _)| *l == old.leg).map(|at| entry.rtp.swap_remove(at).1);
+        let places: Vec<RtpPlace> = entry.rtp.extract_if(.., |place| place.leg == old.leg).collect();
         let browser =
             entry.browsers.iter().position(|l| *l == old.leg).map(|at| entry.browsers.swap_remove(at));
-        if let Some(index) = socket
-            && let Some(Some(leg)) = self.sockets.get_mut(index)
-        {
-            leg.key = new;
+        for place in &places {
+            if let Some(Some(leg)) = self.sockets.get_mut(place.index) {
+                leg.key = new;
+            }
         }
         self.demux.rename(old, new);
         let Some(Some(entry)) = self.slots.get_mut(new.slot) else { return };
-        entry.rtp.extend(socket.map(|index| (new.leg, index)));
+        entry.rtp.extend(places.into_iter().map(|place| RtpPlace { leg: new.leg, ..place }));
         entry.browsers.extend(browser.map(|_| new.leg));
     }
 
@@ -250,38 +259,37 @@ impl Calls {
         mut command: Command,
     ) -> Result<(Command, Option<SocketAddr>), Event> {
         let entry = self.slots.get(slot).and_then(Option::as_ref);
-        if !entry.is_some_and(|entry| entry.call.needs_port(&command)) {
-            return Ok((command, None));
-        }
-        let (Command::Answer { leg, params, .. } | Command::Offer { leg, params }) = &mut command else {
-            return Ok((command, None));
-        };
-        let leg = *leg;
-        let local = self.local_address(params);
-        if params.advertise.is_none() && !local.is_loopback() {
-            params.advertise = self.shared.config.advertise;
-        }
-        // Audio must come from where the description says and be heard there, if that address is this host's.
-        let bind = params.advertise.filter(|ip| is_own(*ip)).unwrap_or(local);
-        match self.open_rtp(LegKey { slot, leg }, bind) {
-            Ok(address) => Ok((command, Some(address))),
-            Err(words) => {
-                bump(&self.shared.tally.no_port);
-                Err(Event::Refused { leg, why: Refusal::NoPort(words) })
+        let need = entry.and_then(|entry| entry.call.needs_port(&command));
+        let leased = match (need, &mut command) {
+            (None, _) => return Ok((command, None)),
+            (Some(PortNeed::OtherFamily { leg, peer }), _) => {
+                let key = LegKey { slot, leg };
+                towards(peer).and_then(|local| self.open_rtp(key, local)).map_err(|why| (leg, why))
             }
-        }
+            (
+                Some(PortNeed::First { peer }),
+                Command::Answer { leg, params, .. } | Command::Offer { leg, params },
+            ) => {
+                let (leg, config) = (*leg, &self.shared.config);
+                let local = local_address(config, params, peer).map_err(|why| Event::Refused { leg, why })?;
+                if params.advertise.like(local).is_none() && !local.is_loopback() {
+                    params.advertise = config.advertise;
+                }
+                // Audio must come from where the description says and be heard there, if that is this host's.
+                let bind = params.advertise.like(local).filter(|ip| is_own(*ip)).unwrap_or(local);
+                self.open_rtp(LegKey { slot, leg }, bind).map_err(|why| (leg, why))
+            }
+            (Some(PortNeed::First { .. }), _) => return Ok((command, None)),
+        };
+        leased.map(|address| (command, Some(address))).map_err(|(leg, why)| Event::Refused { leg, why })
     }
 
-    /// The address that an RTP leg has: that on which signalling came, else the configured one, else the host's best.
-    fn local_address(&self, params: &LegParams) -> IpAddr {
-        let named = params.local.filter(|ip| !ip.is_unspecified());
-        let configured = Some(self.shared.config.rtp_bind).filter(|ip| !ip.is_unspecified());
-        let best = self.shared.config.candidates.first().copied();
-        named.or(configured).or(best).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
-    }
-
-    fn open_rtp(&mut self, key: LegKey, local: IpAddr) -> Result<SocketAddr, String> {
-        let mut sockets = self.shared.pool.lease(local)?;
+    fn open_rtp(&mut self, key: LegKey, local: IpAddr) -> Result<SocketAddr, Refusal> {
+        let refuse = |words| {
+            bump(&self.shared.tally.no_port);
+            Refusal::NoPort(words)
+        };
+        let mut sockets = self.shared.pool.lease(local).map_err(refuse)?;
         let address = sockets.address;
         let index = self.free_sockets.pop().unwrap_or(self.sockets.len());
         let registry = &self.registry;
@@ -289,10 +297,10 @@ impl Calls {
             |socket: &mut UdpSocket, token| registry.register(socket, Token(token), Interest::READABLE);
         listen(&mut sockets.rtp, index * 2)
             .and_then(|()| listen(&mut sockets.rtcp, index * 2 + 1))
-            .map_err(|e| format!("An RTP port could not be watched: {e}."))?;
+            .map_err(|e| refuse(format!("An RTP port could not be watched: {e}.")))?;
         put(&mut self.sockets, index, RtpLeg { key, sockets });
         if let Some(Some(entry)) = self.slots.get_mut(key.slot) {
-            entry.rtp.push((key.leg, index));
+            entry.rtp.push(RtpPlace { leg: key.leg, ipv4: address.is_ipv4(), index });
         }
         Ok(address)
     }
@@ -353,8 +361,8 @@ impl Calls {
         (to, data): (SocketAddr, &[u8]),
         which: fn(&RtpSockets) -> &UdpSocket,
     ) {
-        let index = entry.rtp.iter().find(|(l, _)| *l == leg).map(|(_, index)| *index);
-        let Some(Some(rtp)) = index.and_then(|index| self.sockets.get(index)) else { return };
+        let place = entry.rtp.iter().find(|place| place.leg == leg && place.ipv4 == to.is_ipv4());
+        let Some(Some(rtp)) = place.and_then(|place| self.sockets.get(place.index)) else { return };
         match which(&rtp.sockets).send_to(data, to) {
             Ok(_) => bump(&self.shared.tally.rtp_out),
             Err(_) => bump(&self.shared.tally.socket_errors),
@@ -381,9 +389,8 @@ impl Calls {
     fn release_leg(&mut self, slot: usize, entry: &mut Entry, leg: LegId) {
         self.demux.remove(LegKey { slot, leg });
         entry.browsers.retain(|l| *l != leg);
-        if let Some(at) = entry.rtp.iter().position(|(l, _)| *l == leg) {
-            let (_, index) = entry.rtp.swap_remove(at);
-            self.close_rtp(index);
+        for place in entry.rtp.extract_if(.., |place| place.leg == leg) {
+            self.close_rtp(place.index);
         }
     }
 
@@ -397,8 +404,8 @@ impl Calls {
 
     /// Returns everything that the call had.
     fn forget(&mut self, slot: usize, mut entry: Box<Entry>) {
-        while let Some((_, index)) = entry.rtp.pop() {
-            self.close_rtp(index);
+        while let Some(place) = entry.rtp.pop() {
+            self.close_rtp(place.index);
         }
         while let Some(leg) = entry.browsers.pop() {
             self.demux.remove(LegKey { slot, leg });
@@ -423,6 +430,31 @@ impl Calls {
         }
         self.unsent.push_back(event);
     }
+}
+
+/// The address that a new RTP leg has: that on which signalling came, else the configured one, else the host's best; of
+/// the peer's address family where that is known (RFC 6157 §4).
+fn local_address(config: &MediaConfig, params: &LegParams, peer: Option<IpAddr>) -> Result<IpAddr, Refusal> {
+    let wanted = peer.or(params.local).or(params.remote);
+    let fits = |ip: &IpAddr| !ip.is_unspecified() && wanted.is_none_or(|w| w.is_ipv4() == ip.is_ipv4());
+    let known = params.local.filter(fits).or(Some(config.rtp_bind).filter(fits));
+    match (known, peer) {
+        (Some(ip), _) => Ok(ip),
+        (None, Some(peer)) => towards(peer),
+        (None, None) => {
+            let routed = params.remote.and_then(|ip| source_towards(ip).ok());
+            let best = || config.candidates.iter().copied().find(fits);
+            Ok(routed.or_else(best).unwrap_or(Ipv4Addr::LOCALHOST.into()))
+        }
+    }
+}
+
+/// Our address from which `peer` is reached.
+fn towards(peer: IpAddr) -> Result<IpAddr, Refusal> {
+    source_towards(peer).map_err(|_| {
+        let family = if peer.is_ipv4() { "IPv4" } else { "IPv6" };
+        Refusal::Unusable(format!("its media is at an {family} address, and this machine has no way there"))
+    })
 }
 
 /// Puts `value` into a free place, or the next new one.

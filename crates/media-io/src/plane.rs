@@ -11,7 +11,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use media_bridge::control::{CallCommand, CallEvent};
-use types::{Entropy, WorkerId, limits};
+use types::{Advertised, Entropy, WorkerId, limits};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::BrowserSocket;
@@ -35,7 +35,7 @@ pub struct MediaConfig {
     /// Where RTP legs bind whose command names no local address.
     pub rtp_bind: IpAddr,
     /// Written into `c=` of RTP legs that name none themselves and are not on a loopback address.
-    pub advertise: Option<IpAddr>,
+    pub advertise: Advertised,
 }
 
 impl Default for MediaConfig {
@@ -48,7 +48,7 @@ impl Default for MediaConfig {
             candidates: crate::host_addresses(),
             rtp_ports: 20_000..=29_999,
             rtp_bind: wildcard,
-            advertise: None,
+            advertise: Advertised::default(),
         }
     }
 }

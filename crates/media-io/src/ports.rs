@@ -103,6 +103,15 @@ pub(crate) fn is_own(ip: IpAddr) -> bool {
     open(SocketAddr::new(ip, 0)).is_ok()
 }
 
+/// The address of this host from which the system would send to `peer`; sends nothing.
+pub(crate) fn source_towards(peer: IpAddr) -> io::Result<IpAddr> {
+    let probe = open(SocketAddr::new(wildcard_like(peer), 0))?;
+    // Any port: nothing is sent.
+    probe.connect(&SocketAddr::new(peer, 9).into())?;
+    let own = probe.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(own.ip())
+}
+
 /// A bound, non-blocking UDP socket.
 pub(crate) fn open(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;

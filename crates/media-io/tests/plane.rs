@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -89,15 +89,14 @@ impl Bench {
             kind: LegKind::Rtp,
             codecs: vec![Codec::Pcmu],
             narrowband: true,
-            advertise: None,
+            advertise: types::Advertised::default(),
             local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             remote: None,
             dtmf: Default::default(),
         };
+        let (ip, port, family) = (peer.ip(), peer.port(), if peer.is_ipv4() { "IP4" } else { "IP6" });
         let offer = format!(
-            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
-            ip = peer.ip(),
-            port = peer.port()
+            "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
         );
         self.tell(call, Command::Answer { leg: LEG, params, offer: offer.into_bytes() });
         self.tell(call, Command::SetSource { leg: LEG, source: Source::Echo });
@@ -107,14 +106,18 @@ impl Bench {
         }
         let Event::LocalSdp { sdp, .. } = event else { panic!("unexpected {event:?}") };
         let sdp = String::from_utf8(sdp).unwrap();
-        assert!(sdp.contains("c=IN IP4 127.0.0.1"), "{sdp}");
+        assert!(sdp.contains(&format!("c=IN {family} {ip}\r\n")), "{sdp}");
         let port = sdp.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
         Ok(SocketAddr::new(peer.ip(), port.parse().unwrap()))
     }
 }
 
 fn phone() -> UdpSocket {
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    phone_at(Ipv4Addr::LOCALHOST.into())
+}
+
+fn phone_at(ip: IpAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((ip, 0)).expect("this machine has the loopback address of both families");
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     socket
 }
@@ -155,6 +158,26 @@ fn a_phone_hears_its_echo_and_the_port_comes_back_after_close() {
 }
 
 #[test]
+fn a_phone_that_moves_between_the_address_families_hears_its_echo_in_each() {
+    // RFC 6157 §4; signalling came over IPv4.
+    let bench = Bench::start(18_090..=18_099);
+    let [v6, v4] = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()].map(phone_at);
+    let first = bench.echo(1, v6.local_addr().unwrap()).unwrap();
+    assert!(first.is_ipv6() && hears_itself(&v6, first, 0x11));
+    assert_eq!(bench.plane.free_rtp_ports(), 4);
+    let second = bench.echo(1, v4.local_addr().unwrap()).unwrap();
+    assert!(second.is_ipv4() && hears_itself(&v4, second, 0x12));
+    assert_eq!(bench.plane.free_rtp_ports(), 3, "one pair of each family");
+    let third = bench.echo(1, v6.local_addr().unwrap()).unwrap();
+    assert_eq!(third, first);
+    assert!(hears_itself(&v6, third, 0x13));
+    bench.tell(1, Command::Remove { leg: LEG });
+    bench.tell(1, Command::SetAnswer { leg: LEG, answer: Vec::new() });
+    assert!(matches!(bench.event(1), Event::Refused { why: Refusal::Unknown, .. }));
+    assert_eq!(bench.plane.free_rtp_ports(), 5, "both are back");
+}
+
+#[test]
 fn a_removed_leg_returns_its_port_while_the_call_lives() {
     let bench = Bench::start(18_020..=18_029);
     let phone = phone();
@@ -188,7 +211,7 @@ fn a_refused_description_returns_its_port() {
         kind: LegKind::Rtp,
         codecs: vec![Codec::Pcmu],
         narrowband: true,
-        advertise: None,
+        advertise: types::Advertised::default(),
         local: None,
         remote: None,
         dtmf: Default::default(),
@@ -211,7 +234,7 @@ fn a_defect_in_one_call_ends_that_call_alone() {
         kind: LegKind::Rtp,
         codecs: vec![Codec::Pcmu],
         narrowband: true,
-        advertise: None,
+        advertise: types::Advertised::default(),
         local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         remote: None,
         dtmf: Default::default(),

@@ -9,7 +9,7 @@ use b2bua::{
 };
 use media_bridge::control::{CallEvent, Event as MediaEvent, LegStats};
 use sip_ua::{Target, Transport};
-use types::{CallId, LegId, SessionId, UserName};
+use types::{Advertised, CallId, LegId, SessionId, UserName};
 use webrtc_peer::signalling::FromBrowser;
 
 use crate::browser::Browser;
@@ -66,7 +66,7 @@ fn trunk(name: &str, address: ([u8; 4], u16), max_calls: Option<u32>) -> TrunkCo
         calls_per_second: None,
         country: Country::parse("US").ok(),
         dids: Vec::new(),
-        advertise: None,
+        advertise: Advertised::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Vocabulary that every webtrunk crate shares. Imports nothing of ours, does no I/O.
 
+mod advertised;
 mod end_reason;
 mod entropy;
 mod ids;
@@ -7,6 +8,7 @@ pub mod limits;
 mod timer_table;
 mod wall;
 
+pub use advertised::Advertised;
 pub use end_reason::{EndReason, EndedBy};
 pub use entropy::Entropy;
 pub use ids::{CallId, LegId, SessionId, UserName, WorkerId};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use e2e::browser::{RustBrowser, Voice};
 use media_bridge::control::{CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Source};
 use media_io::{MediaConfig, MediaPlane};
-use types::{CallId, Entropy, LegId, WorkerId};
+use types::{Advertised, CallId, Entropy, LegId, WorkerId};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const BROWSER: LegId = LegId(0);
@@ -79,7 +79,7 @@ impl Bench {
             kind: LegKind::WebRtc,
             codecs: vec![codec],
             narrowband: true,
-            advertise: None,
+            advertise: Advertised::default(),
             local: None,
             remote: None,
             dtmf: Default::default(),
@@ -101,7 +101,7 @@ impl Bench {
             kind: LegKind::Rtp,
             codecs: vec![Codec::Pcmu],
             narrowband: true,
-            advertise: None,
+            advertise: Advertised::default(),
             local: Some(LOOPBACK),
             remote: None,
             dtmf: Default::default(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats};
 use sip_ua::{Flow, Invite, SipLeg, Target};
-use types::{CallId, LegId, SessionId, UserName};
+use types::{Advertised, CallId, LegId, SessionId, UserName};
 
 use super::hold::Hold;
 use crate::output::CdrParty;
@@ -112,9 +112,9 @@ pub(crate) struct Leg {
     pub connected: bool,
     /// Since when its media path is gone.
     pub lost: Option<Instant>,
-    /// Our address that this peer uses, and the one to show it.
+    /// Our address that this peer uses, and those to show it.
     pub local: Option<IpAddr>,
-    pub advertise: Option<IpAddr>,
+    pub advertise: Advertised,
     /// Where this peer's signalling comes from.
     pub remote: Option<IpAddr>,
     /// The way to a SIP device of a user.
@@ -154,7 +154,7 @@ impl Leg {
             connected: false,
             lost: None,
             local: None,
-            advertise: None,
+            advertise: Advertised::default(),
             remote: None,
             flow: None,
             target: None,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use media_bridge::control::{self as media, Codec, LegKind, LegParams, Source, Tone};
 use sip_ua::{Body, Command, Event, Invite, Reliable100, SessionTimer, SipLeg, Target};
-use types::{CallId, LegId};
+use types::{Advertised, CallId, LegId};
 
 /// Calls that the carrier takes at once, and call-backs that it remembers; further ones hear busy, or are not called back.
 const CALLS: usize = 200;
@@ -364,7 +364,7 @@ fn params() -> LegParams {
         kind: LegKind::Rtp,
         codecs: vec![Codec::Pcmu, Codec::Pcma],
         narrowband: true,
-        advertise: None,
+        advertise: Advertised::default(),
         local: None,
         remote: None,
         dtmf: Default::default(),

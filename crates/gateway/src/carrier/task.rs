@@ -31,7 +31,8 @@ impl Drop for Running {
 /// One sentence that names the port which is in use.
 pub async fn start(plan: CarrierPlan) -> Result<Running, String> {
     let listen = [SipListen { transport: Transport::Udp, addr: plan.listen }];
-    let sip = SipPort::open("--carrier", &listen, None, None, TlsSetup::default(), false)?;
+    let sip =
+        SipPort::open("--carrier", &listen, types::Advertised::default(), None, TlsSetup::default(), false)?;
     rtp_ports_left("--rtp-ports", plan.rtp_ports)?;
     let (media, events) = start_media(MediaConfig {
         candidates: Vec::new(),

@@ -1,5 +1,6 @@
 //! `webtrunk.toml`: strict, and every problem is said at once. `config/webtrunk.example.toml` shows each key.
 
+mod addresses;
 mod check;
 mod numbers;
 mod preset;
@@ -9,12 +10,13 @@ mod servers;
 mod trunk;
 pub mod values;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use b2bua::{Country, Did, IpNet, RouteConfig, TrunkProfile, UserConfig};
 use sip_ua::Credentials;
 use toml::de::DeTable;
+use types::Advertised;
 
 pub use reader::Problem;
 use reader::{Findings, Section};
@@ -75,8 +77,8 @@ pub struct SipConfig {
     pub listen: Vec<SipListen>,
     /// What SIP over TLS shows; off: what the page shows.
     pub tls: Tls,
-    /// Address that Contact and Via carry; none: the one a peer reaches us on.
-    pub advertise: Option<IpAddr>,
+    /// Addresses that Contact and Via carry; none of a family: the one a peer reaches us on.
+    pub advertise: Advertised,
     /// Where users and trunks are that name no country of their own.
     pub country: Option<Country>,
 }
@@ -90,8 +92,8 @@ pub struct MediaConfig {
     pub rtp_ports: (u16, u16),
     /// Media worker threads.
     pub workers: u8,
-    /// Address that `c=` and candidates carry.
-    pub advertise: Option<IpAddr>,
+    /// Addresses that `c=` and candidates carry; none of a family: our own.
+    pub advertise: Advertised,
 }
 
 /// A SIP carrier or PBX.
@@ -185,6 +187,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let trunks = trunk::trunks(&mut root, &mut found, &env);
     let routes = sections::routes(&mut root, &mut found);
     check::across(&users, &trunks, &routes, &mut found);
+    addresses::reachable(sip.as_ref().map_or(&[], |s| &s.listen), &trunks, &mut found);
     check::countries(sip.as_ref().and_then(|s| s.country), &users, &trunks, &routes, &mut found);
     root.finish(&mut found);
     let problems = found.into_sorted();

@@ -1,15 +1,15 @@
 //! One function per section of the file: which keys it has, their defaults and ranges.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
 use b2bua::{Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfig};
-use types::UserName;
+use types::{Advertised, UserName};
 
 use super::reader::{Findings, Section};
 use super::{HttpConfig, MediaConfig, SipConfig, Tls};
-use super::{numbers, values};
+use super::{addresses, numbers, values};
 
 /// An item with the place of its table, for checks across sections.
 pub type Placed<T> = (T, Range<usize>);
@@ -88,7 +88,7 @@ pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipCo
             list.iter().filter_map(|l| l.parse(found, |t| values::sip_listen(t))).collect()
         }
     };
-    let advertise = optional(&mut section, found, "advertise", values::ip_addr);
+    let advertise = addresses::advertise(&mut section, found);
     let tls = certificate(&mut section, found);
     let country = numbers::country(&mut section, found);
     section.finish(found);
@@ -96,6 +96,10 @@ pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipCo
 }
 
 pub fn domain(text: &str) -> Result<String, String> {
+    let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    if let Ok(v6) = literal.parse::<Ipv6Addr>() {
+        return Ok(format!("[{v6}]"));
+    }
     let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
     if valid {
         Ok(text.to_ascii_lowercase())
@@ -109,14 +113,14 @@ pub fn media(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<Med
         webrtc_port: 8443,
         rtp_ports: (20_000, 29_999),
         workers: std::thread::available_parallelism().map_or(1, |n| n.get().min(64) as u8),
-        advertise: None,
+        advertise: Advertised::default(),
     };
     let Some(mut section) = root.table(found, "media") else { return Some(default) };
     let webrtc_port =
         section.integer(found, "webrtc_port", 1..=65_535).map_or(default.webrtc_port, |p| p as u16);
     let rtp_ports = defaulted(&mut section, found, "rtp_ports", default.rtp_ports, values::port_range);
     let workers = section.integer(found, "workers", 1..=64).map_or(default.workers, |w| w as u8);
-    let advertise = optional(&mut section, found, "advertise", values::ipv4_addr);
+    let advertise = addresses::advertise(&mut section, found);
     let (first, last) = rtp_ports?;
     let browsers = u32::from(webrtc_port)..u32::from(webrtc_port) + u32::from(workers);
     if browsers.end > 65_536 {

@@ -96,9 +96,58 @@ fn browser_ports_must_not_lie_among_rtp_ports() {
 }
 
 #[test]
-fn media_is_advertised_on_ipv4_only() {
-    let text = format!("{GOOD}\n[media]\nadvertise = \"2001:db8::5\"\n");
-    assert!(problems(&text)[0].contains("expected an IPv4 address"));
+fn one_address_of_each_family_is_advertised() {
+    let text = |value: &str| format!("{GOOD}\n[media]\nadvertise = {value}\n");
+    let shown = |value| load(&text(value), no_env).expect("good").media.advertise.iter().collect::<Vec<_>>();
+    assert_eq!(shown("\"2001:db8::5\"").len(), 1);
+    assert_eq!(shown("[\"2001:DB8:0::5\", \"203.0.113.5\"]")[1].to_string(), "2001:db8::5");
+    for (value, words) in [
+        ("[\"2001:db8::5\", \"2001:db8::6\"]", "is a second IPv6 address"),
+        ("\"fe80::1%eth0\"", "an interface behind % cannot stand in SIP"),
+        ("\"fe80::1\"", "is a link-local address"),
+        ("\"[2001:db8::5]\"", "without brackets"),
+        ("\"::\"", "expected an IP address"),
+    ] {
+        let said = problems(&text(value));
+        assert!(said[0].contains(words) && said[0].contains("media.advertise"), "{value}: {said:?}");
+    }
+}
+
+#[test]
+fn both_families_are_listened_on_and_a_server_needs_a_socket_of_its_own() {
+    let listening = |listen: &str, server: &str| {
+        let text =
+            GOOD.replace("domain = \"example.com\"", &format!("domain = \"example.com\"\nlisten = {listen}"));
+        text.replace("sip.example.net", server)
+    };
+    let both = "[\"udp:0.0.0.0:5060\", \"udp:[::]:5060\", \"tcp:[::]:5060\"]";
+    let config = load(&listening(both, "[2001:DB8::1]:5080"), no_env).expect("good");
+    assert_eq!(config.sip.listen.len(), 3);
+    assert_eq!(config.trunks[0].server().uri_host(), "[2001:db8::1]:5080", "RFC 5952 §6");
+    let ipv4 = "\"udp:0.0.0.0:5060\"";
+    let said = problems(&listening(ipv4, "2001:db8::1"));
+    assert!(said[0].contains("[sip] listen has no UDP socket for IPv6: add \"udp:[::]:5060\""), "{said:?}");
+    let said = problems(&listening("\"udp:[::]:5060\"", "192.0.2.1"));
+    assert!(said[0].contains("no UDP socket for IPv4"), "{said:?}");
+    assert!(load(&listening(ipv4, "tcp:2001:db8::1"), no_env).is_ok(), "a connection needs no listener");
+    for (listen, server, words) in [
+        ("\"udp:[fe80::1]:5060\"", "sip.example.net", "link-local"),
+        ("\"udp:[fe80::1%2]:5060\"", "sip.example.net", "behind %"),
+        ("\"udp:::5060\"", "sip.example.net", "\"udp:[::]:5060\""),
+        (both, "[fe80::1%eth0]:5060", "behind %"),
+        (both, "fe80::1", "link-local"),
+    ] {
+        let said = problems(&listening(listen, server));
+        assert!(said[0].contains(words), "{listen} {server}: {said:?}");
+    }
+}
+
+#[test]
+fn a_domain_that_is_an_ipv6_address_stands_in_brackets() {
+    for domain in ["2001:DB8::1", "[2001:db8:0::1]"] {
+        let config = load(&GOOD.replace("example.com", domain), no_env).expect("good");
+        assert_eq!(config.sip.domain, "[2001:db8::1]");
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The small languages inside configuration strings: listeners, servers, port ranges, networks.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use sip_ua::Transport;
+
+use super::addresses::{unfit, without_zone};
 
 /// A SIP listener, `udp:0.0.0.0:5060`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,12 +55,15 @@ fn transport(text: &str) -> (Option<Transport>, &str) {
 
 /// Parses `udp:ADDRESS:PORT`, `tcp:ADDRESS:PORT` or `tls:ADDRESS:PORT`.
 pub fn sip_listen(text: &str) -> Result<SipListen, String> {
-    const WANT: &str =
-        "expected \"udp:ADDRESS:PORT\", \"tcp:…\" or \"tls:…\", for example \"udp:0.0.0.0:5060\"";
+    without_zone(text)?;
+    const WANT: &str = "expected \"udp:ADDRESS:PORT\", \"tcp:…\" or \"tls:…\", for example \"udp:0.0.0.0:5060\" or \"udp:[::]:5060\"";
     let (transport, rest) = transport(text);
     let transport = transport.ok_or(WANT)?;
-    let addr = rest.parse().map_err(|_| WANT)?;
-    Ok(SipListen { transport, addr })
+    let addr: SocketAddr = rest.parse().map_err(|_| WANT)?;
+    match unfit(addr.ip()) {
+        Some(words) => Err(words),
+        None => Ok(SipListen { transport, addr }),
+    }
 }
 
 /// Parses `ADDRESS:PORT`.
@@ -73,26 +78,31 @@ pub fn dns_server(text: &str) -> Result<SocketAddr, String> {
     plain.or_else(|_| text.parse()).map_err(|_| WANT.to_owned())
 }
 
-/// Parses an IP address.
-pub fn ip_addr(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| "expected an IP address, for example \"203.0.113.5\"".to_owned())
-}
-
-/// Parses an IPv4 address: media is IPv4 only so far.
-pub fn ipv4_addr(text: &str) -> Result<IpAddr, String> {
-    let ip = text.parse::<Ipv4Addr>().map(IpAddr::V4);
-    ip.map_err(|_| "expected an IPv4 address, for example \"203.0.113.5\"".to_owned())
+/// Parses an address to be written into messages for others.
+pub fn advertised(text: &str) -> Result<IpAddr, String> {
+    const WANT: &str =
+        "expected an IP address without brackets, for example \"203.0.113.5\" or \"2001:db8::5\"";
+    without_zone(text)?;
+    let ip: IpAddr = text.parse().map_err(|_| WANT)?;
+    match unfit(ip) {
+        Some(words) => Err(words),
+        None if ip.is_unspecified() => Err(WANT.to_owned()),
+        None => Ok(ip),
+    }
 }
 
 /// Parses a trunk server.
 pub fn server(text: &str) -> Result<Server, String> {
     const WANT: &str = "expected HOST, HOST:PORT, tcp:HOST or tls:HOST without a URI scheme, for example \"sip.example.net\"";
+    without_zone(text)?;
     let (transport, rest) = transport(text);
-    if let Ok(addr) = rest.parse::<SocketAddr>() {
-        return Ok(Server { transport, host: addr.ip().to_string(), port: Some(addr.port()) });
-    }
-    if let Ok(ip) = rest.parse::<IpAddr>() {
-        return Ok(Server { transport, host: ip.to_string(), port: None });
+    let literal = match rest.parse::<SocketAddr>() {
+        Ok(addr) => Some((addr.ip(), Some(addr.port()))),
+        Err(_) => bare_address(rest).map(|ip| (ip, None)),
+    };
+    if let Some((ip, port)) = literal {
+        let host = ip.to_string();
+        return unfit(ip).map_or(Ok(Server { transport, host, port }), Err);
     }
     let (host, port) = match rest.split_once(':') {
         Some((host, port)) => (host, Some(port.parse().map_err(|_| WANT)?)),
@@ -102,6 +112,11 @@ pub fn server(text: &str) -> Result<Server, String> {
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
         && !matches!(host, "sip" | "sips");
     if valid { Ok(Server { transport, host: host.to_owned(), port }) } else { Err(WANT.into()) }
+}
+
+/// An address, IPv6 with or without brackets.
+fn bare_address(text: &str) -> Option<IpAddr> {
+    text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
 }
 
 /// Parses `20000-29999`: RTP ports, at least one even/odd pair, none privileged.
@@ -131,6 +146,11 @@ mod tests {
         );
         assert_eq!(server("[2001:db8::1]:5060").map(|s| s.uri_host()), Ok("[2001:db8::1]".into()));
         assert_eq!(server("2001:db8::1").map(|s| s.uri_host()), Ok("[2001:db8::1]".into()));
+        assert_eq!(
+            server("tcp:[2001:DB8:0::1]").map(|s| s.uri_host()),
+            Ok("[2001:db8::1]".into()),
+            "RFC 5952"
+        );
         for bad in ["sip:sip.example.net", "", "a b", "host:port", "user@host"] {
             assert!(server(bad).is_err(), "{bad}");
         }

@@ -179,7 +179,7 @@ fn frame(bytes: &[u8]) -> Message {
 }
 
 /// How the page's port takes part in SIP.
-pub fn listener(listen: SocketAddr, tls: bool, advertise: Option<std::net::IpAddr>) -> sip_ua::Listener {
+pub fn listener(listen: SocketAddr, tls: bool, advertise: types::Advertised) -> sip_ua::Listener {
     let transport = if tls { Transport::Wss } else { Transport::Ws };
-    sip_ua::Listener { transport, local: listen, advertise }
+    sip_ua::Listener { transport, local: listen, advertise: advertise.like(listen.ip()) }
 }

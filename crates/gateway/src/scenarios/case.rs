@@ -27,6 +27,8 @@ pub struct Case {
     pub config: String,
     /// The trunk is reached over TCP.
     pub trunk_tcp: bool,
+    /// The trunk is reached over IPv6.
+    pub trunk_ipv6: bool,
     /// Reasons that the call records must give, in any order; none: not looked at.
     pub records: Option<Vec<String>>,
     /// In order of their start.
@@ -52,6 +54,8 @@ pub struct Party {
     pub pause: u32,
     /// TCP instead of UDP.
     pub tcp: bool,
+    /// IPv6 instead of IPv4, signalling and media.
+    pub ipv6: bool,
     /// Sends RTP back.
     pub echo: bool,
     /// Seconds until it is a failure that it has not ended.
@@ -77,6 +81,11 @@ impl Case {
     /// Every name that stands for a port.
     pub fn places(&self) -> BTreeSet<&str> {
         self.parties.iter().filter_map(|party| party.at.as_deref()).chain([TRUNK]).collect()
+    }
+
+    /// Whether anybody speaks IPv6.
+    pub fn uses_ipv6(&self) -> bool {
+        self.trunk_ipv6 || self.parties.iter().any(|party| party.ipv6)
     }
 }
 
@@ -133,7 +142,8 @@ fn bare(path: &Path, text: &str) -> Case {
     let mut parties = vec![own, other];
     parties.sort_by_key(|party| !party.listens);
     let (trunk, config) = (String::new(), String::new());
-    Case { name: stem(path), shows: String::new(), trunk, config, trunk_tcp: false, records: None, parties }
+    let (name, shows, records) = (stem(path), String::new(), None);
+    Case { name, shows, trunk, config, trunk_tcp: false, trunk_ipv6: false, records, parties }
 }
 
 impl Party {
@@ -147,6 +157,7 @@ impl Party {
             calls: super::run::NUMBER.into(),
             pause: 500,
             tcp: false,
+            ipv6: false,
             echo: false,
             limit: 30,
             wait: !listens,
@@ -178,6 +189,7 @@ fn parse(path: &Path, text: &str) -> Result<Case, Vec<String>> {
     let trunk = text_of(root.string(&mut found, "trunk"));
     let config = text_of(root.string(&mut found, "config"));
     let trunk_tcp = root.boolean(&mut found, "trunk_tcp").unwrap_or(false);
+    let trunk_ipv6 = root.boolean(&mut found, "trunk_ipv6").unwrap_or(false);
     let records = root.strings(&mut found, "records");
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut parties = Vec::new();
@@ -197,6 +209,7 @@ fn parse(path: &Path, text: &str) -> Result<Case, Vec<String>> {
             trunk,
             config,
             trunk_tcp,
+            trunk_ipv6,
             records: records.map(|list| list.into_iter().map(|one| one.value).collect()),
             parties,
         }),
@@ -230,6 +243,7 @@ fn party(section: &mut Section<'_, '_>, dir: &Path, found: &mut Findings<'_>) ->
     party.pause = section.integer(found, "pause", 0..=60_000).unwrap_or(party.pause);
     party.limit = section.integer(found, "limit", 1..=600).unwrap_or(party.limit);
     party.tcp = section.boolean(found, "tcp").unwrap_or(false);
+    party.ipv6 = section.boolean(found, "ipv6").unwrap_or(false);
     party.echo = section.boolean(found, "echo").unwrap_or(false);
     party.wait = section.boolean(found, "wait").unwrap_or(party.wait);
     party.log = section.strings(found, "log").into_iter().flatten().map(|one| one.value).collect();

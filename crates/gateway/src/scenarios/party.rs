@@ -1,7 +1,7 @@
 //! One SIPp process.
 
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -48,16 +48,18 @@ pub fn start(party: &Party, dir: PathBuf, ports: &mut Ports) -> io::Result<Runni
 
 fn command(party: &Party, file: &Path, port: u16, ports: &mut Ports) -> Command {
     let mut command = Command::new("sipp");
+    let loopback = loopback(party);
     if !party.listens {
         // RFC 3261 §22.4: the digest covers the Request-URI, which for REGISTER has no user part (§10.2).
         let register = file.file_name().is_some_and(|name| name.to_string_lossy().contains("register"));
         let user = if register { String::new() } else { format!("{}@", party.calls) };
-        command.arg(format!("127.0.0.1:{}", ports.sip));
-        command.args(["-auth_uri", &format!("{user}127.0.0.1:{}", ports.sip)]);
+        let gateway = SocketAddr::new(loopback, ports.sip);
+        command.arg(gateway.to_string()).args(["-auth_uri", &format!("{user}{gateway}")]);
     }
     let media = ports.more(4);
     command.arg("-sf").arg(file);
-    command.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-t", if party.tcp { "t1" } else { "u1" }]);
+    let ip = loopback.to_string();
+    command.args(["-i", &ip, "-mi", &ip, "-t", if party.tcp { "t1" } else { "u1" }]);
     let numbers = [
         ("-p", u32::from(port)),
         ("-mp", u32::from(media)),
@@ -82,14 +84,19 @@ fn command(party: &Party, file: &Path, port: u16, ports: &mut Ports) -> Command 
     command
 }
 
+fn loopback(party: &Party) -> IpAddr {
+    if party.ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
+}
+
 impl Running {
     fn wait_listening(&mut self, port: u16) -> io::Result<()> {
         let until = Instant::now() + LISTENING;
+        let ip = loopback(&self.party);
         loop {
             let taken = if self.party.tcp {
-                TcpListener::bind(("127.0.0.1", port)).is_err()
+                TcpListener::bind((ip, port)).is_err()
             } else {
-                UdpSocket::bind(("127.0.0.1", port)).is_err()
+                UdpSocket::bind((ip, port)).is_err()
             };
             if self.child.try_wait()?.is_some() {
                 let said = std::fs::read_to_string(self.dir.join("errors.log")).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -90,9 +90,14 @@ impl Ports {
 
     fn config(&self, case: &Case, dir: &Path) -> String {
         let Ports { sip, http, webrtc, rtp, .. } = self;
+        let too = if case.uses_ipv6() {
+            format!(", \"udp:[::1]:{sip}\", \"tcp:[::1]:{sip}\"")
+        } else {
+            String::new()
+        };
         let mut toml = format!(
             "[http]\nlisten = \"127.0.0.1:{http}\"\n\n[sip]\ncountry = \"US\"\ndomain = \"127.0.0.1\"\n\
-             listen = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"]\n\n\
+             listen = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"{too}]\n\n\
              [media]\nwebrtc_port = {webrtc}\nrtp_ports = \"{rtp}-{}\"\nworkers = 2\n\n[cdr]\nfile = {:?}\n",
             rtp + RTP_PORTS - 1,
             records_file(dir)
@@ -107,10 +112,11 @@ impl Ports {
         }
         let transport = if case.trunk_tcp { "tcp:" } else { "" };
         let trunk = self.named.get(TRUNK).copied().unwrap_or_default();
+        let host = if case.trunk_ipv6 { "[::1]" } else { "127.0.0.1" };
         let (keys, more) = (self.fill(&case.trunk), self.fill(&case.config));
         let _ = write!(
             toml,
-            "\n[[trunks]]\nname = \"carrier\"\nserver = \"{transport}127.0.0.1:{trunk}\"\n{keys}\n\
+            "\n[[trunks]]\nname = \"carrier\"\nserver = \"{transport}{host}:{trunk}\"\n{keys}\n\
              \n[[routes]]\nmatch = \"+1*\"\nto = [\"trunk:carrier\"]\n\n{more}\n"
         );
         toml
@@ -184,6 +190,13 @@ pub fn run(case: &Case) -> Outcome {
 }
 
 fn play(case: &Case, dir: &Path, ladder: &mut String) -> io::Result<Vec<String>> {
+    if case.uses_ipv6() {
+        UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).map_err(|e| {
+            io::Error::other(format!(
+                "this machine has no IPv6 loopback address ::1, which the case needs: {e}"
+            ))
+        })?;
+    }
     std::fs::create_dir_all(dir)?;
     let mut ports = Ports::find(case).ok_or_else(|| io::Error::other("no free block of ports was found"))?;
     std::fs::write(dir.join("webtrunk.toml"), ports.config(case, dir))?;

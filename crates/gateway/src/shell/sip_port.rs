@@ -1,6 +1,5 @@
 //! One SIP endpoint with its sockets: what both the gateway and the demo's carrier speak SIP through.
 
-use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use b2bua::{Screen, Switch};
@@ -8,7 +7,7 @@ use sip_ua::io::{Guests, Inbound, Sockets, TlsSetup};
 use sip_ua::message::Message;
 use sip_ua::{Command, Endpoint, EndpointConfig, Event, Listener, Output};
 use tokio::sync::mpsc;
-use types::Wall;
+use types::{Advertised, Wall};
 
 use super::{SystemEntropy, bind_error, trace};
 use crate::config::values::SipListen;
@@ -35,7 +34,7 @@ impl SipPort {
     pub fn open(
         option: &str,
         listen: &[SipListen],
-        advertise: Option<IpAddr>,
+        advertise: Advertised,
         guests: Option<Listener>,
         tls: TlsSetup,
         traced: bool,
@@ -45,7 +44,7 @@ impl SipPort {
             .map_err(|e| bind_error(option, e.transport.name(), e.address, &e.error))?;
         let listeners = sockets
             .local_addrs()
-            .map(|(transport, local)| Listener { transport, local, advertise })
+            .map(|(transport, local)| Listener { transport, local, advertise: advertise.like(local.ip()) })
             .chain(guests)
             .collect();
         let user_agent = concat!("webtrunk/", env!("CARGO_PKG_VERSION")).to_owned();

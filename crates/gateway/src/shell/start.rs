@@ -143,9 +143,9 @@ pub fn rtp_ports_left(option: &str, (first, last): (u16, u16)) -> Result<(), Str
 }
 
 fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, MediaEvents), String> {
-    let candidates = match config.media.advertise {
-        Some(public) => vec![public],
-        // The browsers' sockets are IPv4: what is offered must be listening.
+    // The browsers' sockets are IPv4: what is offered must be listening.
+    let candidates = match config.media.advertise.v4 {
+        Some(public) => vec![public.into()],
         None => host.iter().copied().filter(IpAddr::is_ipv4).collect(),
     };
     start_media(MediaConfig {
@@ -171,7 +171,7 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
     let mut local_hosts: Vec<String> = host.iter().map(ToString::to_string).collect();
     local_hosts.push("localhost".into());
     local_hosts.extend(config.sip.listen.iter().map(|l| l.addr.ip().to_string()));
-    local_hosts.extend(config.sip.advertise.map(|ip| ip.to_string()));
+    local_hosts.extend(config.sip.advertise.iter().map(|ip| ip.to_string()));
     let mut local_ports: Vec<u16> = config.sip.listen.iter().map(|l| l.addr.port()).collect();
     local_ports.dedup();
     SwitchConfig {

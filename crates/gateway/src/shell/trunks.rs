@@ -1,6 +1,5 @@
 //! Keeps the addresses of trunk servers up to date; the core never waits for DNS.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use b2bua::TrunkTarget;
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 
 use super::resolve::{self, Answers, Dns, Found, Place};
 use super::{CoreInput, SystemEntropy, addresses};
+use types::Advertised;
 use types::limits::TRUNK_TARGETS;
 
 use crate::config::{Config, RankedServer};
@@ -98,7 +98,8 @@ pub fn known_at_start(servers: &[RankedServer], peer: TlsPeer) -> Vec<TrunkTarge
 pub fn start(config: &Config, core: &mpsc::Sender<CoreInput>) {
     let dns =
         Dns { servers: config.dns_servers.clone(), ipv6: config.sip.listen.iter().any(|l| l.addr.is_ipv6()) };
-    let advertise = config.media.advertise.or(config.sip.advertise);
+    let (media, sip) = (config.media.advertise, config.sip.advertise);
+    let advertise = Advertised { v4: media.v4.or(sip.v4), v6: media.v6.or(sip.v6) };
     for (trunk, n) in config.trunks.iter().zip(0..) {
         let servers = (trunk.next_hops(), TlsPeer(n));
         tokio::spawn(follow(trunk.name.clone(), servers, dns.clone(), advertise, core.clone()));
@@ -110,7 +111,7 @@ async fn follow(
     name: String,
     (servers, peer): (Vec<RankedServer>, TlsPeer),
     dns: Dns,
-    advertise: Option<IpAddr>,
+    advertise: Advertised,
     core: mpsc::Sender<CoreInput>,
 ) {
     let mut all: Vec<_> = servers.into_iter().map(|s| (s, Known::default(), Instant::now())).collect();
@@ -138,10 +139,11 @@ async fn follow(
     }
 }
 
-fn warn(name: &str, advertise: Option<IpAddr>, targets: &[TrunkTarget]) {
+fn warn(name: &str, advertise: Advertised, targets: &[TrunkTarget]) {
     for target in targets {
         if let Some(local) = target.target.local_ip()
-            && let Some(sentence) = addresses::doubt(name, local, advertise, target.target.remote().ip())
+            && let Some(sentence) =
+                addresses::doubt(name, local, advertise.like(local), target.target.remote().ip())
         {
             tracing::warn!("{sentence}");
         }

@@ -67,7 +67,10 @@ pub(super) enum Path {
 }
 
 pub(super) struct RtpPath {
+    /// What the peer is told.
     pub local: SocketAddr,
+    /// Of the other address family, once the peer named one (RFC 6157 §4).
+    pub other: Option<SocketAddr>,
     /// Where the peer's signalling comes from.
     pub signalling: Option<IpAddr>,
     /// None until a description names an address.
@@ -125,6 +128,20 @@ pub(super) struct Counters {
     pub tally: Tally,
     pub remote_fraction_lost: u8,
     pub rtt: Option<Duration>,
+}
+
+impl RtpPath {
+    /// Whether a socket of ours has this address's family.
+    pub fn reaches(&self, ip: IpAddr) -> bool {
+        self.local.is_ipv4() == ip.is_ipv4() || self.other.is_some()
+    }
+
+    /// From now on the peer is told of our socket of this address's family.
+    pub fn face(&mut self, ip: IpAddr) {
+        if let Some(other) = self.other.as_mut().filter(|o| o.is_ipv4() == ip.is_ipv4()) {
+            std::mem::swap(other, &mut self.local);
+        }
+    }
 }
 
 impl Inbound {

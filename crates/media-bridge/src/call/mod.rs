@@ -15,7 +15,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +25,7 @@ use webrtc_peer::{PeerFactory, PeerOutput};
 use crate::control::{Command, Event, LegKind, LegParams, Source};
 use crate::dtmf::Way;
 use crate::rtp::{LatchVerdict, RtpPacket, is_rtcp};
+use crate::sdp;
 use crate::tone::ToneGenerator;
 pub use adopt::GivenLeg;
 use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, Playing, SILENT_AFTER};
@@ -83,6 +84,23 @@ pub enum Output {
     Event(Event),
 }
 
+/// Which socket pair a command needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PortNeed {
+    /// That of a new leg.
+    First {
+        /// Where its description wants media, if it says so already.
+        peer: Option<IpAddr>,
+    },
+    /// One more, because the leg's peer names an address of the other family (RFC 6157 §4).
+    OtherFamily {
+        /// The leg.
+        leg: LegId,
+        /// The address.
+        peer: IpAddr,
+    },
+}
+
 /// All media of one call: legs, sources, codecs, negotiation state.
 pub struct MediaCall {
     id: CallId,
@@ -110,24 +128,32 @@ impl MediaCall {
         self.id
     }
 
-    /// Whether this `Answer` or `Offer` makes a new RTP leg, so that a socket pair must be leased for it first.
-    pub fn needs_port(&self, command: &Command) -> bool {
+    /// Which socket pair must be leased before this command is done.
+    pub fn needs_port(&self, command: &Command) -> Option<PortNeed> {
         let new_rtp =
             |leg: LegId, params: &LegParams| params.kind == LegKind::Rtp && self.find(leg).is_none();
         match command {
-            Command::Answer { leg, params, .. } | Command::Offer { leg, params } => new_rtp(*leg, params),
-            Command::SetAnswer { .. }
+            Command::Answer { leg, params, offer } if new_rtp(*leg, params) => {
+                Some(PortNeed::First { peer: sdp::media_address(offer) })
+            }
+            Command::Offer { leg, params } if new_rtp(*leg, params) => Some(PortNeed::First { peer: None }),
+            Command::Answer { leg, offer: theirs, .. } | Command::SetAnswer { leg, answer: theirs } => {
+                let Path::Rtp(rtp) = &self.legs[self.find(*leg)?].path else { return None };
+                let peer = sdp::media_address(theirs).filter(|ip| !rtp.reaches(*ip))?;
+                Some(PortNeed::OtherFamily { leg: *leg, peer })
+            }
+            Command::Offer { .. }
             | Command::SetSource { .. }
             | Command::SendDtmf { .. }
             | Command::Pressed { .. }
             | Command::Adopt { .. }
             | Command::Remove { .. }
-            | Command::Close => false,
+            | Command::Close => None,
         }
     }
 
-    /// Does one command. `rtp_local` is the bound RTP address (even port, RTCP on port + 1) of a leg for which
-    /// [`MediaCall::needs_port`] said so; a refused set-up gives it back by [`Output::ReleaseLeg`].
+    /// Does one command. `rtp_local` is the bound RTP address (even port, RTCP on port + 1) of the pair that
+    /// [`MediaCall::needs_port`] asked for; a refused set-up gives it back by [`Output::ReleaseLeg`].
     pub fn handle_command(
         &mut self,
         command: Command,
@@ -142,7 +168,7 @@ impl MediaCall {
         match command {
             Command::Answer { leg, params, offer } => self.answer(leg, params, &offer, rtp_local, now),
             Command::Offer { leg, params } => self.offer(leg, params, rtp_local, now),
-            Command::SetAnswer { leg, answer } => self.set_answer(leg, &answer, now),
+            Command::SetAnswer { leg, answer } => self.set_answer(leg, &answer, rtp_local, now),
             Command::SetSource { leg, source } => self.set_source(leg, source, now),
             Command::SendDtmf { leg, digit, duration } => {
                 if let Some(index) = self.find(leg) {

@@ -78,7 +78,10 @@ impl MediaCall {
     ) {
         let known = self.find(id);
         let done = match known {
-            Some(index) => self.answer_again(index, &params.codecs, offer, now),
+            Some(index) => {
+                self.widen(index, rtp_local);
+                self.answer_again(index, &params.codecs, offer, now)
+            }
             None => self.answer_first(id, params, offer, rtp_local, now),
         };
         match done {
@@ -114,9 +117,18 @@ impl MediaCall {
     }
 
     /// [`crate::control::Command::SetAnswer`].
-    pub(super) fn set_answer(&mut self, id: LegId, answer: &[u8], now: Instant) {
+    pub(super) fn set_answer(
+        &mut self,
+        id: LegId,
+        answer: &[u8],
+        rtp_local: Option<SocketAddr>,
+        now: Instant,
+    ) {
         let done = match self.find(id) {
-            Some(index) => self.take_answer(index, answer, now),
+            Some(index) => {
+                self.widen(index, rtp_local);
+                self.take_answer(index, answer, now)
+            }
             None => Err(Refusal::Unknown),
         };
         match done {
@@ -125,6 +137,13 @@ impl MediaCall {
                 self.outbox.tell(Event::Negotiated { leg: id, codec });
             }
             Err(why) => self.refuse(id, why, false),
+        }
+    }
+
+    /// The leg has got a socket pair of the other address family.
+    fn widen(&mut self, index: usize, other: Option<SocketAddr>) {
+        if let Path::Rtp(rtp) = &mut self.legs[index].path {
+            rtp.other = other.or(rtp.other);
         }
     }
 
@@ -206,6 +225,7 @@ impl MediaCall {
                 let report_at = now + REPORT_INTERVAL;
                 Path::Rtp(Box::new(RtpPath {
                     local,
+                    other: None,
                     signalling: params.remote,
                     latch: None,
                     rtcp: None,
@@ -238,6 +258,9 @@ impl MediaCall {
         let line = &remote.lines[audio];
         let active = line.setup == Some(Setup::Passive);
         self.connect(index, line, agreed, active, now)?;
+        if let (Path::Rtp(rtp), Some(address)) = (&mut self.legs[index].path, line.rtp_address()) {
+            rtp.face(address.ip());
+        }
         let transport = self.local_transport(index, line.mid.as_deref(), |leg_mid| {
             remote.bundle.iter().any(|tag| tag == leg_mid)
         });
@@ -364,10 +387,7 @@ impl MediaCall {
     ) -> Result<(), Refusal> {
         let leg = &mut self.legs[index];
         let rtc = match &mut leg.path {
-            Path::Rtp(rtp) => {
-                aim(rtp, line);
-                return Ok(());
-            }
+            Path::Rtp(rtp) => return aim(rtp, line),
             Path::WebRtc(rtc) => rtc,
         };
         let missing = || Refusal::Unusable("it has no ICE credentials or fingerprint".to_owned());
@@ -454,7 +474,10 @@ impl MediaCall {
             Path::WebRtc(_) => self.setup.candidates.first().map(SocketAddr::ip),
         };
         let usable = |ip: &IpAddr| !ip.is_unspecified();
-        let advertised = leg.params.advertise.filter(|_| leg.kind() == LegKind::Rtp);
+        let advertised = match &leg.path {
+            Path::Rtp(rtp) => leg.params.advertise.like(rtp.local.ip()),
+            Path::WebRtc(_) => None,
+        };
         advertised
             .or(bound.filter(usable))
             .or(leg.params.local.filter(usable))
@@ -488,13 +511,18 @@ fn peer_codec(codec: Codec) -> AudioCodec {
     }
 }
 
-fn aim(rtp: &mut RtpPath, line: &MediaLine) {
-    let Some(address) = line.rtp_address() else { return };
+fn aim(rtp: &mut RtpPath, line: &MediaLine) -> Result<(), Refusal> {
+    let Some(address) = line.rtp_address() else { return Ok(()) };
+    if !rtp.reaches(address.ip()) {
+        let words = "this leg has no address of the family that its c= line names";
+        return Err(Refusal::Unusable(words.to_owned()));
+    }
     match &mut rtp.latch {
         Some(latch) => latch.expect(address),
         None => rtp.latch = Some(Latch::new(address, rtp.signalling)),
     }
     rtp.rtcp = line.rtcp_address();
+    Ok(())
 }
 
 /// Which way media may flow from now on.

@@ -1,6 +1,7 @@
 //! Session descriptions: what a peer's SDP says about audio (RFC 8866, 3264, 8839, 9429), and ours.
 
 mod choose;
+mod connection;
 mod kind;
 mod local;
 mod remote;
@@ -9,6 +10,7 @@ mod repair;
 mod tests;
 
 pub use choose::{Agreed, EventFormat, agree, choose_for_answer};
+pub use connection::media_address;
 pub use kind::offered_kind;
 pub use local::{
     Body, LEVEL_URI, LocalAudio, LocalTransport, MID_URI, Origin, WebRtcLocal, offer_events, offer_pt, write,

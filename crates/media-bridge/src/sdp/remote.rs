@@ -3,6 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use sdp_types::{Attribute, Media, Session};
 
 use super::Direction;
+use super::connection::address;
 use super::repair::{MAX_BYTES, repair};
 use crate::control::{LegKind, Refusal};
 
@@ -59,8 +60,8 @@ pub struct MediaLine {
     pub proto: String,
     /// Format list as written.
     pub fmt: String,
-    /// Address from `c=`, media level first; none if absent or a name.
-    pub address: Option<IpAddr>,
+    /// Address from `c=`, media level first; the error says in words why there is none.
+    pub address: Result<IpAddr, String>,
     /// Where RTCP goes (RFC 3605), if said.
     pub rtcp: Option<(u16, Option<IpAddr>)>,
     /// RTP and RTCP on one port (RFC 5761).
@@ -139,7 +140,10 @@ impl MediaLine {
             port: media.port,
             proto: media.proto.clone(),
             fmt: media.fmt.clone(),
-            address: connection.and_then(|c| address(&c.connection_address)),
+            address: match connection {
+                Some(c) => address(&c.addrtype.to_string(), &c.connection_address),
+                None => Err("it has no c= line".to_owned()),
+            },
             rtcp: first("rtcp").and_then(rtcp),
             rtcp_mux: flag("rtcp-mux") || flag("rtcp-mux-only"),
             direction: direction(own)
@@ -169,8 +173,7 @@ impl MediaLine {
             LegKind::Rtp if !matches!(proto.as_str(), "RTP/AVP" | "RTP/AVPF") => {
                 Some(format!("its m=audio line wants {proto}, this leg speaks RTP/AVP"))
             }
-            LegKind::Rtp if self.address.is_none() => Some("it has no c= line with an address".to_owned()),
-            LegKind::Rtp => None,
+            LegKind::Rtp => self.address.clone().err(),
             LegKind::WebRtc if !proto.ends_with("RTP/SAVPF") && !proto.ends_with("RTP/SAVP") => {
                 Some(format!("its m=audio line wants {proto}, this leg speaks UDP/TLS/RTP/SAVPF"))
             }
@@ -182,9 +185,9 @@ impl MediaLine {
         }
     }
 
-    /// Where the peer wants RTP; none while it is on hold by `c=0.0.0.0` (RFC 3264 §8.4) or rejected.
+    /// Where the peer wants RTP; none while it is on hold by a null address (RFC 3264 §8.4) or rejected.
     pub fn rtp_address(&self) -> Option<SocketAddr> {
-        let ip = self.address.filter(|ip| !ip.is_unspecified())?;
+        let ip = self.address.as_ref().ok().copied().filter(|ip| !ip.is_unspecified())?;
         (self.port != 0).then_some(SocketAddr::new(ip, self.port))
     }
 
@@ -237,14 +240,11 @@ fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item 
     attributes.iter().filter(move |a| a.attribute == name).filter_map(|a| a.value.as_deref())
 }
 
-fn address(text: &str) -> Option<IpAddr> {
-    text.split('/').next()?.parse().ok()
-}
-
 fn rtcp(value: &str) -> Option<(u16, Option<IpAddr>)> {
     let mut words = value.split_whitespace();
     let port = words.next()?.parse().ok()?;
-    Some((port, words.nth(2).and_then(address)))
+    let named = words.nth(1).zip(words.next());
+    Some((port, named.and_then(|(kind, text)| address(kind, text).ok())))
 }
 
 fn direction(attributes: &[Attribute]) -> Option<Direction> {

@@ -63,7 +63,7 @@ impl Line {
 
     pub fn command(&mut self, command: Command, take: &mut dyn FnMut(Output, &[u8])) {
         let local = SocketAddr::from(([192, 0, 2, 2], 20_000));
-        let local = self.call.needs_port(&command).then_some(local);
+        let local = self.call.needs_port(&command).map(|_| local);
         self.call.handle_command(command, local, self.now, self.wall());
         self.drain(take);
     }
@@ -74,7 +74,7 @@ impl Line {
             kind,
             codecs: vec![codec],
             narrowband: true,
-            advertise: None,
+            advertise: types::Advertised::default(),
             local: None,
             remote: None,
             dtmf: Default::default(),

@@ -23,7 +23,7 @@ use sip_ua::{
     Body, Command as Sip, Credentials, Event, Flow, Headers, Invite, LegEnd, RequestToken, SipLeg, Target,
     Transport,
 };
-use types::{CallId, Entropy, LegId, SessionId, UserName, Wall, WorkerId};
+use types::{Advertised, CallId, Entropy, LegId, SessionId, UserName, Wall, WorkerId};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 pub struct Numbers(pub u64);
@@ -86,7 +86,7 @@ pub fn trunk(name: &str, target: &str) -> TrunkConfig {
         calls_per_second: None,
         country: Some(country("US")),
         dids: Vec::new(),
-        advertise: None,
+        advertise: Advertised::default(),
     }
 }
 

@@ -3,15 +3,16 @@
 
 mod anything;
 mod digits;
+mod families;
 mod latching;
 mod negotiation;
 mod streams;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use types::{CallId, Entropy, LegId, Wall};
+use types::{Advertised, CallId, Entropy, LegId, Wall};
 use webrtc_peer::PeerFactory;
 
 use super::{MediaCall, MediaSetup, Output};
@@ -81,7 +82,7 @@ impl World {
             _ => 0,
         };
         let local =
-            self.call.needs_port(&command).then(|| SocketAddr::from(([192, 0, 2, 2], 20_000 + 2 * leg)));
+            self.call.needs_port(&command).map(|_| SocketAddr::from(([192, 0, 2, 2], 20_000 + 2 * leg)));
         self.call.handle_command(command, local, self.now, self.wall());
         self.drain();
     }
@@ -179,7 +180,7 @@ fn params(codecs: &[Codec]) -> LegParams {
         kind: LegKind::Rtp,
         codecs: codecs.to_vec(),
         narrowband: false,
-        advertise: None,
+        advertise: Advertised::default(),
         local: None,
         remote: None,
         dtmf: Default::default(),
