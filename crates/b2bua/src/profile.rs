@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use media_bridge::control::{Codec, DtmfMode};
+use media_bridge::control::{Codec, DtmfMode, Srtp};
 use sip_ua::{Refresher, Reliable100, SessionTimer};
 
 /// The header that tells a trunk who calls, beside From.
@@ -109,6 +109,8 @@ pub struct TrunkProfile {
     pub reliable: Reliable100,
     /// Session timers.
     pub session_timer: SessionTimer,
+    /// Whether its audio is encrypted.
+    pub srtp: Srtp,
 }
 
 impl Default for TrunkProfile {
@@ -127,6 +129,7 @@ impl Default for TrunkProfile {
             dtmf: DtmfMode::Auto,
             reliable: Reliable100::Supported,
             session_timer: SessionTimer::default(),
+            srtp: Srtp::Off,
         }
     }
 }
@@ -206,6 +209,6 @@ impl fmt::Display for TrunkProfile {
                 writeln!(f, "session_refresher = {refresher:?}")?;
             }
         }
-        write!(f, "srtp = \"off\"")
+        write!(f, "srtp = {:?}", self.srtp.name())
     }
 }

@@ -144,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig { file, trunk } => match read_config(&file) {
             Ok(config) => {
                 out(&format!("{}: good", file.display()));
+                config.warnings().iter().for_each(|warning| out(&format!("warning: {warning}")));
                 trunk.map_or(ExitCode::SUCCESS, |name| show_trunk(&config, &name))
             }
             Err(code) => code,

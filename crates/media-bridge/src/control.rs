@@ -24,7 +24,7 @@ pub enum Codec {
 pub enum LegKind {
     /// DTLS-SRTP with ICE towards a browser.
     WebRtc,
-    /// Plain RTP/AVP towards a trunk or softphone.
+    /// RTP towards a trunk or softphone, plain or encrypted ([`Srtp`]).
     Rtp,
 }
 
@@ -65,6 +65,32 @@ impl DtmfMode {
     }
 }
 
+/// Whether a leg of RTP is encrypted by keys in the descriptions (RFC 4568).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Srtp {
+    /// Never: encrypted offers are refused.
+    #[default]
+    Off,
+    /// Taken where the peer offers it, not offered by us.
+    IfOffered,
+    /// Offered beside plain RTP (RFC 8643), and taken where the peer has it.
+    Optional,
+    /// Always: whoever does not encrypt is refused.
+    Required,
+}
+
+impl Srtp {
+    /// As in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Srtp::Off => "off",
+            Srtp::IfOffered => "if-offered",
+            Srtp::Optional => "optional",
+            Srtp::Required => "required",
+        }
+    }
+}
+
 /// How a leg is to be set up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LegParams {
@@ -83,6 +109,8 @@ pub struct LegParams {
     pub remote: Option<IpAddr>,
     /// How digits are sent to the peer.
     pub dtmf: DtmfMode,
+    /// Whether a leg of RTP is encrypted.
+    pub srtp: Srtp,
 }
 
 /// Sound that the gateway makes itself.
@@ -192,6 +220,8 @@ pub enum Refusal {
         /// What we have.
         ours: String,
     },
+    /// One side demands encryption that the other has not; the words say what to change.
+    Srtp(String),
     /// Parsed, but not usable (no audio, no fingerprint, no address …).
     Unusable(String),
     /// No free RTP port, or the socket could not be bound.

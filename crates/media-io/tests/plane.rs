@@ -93,6 +93,7 @@ impl Bench {
             local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             remote: None,
             dtmf: Default::default(),
+            srtp: Default::default(),
         };
         let (ip, port, family) = (peer.ip(), peer.port(), if peer.is_ipv4() { "IP4" } else { "IP6" });
         let offer = format!(
@@ -215,6 +216,7 @@ fn a_refused_description_returns_its_port() {
         local: None,
         remote: None,
         dtmf: Default::default(),
+        srtp: Default::default(),
     };
     bench.tell(1, Command::Answer { leg: LEG, params, offer: b"nonsense".to_vec() });
     assert!(matches!(bench.event(1), Event::Refused { why: Refusal::Unparsable(_), .. }));
@@ -238,6 +240,7 @@ fn a_defect_in_one_call_ends_that_call_alone() {
         local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         remote: None,
         dtmf: Default::default(),
+        srtp: Default::default(),
     };
     bench.tell(2, Command::Offer { leg: LEG, params });
     assert_eq!(bench.event(2), Event::Crashed);

@@ -79,6 +79,9 @@ end_reasons! {
     TrunkFailed: 503, 41, "trunk-failed", "The carrier reported a failure of its own.";
     /// No codec in common.
     NoCommonCodec: 488, 65, "no-common-codec", "Both sides have no audio codec in common.";
+    /// One side demands encrypted audio, the other has none or none of its kind.
+    NoCommonEncryption: 488, 65, "no-common-encryption",
+        "One side demands encrypted audio and the other does not agree; the call record says what to change.";
     /// The session description could not be used.
     BadSdp: 488, 95, "bad-sdp", "The other side sent a session description that cannot be used.";
     /// Media could not be connected.

@@ -83,6 +83,7 @@ impl Bench {
             local: None,
             remote: None,
             dtmf: Default::default(),
+            srtp: Default::default(),
         }
     }
 
@@ -105,6 +106,7 @@ impl Bench {
             local: Some(LOOPBACK),
             remote: None,
             dtmf: Default::default(),
+            srtp: Default::default(),
         };
         let port = phone.local_addr().unwrap().port();
         let offer = format!(

@@ -40,6 +40,7 @@ impl Failure {
     pub fn of_refusal(why: &Refusal, host: &str) -> Self {
         let reason = match why {
             Refusal::Unparsable(_) | Refusal::Unusable(_) => EndReason::BadSdp,
+            Refusal::Srtp(_) => EndReason::NoCommonEncryption,
             Refusal::NoCommonCodec { .. } => EndReason::NoCommonCodec,
             Refusal::NoPort(_) => EndReason::GatewayOverloaded,
             Refusal::Unknown => EndReason::Internal,
@@ -85,7 +86,7 @@ impl Failure {
             EndReason::Declined => 1,
             EndReason::Busy => 2,
             EndReason::NumberNotInService | EndReason::UnknownNumber | EndReason::InvalidNumber => 3,
-            EndReason::NoCommonCodec | EndReason::BadSdp => 4,
+            EndReason::NoCommonCodec | EndReason::NoCommonEncryption | EndReason::BadSdp => 4,
             EndReason::NoAnswer => 5,
             EndReason::TrunkForbade
             | EndReason::Forbidden
@@ -112,6 +113,7 @@ impl Failure {
 pub(crate) fn warning(why: &Refusal, host: &str) -> Option<String> {
     let (code, text) = match why {
         Refusal::Unparsable(words) => (399, format!("the session description cannot be read: {words}")),
+        Refusal::Srtp(words) => (302, words.clone()),
         Refusal::Unusable(words) => (304, words.clone()),
         Refusal::NoCommonCodec { theirs, ours } => {
             (305, format!("no audio codec in common: you have {theirs}, here are {ours}"))

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats};
-use sip_ua::{Flow, Invite, SipLeg, Target};
+use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats, Srtp};
+use sip_ua::{Flow, Invite, SipLeg, Target, Transport};
 use types::{Advertised, CallId, LegId, SessionId, UserName};
 
 use super::hold::Hold;
@@ -195,6 +195,15 @@ impl Leg {
             local: self.local,
             remote: self.remote,
             dtmf: profile.map_or(DtmfMode::Auto, |p| p.dtmf),
+            srtp: profile.map_or_else(|| self.phone_srtp(), |p| p.srtp),
+        }
+    }
+
+    /// A phone may always encrypt. Keys of ours are offered only where nobody on the way reads them (RFC 4568 §8.3).
+    fn phone_srtp(&self) -> Srtp {
+        match self.flow.map(|flow| flow.transport) {
+            Some(Transport::Tls | Transport::Wss) => Srtp::Optional,
+            Some(Transport::Udp | Transport::Tcp | Transport::Ws) | None => Srtp::IfOffered,
         }
     }
 

@@ -99,6 +99,9 @@ impl Call {
         let Some(device) = self.leg(id).map(|l| l.device.clone()) else { return };
         let failure = Failure::of_refusal(&why, &sh.config.domain);
         let side = if id == self.caller { EndedBy::Caller } else { EndedBy::Callee };
+        if matches!(why, Refusal::Srtp(_)) {
+            self.record(refusal_sentence(&why));
+        }
         match (op, device) {
             (MediaOp::Answer | MediaOp::Offer, _) if id == self.caller => self.end(failure, side, sh, t),
             (MediaOp::Answer, Device::Browser { session, name }) => {
@@ -214,6 +217,7 @@ const NOTES: usize = 8;
 fn refusal_sentence(why: &Refusal) -> String {
     match why {
         Refusal::Unparsable(words) => format!("The session description cannot be read: {words}."),
+        Refusal::Srtp(words) => format!("Encryption of the audio cannot be agreed on: {words}."),
         Refusal::Unusable(words) => format!("The session description cannot be used: {words}."),
         Refusal::NoCommonCodec { theirs, ours } => {
             format!("No audio codec in common: one side has {theirs}, the other {ours}.")

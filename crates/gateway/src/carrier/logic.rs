@@ -368,5 +368,6 @@ fn params() -> LegParams {
         local: None,
         remote: None,
         dtmf: Default::default(),
+        srtp: Default::default(),
     }
 }

@@ -9,6 +9,7 @@ mod sections;
 mod servers;
 mod trunk;
 pub mod values;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -249,8 +249,8 @@ fn wrong_words_of_a_trunk_are_named_with_the_right_ones() {
     assert!(all.contains("trunks[0].identity: \"p-asserted\" is not one of none, pai, ppi, rpid"), "{all}");
     assert!(all.contains("is not one of auto, rfc4733, info, inband"), "{all}");
     assert!(all.contains("is not one of supported, off, required"), "{all}");
-    let all = wrong("server = \"a.example\"\nsrtp = \"required\"");
-    assert!(all.contains("trunks[0].srtp: trunk media can not be encrypted yet"), "{all}");
+    let all = wrong("server = \"a.example\"\nsrtp = \"if-offered\"");
+    assert!(all.contains("trunks[0].srtp: \"if-offered\" is not one of off, optional, required"), "{all}");
     let all = wrong("preset = \"twillio\"\nserver = \"a.example\"");
     assert!(
         all.contains("there is no preset \"twillio\"; there are asterisk, fritzbox, freeswitch"),
@@ -265,4 +265,22 @@ fn an_outbound_proxy_is_the_next_hop_and_a_loose_route() {
     let trunk = trunk("server = \"carrier.example\"\noutbound_proxy = \"tcp:proxy.example:5070\"");
     assert_eq!(trunk.next_hops()[0].server.host, "proxy.example");
     assert_eq!(trunk.profile.route.as_deref(), Some("<sip:proxy.example:5070;transport=tcp;lr>"));
+}
+
+#[test]
+fn srtp_keys_in_sip_that_can_be_read_are_warned_of() {
+    // RFC 4568 §8.3.
+    let warnings = |server: &str, srtp: &str| {
+        let text = GOOD.replace("\"sip.example.net\"", &format!("\"{server}\"\nsrtp = \"{srtp}\""));
+        load(&text, no_env).expect("good").warnings()
+    };
+    for (server, way) in [("sip.example.net", "UDP or TCP"), ("tcp:sip.example.net", "tcp")] {
+        for srtp in ["optional", "required"] {
+            let said = warnings(server, srtp).join("\n");
+            assert!(said.starts_with(&format!("trunk carrier: srtp = \"{srtp}\"")), "{said}");
+            assert!(said.contains(way) && said.contains("\"tls:sip.example.net\""), "{said}");
+        }
+        assert!(warnings(server, "off").is_empty());
+    }
+    assert!(warnings("tls:sip.example.net", "required").is_empty());
 }

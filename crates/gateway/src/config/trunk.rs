@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use b2bua::{ForwardHeader, IdentityHeader, IpNet, NumberFormat, PrivateFrom, TrunkProfile};
-use media_bridge::control::{Codec, DtmfMode};
+use media_bridge::control::{Codec, DtmfMode, Srtp};
 use sip_ua::{Credentials, Refresher, Reliable100, SessionTimer, Transport};
 
 use super::preset::preset;
@@ -143,6 +143,9 @@ const DTMF: [(&str, DtmfMode); 4] = [
 const RELIABLE: [(&str, Reliable100); 3] =
     [("supported", Reliable100::Supported), ("off", Reliable100::Off), ("required", Reliable100::Required)];
 
+const SRTP: [(&str, Srtp); 3] =
+    [("off", Srtp::Off), ("optional", Srtp::Optional), ("required", Srtp::Required)];
+
 fn profile(
     section: &mut Section<'_, '_>,
     found: &mut Findings<'_>,
@@ -156,9 +159,6 @@ fn profile(
         Some(FROM_USERNAME) => account.username.clone(),
         Some(_) | None => from_user,
     };
-    // Never pretended: what is asked for is there, or the file is refused.
-    let srtp = section.string(found, "srtp");
-    srtp.and_then(|word| word.parse(found, |word| srtp_word(word)));
     TrunkProfile {
         from_user,
         from_domain: optional(section, found, "from_domain", domain),
@@ -173,6 +173,7 @@ fn profile(
         dtmf: choice(section, found, "dtmf", &DTMF),
         reliable: choice(section, found, "reliable", &RELIABLE),
         session_timer: session_timer(section, found),
+        srtp: choice(section, found, "srtp", &SRTP),
     }
 }
 
@@ -227,16 +228,6 @@ fn route(proxy: &Server) -> String {
         Some(other) => format!(";transport={}", other.name()),
     };
     format!("<sip:{}{transport};lr>", proxy.uri_host())
-}
-
-fn srtp_word(text: &str) -> Result<(), String> {
-    match text {
-        "off" => Ok(()),
-        "optional" | "required" => {
-            Err("trunk media can not be encrypted yet: only \"off\"; a trunk that demands SRTP will refuse our calls".into())
-        }
-        _ => Err(format!("{text:?} is not one of off, optional, required")),
-    }
 }
 
 fn codec(text: &str) -> Result<Codec, String> {

@@ -231,6 +231,7 @@ fn greet(config: &Config) {
              and tls_key, or use --tls self-signed"
         );
     }
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     if is_root() {
         tracing::warn!("running as root is not needed and not wise: use a user of its own");
     }

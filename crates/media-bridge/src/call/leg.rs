@@ -9,6 +9,7 @@ use super::ear::{Ear, Tally};
 use super::mouth::Mouth;
 use super::negotiate::Negotiation;
 use super::outbox::Outbox;
+use super::secured::{Kind, Secured};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
 use crate::rtp::{InStats, Latch, OutStream, SourceId, Stamp};
@@ -78,6 +79,8 @@ pub(super) struct RtpPath {
     /// Where the description wants RTCP.
     pub rtcp: Option<SocketAddr>,
     pub report_at: Instant,
+    /// None: packets are plain.
+    pub secured: Option<Box<Secured>>,
 }
 
 pub(super) struct WebRtcPath {
@@ -406,6 +409,9 @@ fn transmit(
             let mut buffer = outbox.buffer();
             out.header(stamp, pt, payload.len()).write(&mut buffer);
             buffer.extend_from_slice(payload);
+            if rtp.secured.as_mut().is_some_and(|secured| !secured.protect(Kind::Rtp, &mut buffer)) {
+                return outbox.give_back(buffer);
+            }
             outbox.datagram(Output::Rtp { leg, to: latch.destination() }, buffer);
         }
         Path::WebRtc(rtc) => {

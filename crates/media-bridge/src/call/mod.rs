@@ -12,6 +12,7 @@ mod mouth;
 mod negotiate;
 mod outbox;
 mod report;
+mod secured;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::tone::ToneGenerator;
 pub use adopt::GivenLeg;
 use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, Playing, SILENT_AFTER};
 use outbox::Outbox;
+use secured::Kind;
 
 /// What all calls of one worker share.
 pub struct MediaSetup {
@@ -202,10 +204,56 @@ impl MediaCall {
     pub fn handle_rtp(&mut self, leg: LegId, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
         self.now = Some(now);
         let Some(index) = self.find(leg) else { return };
-        if is_rtcp(data) {
-            self.on_rtcp(index, source, data, now, wall);
-            return;
+        let kind = if is_rtcp(data) { Kind::Rtcp } else { Kind::Rtp };
+        self.on_datagram(index, kind, (source, data), now, wall);
+        self.drain_peers(now);
+    }
+
+    /// A datagram on the leg's RTCP port.
+    pub fn handle_rtcp(&mut self, leg: LegId, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
+        self.now = Some(now);
+        if let Some(index) = self.find(leg) {
+            self.on_datagram(index, Kind::Rtcp, (source, data), now, wall);
         }
+    }
+
+    /// A packet of a leg of RTP; nothing but what opens under the peer's key goes further, once there is one.
+    fn on_datagram(
+        &mut self,
+        index: usize,
+        kind: Kind,
+        (source, data): (SocketAddr, &[u8]),
+        now: Instant,
+        wall: Wall,
+    ) {
+        let Path::Rtp(rtp) = &mut self.legs[index].path else { return };
+        let Some(secured) = &mut rtp.secured else {
+            return self.on_plain(index, kind, (source, data), now, wall);
+        };
+        let mut plain = self.outbox.buffer();
+        if secured.unprotect(kind, data, &mut plain) {
+            self.on_plain(index, kind, (source, &plain), now, wall);
+        } else {
+            self.legs[index].counters.rejected += 1;
+        }
+        self.outbox.give_back(plain);
+    }
+
+    fn on_plain(
+        &mut self,
+        index: usize,
+        kind: Kind,
+        (source, data): (SocketAddr, &[u8]),
+        now: Instant,
+        wall: Wall,
+    ) {
+        match kind {
+            Kind::Rtp => self.on_rtp(index, source, data, now),
+            Kind::Rtcp => self.on_rtcp(index, source, data, now, wall),
+        }
+    }
+
+    fn on_rtp(&mut self, index: usize, source: SocketAddr, data: &[u8], now: Instant) {
         let leg = &mut self.legs[index];
         let Path::Rtp(rtp) = &mut leg.path else { return };
         let packet = RtpPacket::parse(data).ok();
@@ -217,15 +265,6 @@ impl MediaCall {
             (LatchVerdict::Accepted, Some(packet)) => self.on_packet(index, &packet, now),
             (LatchVerdict::Probing, _) => {}
             (LatchVerdict::Refused | LatchVerdict::Accepted, _) => leg.counters.rejected += 1,
-        }
-        self.drain_peers(now);
-    }
-
-    /// A datagram on the leg's RTCP port.
-    pub fn handle_rtcp(&mut self, leg: LegId, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
-        self.now = Some(now);
-        if let Some(index) = self.find(leg) {
-            self.on_rtcp(index, source, data, now, wall);
         }
     }
 

@@ -10,11 +10,11 @@ use webrtc_peer::{AudioCodec, AudioFormat, Peer, PeerParams};
 
 use super::leg::{Inbound, Leg, Path, REPORT_INTERVAL, RtpPath, SILENT_AFTER, WebRtcPath};
 use super::{MediaCall, Output};
-use crate::control::{Codec, DtmfMode, Event, LegKind, LegParams, Refusal};
+use crate::control::{Codec, DtmfMode, Event, LegKind, LegParams, Refusal, Srtp};
 use crate::rtp::Latch;
 use crate::sdp::{
-    self, Agreed, Body, Direction, IceCredentials, LocalAudio, LocalTransport, MediaLine, Origin, Remote,
-    Setup, WebRtcLocal,
+    self, Agreed, Body, Crypto, Direction, IceCredentials, LocalAudio, LocalTransport, MediaLine, Origin,
+    Remote, Setup, WebRtcLocal,
 };
 
 /// Our tag when we offer.
@@ -32,6 +32,8 @@ pub(super) struct Negotiation {
     theirs: Option<Remote>,
     /// Codecs of our offer that waits for an answer, or had one that may still be replaced (early media, then 200).
     offered: Option<Vec<Codec>>,
+    /// Keys of our newest offer.
+    crypto: Vec<Crypto>,
     /// Which way the peer lets media flow.
     direction: Direction,
     /// The same, where signalling does not know it yet.
@@ -47,9 +49,20 @@ impl Negotiation {
             ours: Vec::new(),
             theirs: None,
             offered: None,
+            crypto: Vec::new(),
             direction: Direction::SendRecv,
             untold: None,
         }
+    }
+
+    /// Keys of our newest offer.
+    pub fn offered_crypto(&mut self) -> &mut Vec<Crypto> {
+        &mut self.crypto
+    }
+
+    /// Something of theirs was accepted.
+    pub fn is_begun(&self) -> bool {
+        self.theirs.is_some()
     }
 
     /// Writes our description; its version grows only if something else changed (RFC 3264 §8).
@@ -172,7 +185,7 @@ impl MediaCall {
         now: Instant,
     ) -> Result<(Vec<u8>, Codec), Refusal> {
         let remote = Remote::parse(offer)?;
-        let audio = remote.usable_audio(params.kind)?;
+        let audio = remote.usable_audio(params.kind, params.srtp)?;
         let agreed = sdp::choose_for_answer(&remote.lines[audio], &params.codecs)?;
         let index = self.add_leg(id, params, rtp_local, now)?;
         let done = self.put_answer(index, remote, audio, agreed, now);
@@ -191,7 +204,7 @@ impl MediaCall {
     ) -> Result<(Vec<u8>, Codec), Refusal> {
         let leg = &self.legs[index];
         let remote = Remote::parse(offer)?;
-        let audio = remote.usable_audio(leg.kind())?;
+        let audio = remote.usable_audio(leg.kind(), leg.params.srtp)?;
         let line = &remote.lines[audio];
         let mut agreed = sdp::choose_for_answer(line, codecs)?;
         // What runs goes on if it still may: nothing to switch, nothing to hear.
@@ -230,6 +243,7 @@ impl MediaCall {
                     latch: None,
                     rtcp: None,
                     report_at,
+                    secured: None,
                 }))
             }
             LegKind::WebRtc => Path::WebRtc(Box::new(WebRtcPath {
@@ -261,6 +275,8 @@ impl MediaCall {
         if let (Path::Rtp(rtp), Some(address)) = (&mut self.legs[index].path, line.rtp_address()) {
             rtp.face(address.ip());
         }
+        let theirs = sdp::choose_crypto(line, self.legs[index].params.srtp);
+        self.legs[index].answer_crypto(theirs, &mut *self.entropy);
         let transport = self.local_transport(index, line.mid.as_deref(), |leg_mid| {
             remote.bundle.iter().any(|tag| tag == leg_mid)
         });
@@ -270,7 +286,7 @@ impl MediaCall {
                 rtc.extensions = extensions(line);
                 LocalTransport::WebRtc(rtc)
             }
-            LocalTransport::Rtp { port } => LocalTransport::Rtp { port },
+            LocalTransport::Rtp { .. } => transport,
         };
         let address = self.own_address(index);
         let leg = &mut self.legs[index];
@@ -296,9 +312,12 @@ impl MediaCall {
         let leg = &self.legs[index];
         let (narrowband, direction) = (leg.params.narrowband, Direction::SendRecv);
         let by_tones = leg.params.dtmf == DtmfMode::Inband;
+        self.legs[index].offer_crypto(&mut *self.entropy);
+        let leg = &self.legs[index];
         // A later offer keeps every line of the session (RFC 3264 §8).
         let theirs = leg.sdp.theirs.clone();
-        let known = theirs.as_ref().and_then(|t| Some((t, t.usable_audio(leg.kind()).ok()?)));
+        let known =
+            theirs.as_ref().and_then(|t| Some((t, t.usable_audio(leg.kind(), leg.params.srtp).ok()?)));
         let body = known.map_or(Body::Offer, |(theirs, audio)| Body::Like { theirs, audio });
         let running = known.zip(leg.agreed).filter(|_| leg.kind() == LegKind::WebRtc);
         let local = match running {
@@ -315,7 +334,10 @@ impl MediaCall {
                 LocalAudio { codecs, events, direction, narrowband, transport }
             }
             None => {
-                let transport = self.local_transport(index, Some(OUR_MID), |_| true);
+                let mut transport = self.local_transport(index, Some(OUR_MID), |_| true);
+                if let LocalTransport::Rtp { crypto, .. } = &mut transport {
+                    crypto.clone_from(&leg.sdp.crypto);
+                }
                 let events = if by_tones { Vec::new() } else { sdp::offer_events(&codecs) };
                 let codecs = codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect();
                 LocalAudio { codecs, events, direction, narrowband, transport }
@@ -349,15 +371,20 @@ impl MediaCall {
             return Err(Refusal::Unusable("there is no offer of ours to answer".to_owned()));
         };
         let remote = Remote::parse(answer)?;
-        let audio = remote.usable_audio(leg.kind())?;
+        let audio = remote.usable_audio(leg.kind(), leg.params.srtp)?;
         let line = &remote.lines[audio];
         let agreed = sdp::agree(line, &offered)?;
+        let crypto = match leg.kind() {
+            LegKind::Rtp => sdp::agree_crypto(line, &leg.sdp.crypto, leg.params.srtp)?,
+            LegKind::WebRtc => None,
+        };
         if leg.agreed == Some(agreed) && leg.sdp.theirs.as_ref() == Some(&remote) {
             return Ok(agreed.codec);
         }
         // We offered actpass: the answerer is active unless it says otherwise (RFC 8842 §5.3).
         self.connect(index, line, agreed, line.setup == Some(Setup::Passive), now)?;
         let leg = &mut self.legs[index];
+        leg.secure(crypto);
         let mut inbound = Inbound {
             formats: offered.iter().map(|c| (sdp::offer_pt(*c), *c)).collect(),
             events: sdp::offer_events(&offered),
@@ -451,7 +478,11 @@ impl MediaCall {
     ) -> LocalTransport {
         let leg = &self.legs[index];
         match &leg.path {
-            Path::Rtp(rtp) => LocalTransport::Rtp { port: rtp.local.port() },
+            Path::Rtp(rtp) => LocalTransport::Rtp {
+                port: rtp.local.port(),
+                secure: leg.params.srtp == Srtp::Required,
+                crypto: rtp.secured.iter().map(|s| s.ours().clone()).collect(),
+            },
             Path::WebRtc(rtc) => LocalTransport::WebRtc(WebRtcLocal {
                 ice: rtc.ice.clone(),
                 fingerprint: self.setup.peers.fingerprint(),

@@ -7,6 +7,7 @@ use types::{Entropy, Wall};
 
 use super::leg::{Leg, Path, REPORT_INTERVAL};
 use super::outbox::Outbox;
+use super::secured::Kind;
 use super::{MediaCall, Output};
 use crate::control::Event;
 use crate::rtp::rtcp::{self, Blocks, RtcpPacket};
@@ -84,12 +85,15 @@ impl Leg {
         }
         let mut buffer = outbox.buffer();
         rtcp::write_report(&mut buffer, self.out.ssrc(), sender, block, "webtrunk");
+        if rtp.secured.as_mut().is_some_and(|secured| !secured.protect(Kind::Rtcp, &mut buffer)) {
+            return outbox.give_back(buffer);
+        }
         outbox.datagram(Output::Rtcp { leg: self.id, to }, buffer);
     }
 
     /// The leg leaves: its stream ends (RFC 3550 §6.6).
     pub(super) fn farewell(&mut self, outbox: &mut Outbox, now: Instant, wall: Wall) {
-        let Path::Rtp(rtp) = &self.path else { return };
+        let Path::Rtp(rtp) = &mut self.path else { return };
         let (Some(latch), Some(described)) = (&rtp.latch, rtp.rtcp) else { return };
         let Some(sender) = self.out.sender_info(now, wall) else { return };
         let to = latch.rtcp_destination(described);
@@ -97,6 +101,9 @@ impl Leg {
         let mut buffer = outbox.buffer();
         rtcp::write_report(&mut buffer, self.out.ssrc(), Some(sender), block, "webtrunk");
         rtcp::write_bye(&mut buffer, self.out.ssrc());
+        if rtp.secured.as_mut().is_some_and(|secured| !secured.protect(Kind::Rtcp, &mut buffer)) {
+            return outbox.give_back(buffer);
+        }
         outbox.datagram(Output::Rtcp { leg: self.id, to }, buffer);
     }
 }

@@ -13,17 +13,19 @@ pub fn offered_kind(offer: &[u8]) -> LegKind {
         }
         match proto.as_str() {
             "RTP/AVP" | "RTP/AVPF" => Some(LegKind::Rtp),
+            // Libraries of the early days wrote RTP/SAVPF for DTLS too; the fingerprint tells it from SDES.
+            "RTP/SAVP" | "RTP/SAVPF" if of_a_browser(offer) => Some(LegKind::WebRtc),
+            "RTP/SAVP" | "RTP/SAVPF" => Some(LegKind::Rtp),
             "UDP/TLS/RTP/SAVPF" | "UDP/TLS/RTP/SAVP" | "TCP/DTLS/RTP/SAVPF" => Some(LegKind::WebRtc),
             _ => None,
         }
     });
-    // Libraries of the early days wrote RTP/SAVPF for DTLS too; the fingerprint tells it from SDES.
-    let found = kinds.next();
-    let old = || {
-        let text = String::from_utf8_lossy(offer);
-        text.contains("RTP/SAVP") && text.contains("a=fingerprint:") && text.contains("a=ice-ufrag:")
-    };
-    found.unwrap_or(if old() { LegKind::WebRtc } else { LegKind::Rtp })
+    kinds.next().unwrap_or(LegKind::Rtp)
+}
+
+fn of_a_browser(offer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(offer);
+    text.contains("a=fingerprint:") && text.contains("a=ice-ufrag:")
 }
 
 #[cfg(test)]
@@ -38,7 +40,7 @@ mod tests {
             ("m=audio 4000 RTP/AVP 0\r\n", LegKind::Rtp),
             ("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n", LegKind::WebRtc),
             ("m=audio 9 udp/tls/rtp/savp 111\r\n", LegKind::WebRtc),
-            // Alternatives (janus#214): the one that we can do.
+            // SDES (RFC 4568), and alternatives (janus#214): a leg of RTP speaks both.
             ("m=audio 4000 RTP/SAVP 0\r\nm=audio 4002 RTP/AVP 0\r\n", LegKind::Rtp),
             ("m=audio 0 UDP/TLS/RTP/SAVPF 111\r\nm=audio 4002 RTP/AVP 0\r\n", LegKind::Rtp),
             ("m=video 9 UDP/TLS/RTP/SAVPF 96\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n", LegKind::WebRtc),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use super::choose::EventFormat;
+use super::crypto::Crypto;
 use super::remote::{IceCredentials, MediaLine, Remote, Setup};
 use super::{Direction, clock_rate, encoding_name};
 use crate::control::Codec;
@@ -42,10 +43,14 @@ pub struct LocalAudio {
 /// Our side of the transport.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LocalTransport {
-    /// RTP/AVP on this port.
+    /// RTP on a port of its own.
     Rtp {
         /// RTP port; RTCP is one above.
         port: u16,
+        /// A first offer is made as RTP/SAVP; later descriptions keep the profile that they find.
+        secure: bool,
+        /// Keys that are offered, or the one taken.
+        crypto: Vec<Crypto>,
     },
     /// ICE-lite and DTLS-SRTP.
     WebRtc(WebRtcLocal),
@@ -125,7 +130,8 @@ fn write_all(out: &mut String, origin: Origin, body: Body<'_>, audio: &LocalAudi
     match body {
         Body::Offer => {
             let proto = match audio.transport {
-                LocalTransport::Rtp { .. } => "RTP/AVP",
+                LocalTransport::Rtp { secure: true, .. } => "RTP/SAVP",
+                LocalTransport::Rtp { secure: false, .. } => "RTP/AVP",
                 LocalTransport::WebRtc(_) => "UDP/TLS/RTP/SAVPF",
             };
             audio_line(out, proto, audio)
@@ -156,7 +162,7 @@ fn rejected_line(out: &mut String, line: &MediaLine) -> std::fmt::Result {
 
 fn audio_line(out: &mut String, proto: &str, audio: &LocalAudio) -> std::fmt::Result {
     let port = match &audio.transport {
-        LocalTransport::Rtp { port } => *port,
+        LocalTransport::Rtp { port, .. } => *port,
         // RFC 9429 §5.3.1: 9 where candidates say it.
         LocalTransport::WebRtc(rtc) => rtc.candidates.first().map_or(9, SocketAddr::port),
     };
@@ -165,8 +171,9 @@ fn audio_line(out: &mut String, proto: &str, audio: &LocalAudio) -> std::fmt::Re
         write!(out, " {pt}")?;
     }
     out.push_str("\r\n");
-    if let LocalTransport::WebRtc(rtc) = &audio.transport {
-        webrtc_lines(out, rtc)?;
+    match &audio.transport {
+        LocalTransport::WebRtc(rtc) => webrtc_lines(out, rtc)?,
+        LocalTransport::Rtp { crypto, .. } => crypto.iter().try_for_each(|line| line.write(out))?,
     }
     for (pt, codec) in &audio.codecs {
         let channels = match codec {

@@ -2,10 +2,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Attribute, Media, Session};
 
-use super::Direction;
 use super::connection::address;
+use super::crypto::Crypto;
 use super::repair::{MAX_BYTES, repair};
-use crate::control::{LegKind, Refusal};
+use super::{Direction, secure};
+use crate::control::{LegKind, Refusal, Srtp};
 
 /// One payload format of a media line (RFC 8866 §6.6, §6.15).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +85,8 @@ pub struct MediaLine {
     pub fingerprints: Vec<Fingerprint>,
     /// DTLS role.
     pub setup: Option<Setup>,
+    /// SRTP keys (RFC 4568), each with why not where it can not be used.
+    pub crypto: Vec<Result<Crypto, String>>,
 }
 
 /// A peer's description, offer or answer.
@@ -114,16 +117,24 @@ impl Remote {
         Ok(Remote { origin: repaired.origin, lines, bundle })
     }
 
-    /// The first audio line that a leg of this kind can use.
-    pub fn usable_audio(&self, kind: LegKind) -> Result<usize, Refusal> {
-        let mut problem = "it has no m=audio line".to_owned();
+    /// The first audio line that a leg of this kind can use; where the choice is free, the first that encrypts.
+    pub fn usable_audio(&self, kind: LegKind, srtp: Srtp) -> Result<usize, Refusal> {
+        let best = match srtp {
+            Srtp::IfOffered | Srtp::Optional => Srtp::Required,
+            Srtp::Off | Srtp::Required => srtp,
+        };
+        self.first_audio(kind, best).or_else(|_| self.first_audio(kind, srtp))
+    }
+
+    fn first_audio(&self, kind: LegKind, srtp: Srtp) -> Result<usize, Refusal> {
+        let mut problem = Refusal::Unusable("it has no m=audio line".to_owned());
         for (index, line) in self.lines.iter().enumerate().filter(|(_, l)| l.media == "audio") {
-            match line.unusable_for(kind) {
+            match line.unusable_for(kind, srtp) {
                 None => return Ok(index),
-                Some(words) => problem = words,
+                Some(why) => problem = why,
             }
         }
-        Err(Refusal::Unusable(problem))
+        Err(problem)
     }
 }
 
@@ -160,29 +171,36 @@ impl MediaLine {
             ice: ice(first("ice-ufrag"), first("ice-pwd")),
             fingerprints: fingerprints(own, &session.attributes),
             setup: first("setup").and_then(setup),
+            // RFC 4568 §5: a media level attribute; keys at session level would serve two streams.
+            crypto: values(own, "crypto").map(Crypto::read).collect(),
         }
     }
 
     /// Why this audio line can not be used, or none if it can.
-    fn unusable_for(&self, kind: LegKind) -> Option<String> {
-        if self.port == 0 {
-            return Some("its m=audio line has port 0".to_owned());
-        }
+    fn unusable_for(&self, kind: LegKind, srtp: Srtp) -> Option<Refusal> {
         let proto = self.proto.to_ascii_uppercase();
-        match kind {
-            LegKind::Rtp if !matches!(proto.as_str(), "RTP/AVP" | "RTP/AVPF") => {
-                Some(format!("its m=audio line wants {proto}, this leg speaks RTP/AVP"))
+        let words = match kind {
+            _ if self.port == 0 => "its m=audio line has port 0".to_owned(),
+            LegKind::Rtp if !matches!(proto.as_str(), "RTP/AVP" | "RTP/AVPF" | "RTP/SAVP" | "RTP/SAVPF") => {
+                format!("its m=audio line wants {proto}, this leg speaks RTP/AVP or RTP/SAVP")
             }
-            LegKind::Rtp => self.address.clone().err(),
+            LegKind::Rtp => match &self.address {
+                Ok(_) => return secure::problem(self, srtp).map(Refusal::Srtp),
+                Err(words) => words.clone(),
+            },
             LegKind::WebRtc if !proto.ends_with("RTP/SAVPF") && !proto.ends_with("RTP/SAVP") => {
-                Some(format!("its m=audio line wants {proto}, this leg speaks UDP/TLS/RTP/SAVPF"))
+                format!("its m=audio line wants {proto}, this leg speaks UDP/TLS/RTP/SAVPF")
             }
-            LegKind::WebRtc if self.fingerprints.is_empty() => {
-                Some("it has no usable a=fingerprint".to_owned())
-            }
-            LegKind::WebRtc if self.ice.is_none() => Some("it has no a=ice-ufrag and a=ice-pwd".to_owned()),
-            LegKind::WebRtc => None,
-        }
+            LegKind::WebRtc if self.fingerprints.is_empty() => "it has no usable a=fingerprint".to_owned(),
+            LegKind::WebRtc if self.ice.is_none() => "it has no a=ice-ufrag and a=ice-pwd".to_owned(),
+            LegKind::WebRtc => return None,
+        };
+        Some(Refusal::Unusable(words))
+    }
+
+    /// The line's transport is SRTP (RFC 3711 §12), by whatever way the keys come.
+    pub fn is_secure(&self) -> bool {
+        self.proto.to_ascii_uppercase().contains("RTP/SAVP")
     }
 
     /// Where the peer wants RTP; none while it is on hold by a null address (RFC 3264 §8.4) or rejected.

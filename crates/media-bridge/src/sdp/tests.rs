@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::{LegKind, Refusal};
+use crate::control::{LegKind, Refusal, Srtp};
 
 const CHROMIUM: &str = include_str!("fixtures/chromium_audio_video.sdp");
 const FIREFOX: &str = include_str!("fixtures/firefox.sdp");
@@ -19,7 +19,7 @@ fn parse(text: &str) -> Remote {
 
 fn audio(text: &str, kind: LegKind) -> MediaLine {
     let remote = parse(text);
-    let index = remote.usable_audio(kind).unwrap();
+    let index = remote.usable_audio(kind, Srtp::Off).unwrap();
     remote.lines[index].clone()
 }
 
@@ -33,7 +33,7 @@ fn rtp_audio(codecs: &[Codec]) -> LocalAudio {
         events: offer_events(codecs),
         direction: Direction::SendRecv,
         narrowband: false,
-        transport: LocalTransport::Rtp { port: 20_000 },
+        transport: LocalTransport::Rtp { port: 20_000, secure: false, crypto: Vec::new() },
     }
 }
 
@@ -169,13 +169,13 @@ fn hold_by_direction_or_by_a_zero_address_leaves_nowhere_to_send() {
 fn the_first_audio_line_that_the_leg_can_speak_is_taken() {
     let text = SIPP.replace("m=audio", "m=audio 5998 RTP/SAVP 0\nm=audio");
     let remote = parse(&text);
-    assert_eq!(remote.usable_audio(LegKind::Rtp), Ok(1));
+    assert_eq!(remote.usable_audio(LegKind::Rtp, Srtp::Off), Ok(1));
     let body = Body::Like { theirs: &remote, audio: 1 };
     let answer = String::from_utf8(write(origin(), body, &rtp_audio(&[Codec::Pcmu]))).unwrap();
     assert!(
         answer.contains("m=audio 0 RTP/SAVP 0\r\n") && answer.contains("m=audio 20000 RTP/AVP 0 101\r\n")
     );
-    assert!(matches!(remote.usable_audio(LegKind::WebRtc), Err(Refusal::Unusable(_))));
+    assert!(matches!(remote.usable_audio(LegKind::WebRtc, Srtp::Off), Err(Refusal::Unusable(_))));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn line_ends_order_and_foreign_bytes_are_tolerated() {
         b"m=audio  6000  RTP/AVP 8 0\r\na=rtpmap:8 pcma/8000\r\nb=x\r\nc=IN IP4 192.0.2.9\r\n",
     );
     let remote = Remote::parse(&bytes).unwrap();
-    let line = &remote.lines[remote.usable_audio(LegKind::Rtp).unwrap()];
+    let line = &remote.lines[remote.usable_audio(LegKind::Rtp, Srtp::Off).unwrap()];
     assert_eq!(line.rtp_address(), Some("192.0.2.9:6000".parse().unwrap()));
     assert_eq!(choose_for_answer(line, &[Codec::Pcma]).unwrap().pt, 8);
 }
@@ -198,10 +198,10 @@ fn nonsense_is_refused_in_words() {
     assert!(matches!(Remote::parse(b""), Err(Refusal::Unparsable(_))));
     assert!(matches!(Remote::parse(b"hello"), Err(Refusal::Unparsable(_))));
     assert!(matches!(Remote::parse(b"v=0\r\nm=audio x RTP/AVP 0\r\n"), Err(Refusal::Unparsable(_))));
-    let no_audio = Remote::parse(b"v=0\r\n").unwrap().usable_audio(LegKind::Rtp);
+    let no_audio = Remote::parse(b"v=0\r\n").unwrap().usable_audio(LegKind::Rtp, Srtp::Off);
     assert!(matches!(no_audio, Err(Refusal::Unusable(_))));
     let no_print = CHROMIUM.replace("a=fingerprint", "a=fp");
-    assert!(matches!(parse(&no_print).usable_audio(LegKind::WebRtc), Err(Refusal::Unusable(_))));
+    assert!(matches!(parse(&no_print).usable_audio(LegKind::WebRtc, Srtp::Off), Err(Refusal::Unusable(_))));
 }
 
 #[test]
@@ -232,7 +232,7 @@ proptest! {
     fn whatever_comes_is_answered_or_refused_and_our_answer_can_be_read(bytes in mangled()) {
         let Ok(remote) = Remote::parse(&bytes) else { return Ok(()) };
         for kind in [LegKind::Rtp, LegKind::WebRtc] {
-            let Ok(index) = remote.usable_audio(kind) else { continue };
+            let Ok(index) = remote.usable_audio(kind, Srtp::Off) else { continue };
             let line = &remote.lines[index];
             let _ = (line.rtp_address(), line.rtcp_address(), line.formats_in_words());
             let Ok(agreed) = choose_for_answer(line, &[Codec::Opus, Codec::Pcmu, Codec::Pcma]) else { continue };

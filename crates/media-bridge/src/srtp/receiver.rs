@@ -40,17 +40,19 @@ impl Receiver {
         Receiver { ciphers: Ciphers::new(keys), mki, sources: Vec::with_capacity(1) }
     }
 
-    /// New keys of the same peer. RFC 3711 §3.3.1 lets its rollover counters go on, RFC 4568 §7.1.4 begin anew, and both are
-    /// met with: its next packet shows which.
-    pub fn rekey(&mut self, keys: &Keys, mki: usize) {
-        self.ciphers = Ciphers::new(keys);
-        self.mki = mki;
-        for source in &mut self.sources {
-            source.rtcp = None;
-            if let Rtp::Running(window) = &source.rtp {
-                source.rtp = Rtp::Rekeyed(window.newest());
-            }
-        }
+    /// For new keys of the same peer; this one goes on opening what is still under way. RFC 3711 §3.3.1 lets rollover
+    /// counters go on, RFC 4568 §7.1.4 begin anew, and both are met with: the peer's next packet shows which.
+    pub fn successor(&self, keys: &Keys, mki: usize) -> Receiver {
+        let source = |source: &Source| {
+            let rtp = match &source.rtp {
+                Rtp::Fresh => Rtp::Fresh,
+                Rtp::Rekeyed(newest) => Rtp::Rekeyed(*newest),
+                Rtp::Running(window) => Rtp::Rekeyed(window.newest()),
+            };
+            Source { ssrc: source.ssrc, rtp, rtcp: None }
+        };
+        let sources = self.sources.iter().map(source).collect();
+        Receiver { ciphers: Ciphers::new(keys), mki, sources }
     }
 
     /// Opens an SRTP packet where it lies: returns the length of the RTP packet, which begins where it began.

@@ -30,8 +30,9 @@ impl Sender {
         Sender { ciphers: Ciphers::new(keys), sources: Vec::with_capacity(1) }
     }
 
-    /// New keys; the rollover counters go on (RFC 3711 §3.3.1).
-    pub fn rekey(&mut self, keys: &Keys) {
+    /// New keys; the rollover counters go on, as RFC 3711 §3.3.1 lets peers do. We begin anew (RFC 4568 §7.1.4).
+    #[cfg(test)]
+    pub(super) fn rekey(&mut self, keys: &Keys) {
         self.ciphers = Ciphers::new(keys);
     }
 

@@ -78,6 +78,7 @@ impl Line {
             local: None,
             remote: None,
             dtmf: Default::default(),
+            srtp: Default::default(),
         };
         let mut outputs = Vec::new();
         let command = Command::Answer { leg, params, offer: offer.into_bytes() };

@@ -3,6 +3,7 @@
 
 mod anything;
 mod digits;
+mod encrypted;
 mod families;
 mod latching;
 mod negotiation;
@@ -49,6 +50,7 @@ struct Sent {
     ts: u32,
     ssrc: u32,
     payload: Vec<u8>,
+    raw: Vec<u8>,
 }
 
 /// The call, the time, and all that came out.
@@ -103,6 +105,7 @@ impl World {
                         ts: p.timestamp,
                         ssrc: p.ssrc,
                         payload: p.payload.to_vec(),
+                        raw: buf.clone(),
                     });
                 }
                 Output::Rtcp { leg, to } => self.rtcp.push((leg, to, buf.clone())),
@@ -184,6 +187,7 @@ fn params(codecs: &[Codec]) -> LegParams {
         local: None,
         remote: None,
         dtmf: Default::default(),
+        srtp: Default::default(),
     }
 }
 

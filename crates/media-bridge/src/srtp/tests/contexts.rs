@@ -179,8 +179,10 @@ fn after_new_keys_the_counter_may_go_on_or_begin_anew() {
             } else {
                 sender = Sender::new(&new);
             }
-            receiver.rekey(&new, 0);
+            let mut before = receiver;
+            let mut receiver = before.successor(&new, 0);
             assert_eq!(open_rtp(&mut receiver, &old), Err(Reject::NotAuthentic), "{suite:?}");
+            assert_eq!(open_rtp(&mut before, &old), Ok(rtp(SSRC, 10_001)), "{suite:?}");
             for sequence in [10_002, 40_000, 65_000, 5_000] {
                 let sealed = protect_rtp(&mut sender, &rtp(SSRC, sequence));
                 let opened = open_rtp(&mut receiver, &sealed);

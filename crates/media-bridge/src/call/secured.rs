@@ -1,0 +1,122 @@
+//! Encryption of a leg of RTP: which keys hold (RFC 4568 §7.1), and packets on their way in and out (RFC 3711).
+
+use types::Entropy;
+
+use super::leg::{Leg, Path};
+use crate::control::Srtp;
+use crate::sdp::Crypto;
+use crate::srtp::{Receiver, Sender};
+
+/// Keys of both sides, in use.
+pub(super) struct Secured {
+    ours: Crypto,
+    theirs: Crypto,
+    sender: Sender,
+    receiver: Receiver,
+    /// What the peer encrypted with before it changed its key: packets under way still carry it. Gone with the first
+    /// packet under the new one.
+    before: Option<Receiver>,
+}
+
+impl Leg {
+    /// Fills the keys of an offer that is to be written: those in use, or new ones for a leg that has none.
+    pub(super) fn offer_crypto(&mut self, entropy: &mut dyn Entropy) {
+        let Path::Rtp(rtp) = &self.path else { return };
+        let in_use = rtp.secured.as_ref().map(|secured| secured.ours.clone());
+        let begun = self.sdp.is_begun();
+        let lines = self.sdp.offered_crypto();
+        match (in_use, self.params.srtp) {
+            // RFC 4568 §7.1.4: the same line again keeps key, rollover counter and all.
+            (Some(ours), _) => *lines = vec![ours],
+            (None, Srtp::Off | Srtp::IfOffered) => lines.clear(),
+            // What runs plain goes on plain.
+            (None, Srtp::Optional | Srtp::Required) if begun => lines.clear(),
+            (None, Srtp::Optional | Srtp::Required) if lines.is_empty() => *lines = Crypto::offer(entropy),
+            (None, Srtp::Optional | Srtp::Required) => {}
+        }
+    }
+
+    /// Takes up a line of the peer's offer, or none. Our key stays while theirs does; a peer with a new key may be a
+    /// new device that knows nothing of our rollover counter, so ours is made anew with it.
+    pub(super) fn answer_crypto(&mut self, theirs: Option<&Crypto>, entropy: &mut dyn Entropy) {
+        let Path::Rtp(rtp) = &self.path else { return };
+        let pair = theirs.map(|theirs| {
+            let same = rtp.secured.as_ref().filter(|secured| secured.theirs.keys == theirs.keys);
+            let ours = same.map(|secured| Crypto { tag: theirs.tag, ..secured.ours.clone() });
+            (ours.unwrap_or_else(|| theirs.answer(entropy)), theirs.clone())
+        });
+        self.secure(pair);
+    }
+
+    /// Encrypts from now on with the first and expects the second; none: plain packets.
+    pub(super) fn secure(&mut self, pair: Option<(Crypto, Crypto)>) {
+        let Path::Rtp(rtp) = &mut self.path else { return };
+        match (pair, &mut rtp.secured) {
+            (None, secured) => *secured = None,
+            (Some((ours, theirs)), Some(secured)) => secured.change(ours, theirs),
+            (Some((ours, theirs)), secured @ None) => *secured = Some(Box::new(Secured::new(ours, theirs))),
+        }
+    }
+}
+
+impl Secured {
+    fn new(ours: Crypto, theirs: Crypto) -> Secured {
+        let (sender, receiver) = (Sender::new(&ours.keys), Receiver::new(&theirs.keys, theirs.mki));
+        Secured { ours, theirs, sender, receiver, before: None }
+    }
+
+    /// An unchanged key keeps its counters.
+    fn change(&mut self, ours: Crypto, theirs: Crypto) {
+        if ours.keys != self.ours.keys {
+            self.sender = Sender::new(&ours.keys);
+        }
+        if theirs.keys != self.theirs.keys || theirs.mki != self.theirs.mki {
+            let next = self.receiver.successor(&theirs.keys, theirs.mki);
+            self.before = Some(std::mem::replace(&mut self.receiver, next));
+        }
+        (self.ours, self.theirs) = (ours, theirs);
+    }
+
+    /// Our line of the agreement.
+    pub fn ours(&self) -> &Crypto {
+        &self.ours
+    }
+
+    /// Encrypts a whole packet; false if it must not be sent.
+    pub fn protect(&mut self, kind: Kind, packet: &mut Vec<u8>) -> bool {
+        let done = match kind {
+            Kind::Rtp => self.sender.protect_rtp(packet),
+            Kind::Rtcp => self.sender.protect_rtcp(packet),
+        };
+        done.is_ok()
+    }
+
+    /// Decrypts `data` into `plain`; false if it is not the peer's, or came before.
+    pub fn unprotect(&mut self, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> bool {
+        if open(&mut self.receiver, kind, data, plain) {
+            self.before = None;
+            return true;
+        }
+        self.before.as_mut().is_some_and(|before| open(before, kind, data, plain))
+    }
+}
+
+/// Which of the two a packet is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Rtp,
+    Rtcp,
+}
+
+fn open(receiver: &mut Receiver, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> bool {
+    plain.clear();
+    plain.extend_from_slice(data);
+    let opened = match kind {
+        Kind::Rtp => receiver.unprotect_rtp(plain),
+        Kind::Rtcp => receiver.unprotect_rtcp(plain),
+    };
+    opened.is_ok_and(|length| {
+        plain.truncate(length);
+        true
+    })
+}
