@@ -4,6 +4,7 @@ mod disturbances;
 mod dns;
 mod hold;
 mod latching;
+mod libsrtp;
 mod many_calls;
 mod midcall;
 mod operations;
