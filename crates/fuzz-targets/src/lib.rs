@@ -12,6 +12,7 @@ mod headers;
 mod message;
 mod mutate;
 mod sdp;
+mod srtp;
 
 pub use digest::fuzz_digest;
 pub use endpoint::fuzz_endpoint;
@@ -20,6 +21,7 @@ pub use headers::{fuzz_headers, fuzz_uri};
 pub use message::fuzz_message;
 pub use mutate::{Random, mutate};
 pub use sdp::fuzz_sdp;
+pub use srtp::fuzz_srtp;
 
 /// One target: what it is called, and what is run.
 #[derive(Clone, Copy, Debug)]
@@ -137,5 +139,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "digest", run: fuzz_digest, words: DIGEST_WORDS },
     Target { name: "framer", run: fuzz_framer, words: SIP_WORDS },
     Target { name: "sdp", run: fuzz_sdp, words: SDP_WORDS },
+    Target { name: "srtp", run: fuzz_srtp, words: &[] },
     Target { name: "endpoint", run: fuzz_endpoint, words: &[] },
 ];

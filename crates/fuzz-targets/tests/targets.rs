@@ -61,6 +61,11 @@ fn any_description_is_used_or_refused_in_words() {
 }
 
 #[test]
+fn any_packet_is_refused_unless_we_could_have_sent_it() {
+    play("srtp", 20_000);
+}
+
+#[test]
 fn any_sequence_of_operations_ends_every_leg_once_and_leaves_nothing() {
     play("endpoint", 10_000);
 }
