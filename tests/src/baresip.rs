@@ -5,7 +5,7 @@ use crate::ports::{free_ports, tools_dir};
 use crate::process::{Process, wait_for};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +27,8 @@ pub struct Account<'a> {
     pub user: &'a str,
     /// Password.
     pub password: &'a str,
+    /// The gateway's address; the phone has the same one.
+    pub host: IpAddr,
     /// SIP port of the gateway.
     pub gateway: u16,
     /// `udp`, `tcp` or `tls`.
@@ -42,7 +44,8 @@ pub struct Account<'a> {
 impl<'a> Account<'a> {
     /// A user of the test gateway over UDP.
     pub fn new(user: &'a str, gateway: u16, speech: &'a Path) -> Account<'a> {
-        Account { user, password: PASSWORD, gateway, transport: "udp", ca: None, register: true, speech }
+        let (host, password) = (Ipv4Addr::LOCALHOST.into(), PASSWORD);
+        Account { user, password, host, gateway, transport: "udp", ca: None, register: true, speech }
     }
 }
 
@@ -55,21 +58,24 @@ fn modules() -> PathBuf {
 
 fn configure(dir: &Path, account: &Account<'_>, sip: u16, control: u16, rtp: u16) {
     let config = format!(
-        "sip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\ncall_max_calls 4\n\
+        "sip_listen {own}\nnet_interface {host}\ncall_max_calls 4\n\
          audio_source aufile,{speech}\naudio_player aubridge,nil\naudio_alert aubridge,nil\n\
          audio_srate 8000-8000\naudio_channels 1-1\nrtp_ports {rtp}-{last}\nrtp_timeout 60\n\
          ctrl_tcp_listen 127.0.0.1:{control}\nsnd_path {dir}\nmodule_path {modules}\n\
          module g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
          module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n{ca}",
+        own = SocketAddr::new(account.host, sip),
+        host = account.host,
         ca = account.ca.map(|ca| format!("sip_cafile {}\n", ca.display())).unwrap_or_default(),
         speech = account.speech.display(),
         last = rtp + 9,
         dir = dir.display(),
         modules = modules().display(),
     );
-    let Account { user, password, gateway, transport, .. } = account;
+    let Account { user, password, transport, .. } = account;
+    let gateway = SocketAddr::new(account.host, account.gateway);
     let line = format!(
-        "<sip:{user}@127.0.0.1:{gateway};transport={transport}>;auth_user={user};auth_pass={password};\
+        "<sip:{user}@{gateway};transport={transport}>;auth_user={user};auth_pass={password};\
          audio_codecs=PCMU/8000/1;regint={};answermode=manual\n",
         if account.register { 60 } else { 0 }
     );
@@ -103,8 +109,12 @@ impl Baresip {
         std::fs::create_dir_all(&dir).expect("directory of this baresip");
         let (sip, control) = (free_ports(2), free_ports(2));
         configure(&dir, account, sip, control, free_ports(10));
-        let mut process =
-            Process::start("baresip", Command::new("baresip").arg("-f").arg(&dir).current_dir(&dir));
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(&dir).current_dir(&dir);
+        if account.host.is_ipv6() {
+            command.arg("-6");
+        }
+        let mut process = Process::start("baresip", &mut command);
         let connect = || {
             let ended = process.ended();
             assert!(ended.is_none(), "baresip ended at once:\n{}", process.tail(40));

@@ -25,6 +25,8 @@ pub struct Setup {
     pub trunk_keys: String,
     /// Reach that trunk over TCP.
     pub trunk_tcp: bool,
+    /// Also listen for SIP on ::1, same ports.
+    pub ipv6: bool,
     /// Also listen for SIP over TLS, one port above, with this certificate.
     pub tls: Option<Identity>,
     /// Further TOML at the end of the file.
@@ -86,9 +88,11 @@ fn config(setup: &Setup, http: u16, sip: u16, webrtc: u16, rtp: u16, dir: &std::
         let keys = format!("tls_cert = \"{cert}\"\ntls_key = \"{key}\"\n");
         (format!(", \"tls:127.0.0.1:{}\"", sip + 1), keys)
     });
+    let ipv4 = format!("\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"{tls}");
+    let ipv6 = if setup.ipv6 { format!(", {}", ipv4.replace("127.0.0.1", "[::1]")) } else { String::new() };
     let mut toml = format!(
         "[http]\nlisten = \"127.0.0.1:{http}\"\n\
-         [sip]\ncountry = \"US\"\ndomain = \"127.0.0.1\"\nlisten = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"{tls}]\n{keys}\
+         [sip]\ncountry = \"US\"\ndomain = \"127.0.0.1\"\nlisten = [{ipv4}{ipv6}]\n{keys}\
          [media]\nwebrtc_port = {webrtc}\nrtp_ports = \"{rtp}-{}\"\nworkers = {WORKERS}\n\
          [cdr]\nfile = \"{}\"\n",
         rtp + 39,

@@ -1,7 +1,7 @@
 //! An RTP endpoint of the tests' own (RFC 3550, 3551, 4733): plays, records, sends and hears digits, loses packets.
 
 use crate::ports::free_ports;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -86,7 +86,8 @@ impl RtpParty {
     }
 
     /// Listens on a free port of this address.
-    pub fn start_on(address: Ipv4Addr) -> RtpParty {
+    pub fn start_on(address: impl Into<IpAddr>) -> RtpParty {
+        let address: IpAddr = address.into();
         let port = free_ports(2);
         let socket = UdpSocket::bind((address, port)).expect("free port");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");

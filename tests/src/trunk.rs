@@ -63,7 +63,8 @@ impl Message {
     /// Where its SDP wants audio.
     pub fn audio(&self) -> SocketAddr {
         let value = |begin: &str| self.body.lines().find_map(|line| line.strip_prefix(begin));
-        let ip = value("c=IN IP4 ").expect("c= with IPv4").trim().parse().expect("an address");
+        let ip = value("c=IN IP4 ").or_else(|| value("c=IN IP6 ")).expect("c= with an address");
+        let ip = ip.trim().parse().expect("an address");
         let port = value("m=audio ").and_then(|rest| rest.split(' ').next()).expect("m=audio");
         SocketAddr::new(ip, port.parse().expect("a port"))
     }

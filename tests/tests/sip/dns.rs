@@ -8,7 +8,7 @@ use e2e::rawsip::RawSip;
 use e2e::trunk::Trunk;
 use e2e::ws::Ws;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const NUMBER: &str = "+12025550100";
 /// Record types (RFC 1035 §3.2.2, RFC 2782, RFC 3403).
 const A: u16 = 1;
+const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const NAPTR: u16 = 35;
 
@@ -102,12 +103,16 @@ impl LyingDns {
 
     /// A gateway that asks this server and has the trunk `carrier` at `server`.
     fn gateway(&self, server: &str) -> Gateway {
+        self.gateway_with(server, false)
+    }
+
+    fn gateway_with(&self, server: &str, ipv6: bool) -> Gateway {
         let toml = format!(
             "[dns]\nservers = [\"127.0.0.1:{}\"]\n[[trunks]]\nname = \"carrier\"\nserver = \"{server}\"\n\
              [[routes]]\nmatch = \"+1*\"\nto = [\"trunk:carrier\"]\n",
             self.port
         );
-        Gateway::run(&Setup { toml, ..Setup::default() })
+        Gateway::run(&Setup { toml, ipv6, ..Setup::default() })
     }
 }
 
@@ -159,6 +164,24 @@ fn naptr_and_srv_order_the_servers_and_the_next_is_tried_when_the_first_refuses(
     second.wait_call(LIMIT).refuse("486 Busy Here");
     assert_eq!(alice.ws.wait_ended("c1"), "busy");
     assert!(third.seen().is_empty());
+}
+
+#[test]
+fn a_server_with_an_ipv6_address_alone_is_found_by_srv_and_aaaa_and_called_there() {
+    let there = SocketAddr::from((Ipv6Addr::LOCALHOST, free_ports(2)));
+    let dns = LyingDns::start();
+    dns.says("_sip._udp.carrier.test", SRV, &[srv(1, there.port(), "sip6.carrier.test")]);
+    dns.says("sip6.carrier.test", AAAA, &[Ipv6Addr::LOCALHOST.octets().to_vec()]);
+    let gateway = dns.gateway_with("carrier.test", true);
+    wait_targets(&gateway, 1);
+    let mut carrier = RawSip::bind(there, SocketAddr::from((Ipv6Addr::LOCALHOST, gateway.sip)));
+    let mut alice = Alice::at(&gateway);
+    alice.calls("c1");
+    let invite = carrier.wait_request("INVITE");
+    assert_eq!(invite.start, format!("INVITE sip:{NUMBER}@carrier.test SIP/2.0"));
+    assert_eq!(invite.audio().ip(), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    carrier.reply(&invite, "486 Busy Here", "", "");
+    assert_eq!(alice.ws.wait_ended("c1"), "busy");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod disturbances;
 mod dns;
 mod hold;
+mod ipv6;
 mod latching;
 mod libsrtp;
 mod many_calls;

@@ -10,10 +10,12 @@ use e2e::process::wait_for;
 use e2e::rawsip::unique;
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 const LIMIT: Duration = Duration::from_secs(30);
 /// One gateway for each transport: a message that came by the other would be a merged request.
 const UDP: u16 = 15_060;
@@ -116,7 +118,7 @@ fn start(machine: &netns::Netns, sip: u16, http: u16) -> Launched {
     let dir = fresh_dir("torture");
     let toml = format!(
         "[http]\nlisten = \"127.0.0.1:{http}\"\n\
-         [sip]\ndomain = \"example.com\"\nlisten = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"]\n\
+         [sip]\ndomain = \"example.com\"\nlisten = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\", \"udp:[::1]:{sip}\", \"tcp:[::1]:{sip}\"]\n\
          [media]\nwebrtc_port = {}\nrtp_ports = \"20000-20039\"\nworkers = 1\n\
          [[users]]\nname = \"alice\"\npassword = \"{PASSWORD}\"\n",
         http + 100
@@ -160,7 +162,7 @@ fn explains_itself(name: &str, response: &str) -> Result<(), String> {
 
 /// The new final responses to one datagram.
 fn by_udp(sockets: &[UdpSocket], seen: &mut HashSet<String>, message: &[u8]) -> Vec<String> {
-    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, UDP));
+    let to = SocketAddr::new(sockets[0].local_addr().expect("bound").ip(), UDP);
     let (last, call_id) = last_word("UDP");
     sockets[0].send_to(message, to).expect("a datagram");
     sockets[0].send_to(last.as_bytes(), to).expect("a datagram");
@@ -185,8 +187,8 @@ fn by_udp(sockets: &[UdpSocket], seen: &mut HashSet<String>, message: &[u8]) -> 
 }
 
 /// The first final response on a connection; none if only the last word is answered, or nothing.
-fn by_tcp(message: &[u8], expected: u16, cut_short: bool) -> Vec<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, TCP)).expect("the gateway listens");
+fn by_tcp(to: IpAddr, message: &[u8], expected: u16, cut_short: bool) -> Vec<String> {
+    let mut stream = TcpStream::connect((to, TCP)).expect("the gateway listens");
     let limit = if cut_short { Duration::from_millis(500) } else { LIMIT };
     stream.set_read_timeout(Some(limit)).expect("timeout");
     stream.write_all(message).expect("the gateway reads");
@@ -210,6 +212,15 @@ fn by_tcp(message: &[u8], expected: u16, cut_short: bool) -> Vec<String> {
     }
 }
 
+/// Sockets where responses go.
+fn listening(ip: IpAddr) -> [UdpSocket; VIA_PORTS.len()] {
+    VIA_PORTS.map(|port| {
+        let socket = UdpSocket::bind((ip, port)).expect("a free port: the machine is our own");
+        socket.set_read_timeout(Some(Duration::from_millis(5))).expect("timeout");
+        socket
+    })
+}
+
 #[test]
 fn every_torture_message_of_rfc_4475_and_rfc_5118_gets_its_verdict_on_the_wire() {
     let [machine, _other] = netns::pair();
@@ -221,12 +232,7 @@ fn every_torture_message_of_rfc_4475_and_rfc_5118_gets_its_verdict_on_the_wire()
         for port in [UDP, TCP] {
             wait_for(LIMIT, "the gateway listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
         }
-        let sockets = VIA_PORTS.map(|port| {
-            let socket =
-                UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port: the machine is our own");
-            socket.set_read_timeout(Some(Duration::from_millis(5))).expect("timeout");
-            socket
-        });
+        let [sockets, sockets_v6] = [V4, V6].map(listening);
         let mut wrong = Vec::new();
         let mut judge = |name: &str, how: &str, expected: u16, responses: Vec<String>| {
             let got: Vec<u16> = responses.iter().filter_map(|one| status(one)).collect();
@@ -245,7 +251,11 @@ fn every_torture_message_of_rfc_4475_and_rfc_5118_gets_its_verdict_on_the_wire()
             let on_stream = ON_STREAMS.iter().find(|one| one.0 == *name);
             let expected = on_stream.map_or(*expected, |one| one.1);
             let cut_short = CUT_SHORT.contains(name);
-            judge(name, "TCP", expected, by_tcp(&bytes(name), expected, cut_short));
+            judge(name, "TCP", expected, by_tcp(V4, &bytes(name), expected, cut_short));
+            if name.starts_with("rfc5118/") {
+                judge(name, "UDP over IPv6", expected, by_udp(&sockets_v6, &mut seen, &bytes(name)));
+                judge(name, "TCP over IPv6", expected, by_tcp(V6, &bytes(name), expected, cut_short));
+            }
         }
         wrong
     });
