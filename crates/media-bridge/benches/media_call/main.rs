@@ -30,6 +30,8 @@ const WARM: usize = 5;
 #[derive(Clone, Copy)]
 enum Kind {
     Phone,
+    /// With AES-256-GCM, as a browser.
+    Encrypted,
     Browser,
 }
 
@@ -43,8 +45,10 @@ const fn route(name: &'static str, from: (Kind, Codec), to: (Kind, Codec)) -> Ro
     Route { name, from, to }
 }
 
-const ROUTES: [Route; 9] = [
+const ROUTES: [Route; 11] = [
     route("relay  phone PCMU   -> phone PCMU", (Kind::Phone, Codec::Pcmu), (Kind::Phone, Codec::Pcmu)),
+    route("relay  SRTP phone PCMU -> phone PCMU", (Kind::Encrypted, Codec::Pcmu), (Kind::Phone, Codec::Pcmu)),
+    route("relay  phone PCMU -> SRTP phone PCMU", (Kind::Phone, Codec::Pcmu), (Kind::Encrypted, Codec::Pcmu)),
     route("relay  browser PCMU -> phone PCMU", (Kind::Browser, Codec::Pcmu), (Kind::Phone, Codec::Pcmu)),
     route("relay  phone PCMU -> browser PCMU", (Kind::Phone, Codec::Pcmu), (Kind::Browser, Codec::Pcmu)),
     route("relay  browser Opus -> phone Opus", (Kind::Browser, Codec::Opus), (Kind::Phone, Codec::Opus)),
@@ -64,6 +68,7 @@ impl End {
     fn new(line: &mut Line, leg: LegId, (kind, codec): (Kind, Codec)) -> End {
         match kind {
             Kind::Phone => End::Phone(Box::new(line.phone(leg, codec))),
+            Kind::Encrypted => End::Phone(Box::new(line.encrypted_phone(leg, codec))),
             Kind::Browser => End::Browser(Box::new(Browser::dial(line, leg, codec))),
         }
     }
@@ -87,7 +92,7 @@ impl End {
     /// The payload of a datagram that the call sent here.
     fn hear(&mut self, output: &Output, data: &[u8], at: Instant) -> Option<Vec<u8>> {
         match (self, output) {
-            (End::Phone(_), Output::Rtp { leg: B, .. }) => Some(data[12..].to_vec()),
+            (End::Phone(phone), Output::Rtp { leg: B, .. }) => phone.hear(data),
             (End::Browser(browser), Output::Browser { leg: B, .. }) => browser.hear(data, at),
             _ => None,
         }
@@ -126,9 +131,13 @@ impl Running {
         let speaker = End::new(&mut line, A, route.from);
         let listener = End::new(&mut line, B, route.to);
         line.hear(B, A);
-        let opens = matches!(route.from.0, Kind::Browser);
-        let seals = matches!(route.to.0, Kind::Browser);
-        let browser_codec = if opens { route.from.1 } else { route.to.1 };
+        let opens = !matches!(route.from.0, Kind::Phone);
+        let seals = !matches!(route.to.0, Kind::Phone);
+        let browser_codec = match (route.from.0, route.to.0) {
+            (Kind::Browser, _) => Some(route.from.1),
+            (_, Kind::Browser) => Some(route.to.1),
+            (Kind::Phone | Kind::Encrypted, Kind::Phone | Kind::Encrypted) => None,
+        };
         Running {
             line,
             speaker,
@@ -139,7 +148,7 @@ impl Running {
             opens,
             seals,
             codecs: Codecs::new(route.from.1, route.to.1),
-            alone: (opens || seals).then(|| Alone::new(browser_codec)),
+            alone: browser_codec.map(Alone::new),
             turns: Vec::new(),
             allocations: 0,
             str0m_allocations: 0,

@@ -7,7 +7,7 @@ mod srtp;
 
 use std::time::Duration;
 
-use line::{A, Arrival, B, FRAME, Line, Voice};
+use line::{A, Arrival, B, FRAME, Line, Phone, Voice};
 use media_bridge::call::Output;
 use media_bridge::control::Codec;
 use webrtc_peer::PeerFactory;
@@ -36,7 +36,11 @@ fn bad(n: u64) -> Option<Duration> {
 /// Allocations of 2,000 packets each way, and how many packets went out for them.
 fn steady_call(a: Codec, b: Codec, network: Network) -> (u64, usize) {
     let mut line = Line::new(PeerFactory::new().unwrap());
-    let mut phones = [(line.phone(A, a), Voice::new(a)), (line.phone(B, b), Voice::new(b))];
+    let phones = [(line.phone(A, a), Voice::new(a)), (line.phone(B, b), Voice::new(b))];
+    steady(line, phones, network)
+}
+
+fn steady(mut line: Line, mut phones: [(Phone, Voice); 2], network: Network) -> (u64, usize) {
     line.hear(A, B);
     line.hear(B, A);
     let begin = line.now;
@@ -85,6 +89,16 @@ fn loss_and_reordering_allocate_nothing_after_warm_up() {
         let (allocations, sent) = steady_call(a, b, bad);
         assert_eq!(allocations, 0, "{a:?} and {b:?}");
         assert!(sent > 3_500, "{sent} packets of {a:?} and {b:?}");
+    }
+}
+
+#[test]
+fn encrypted_packets_allocate_nothing_after_warm_up() {
+    for (a, b) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Pcma)] {
+        let mut line = Line::new(PeerFactory::new().unwrap());
+        let phones =
+            [(line.encrypted_phone(A, a), Voice::new(a)), (line.encrypted_phone(B, b), Voice::new(b))];
+        assert_eq!(steady(line, phones, perfect), (0, 4_000), "{a:?} and {b:?}");
     }
 }
 
