@@ -31,6 +31,8 @@ pub struct Case {
     pub trunk_ipv6: bool,
     /// Reasons that the call records must give, in any order; none: not looked at.
     pub records: Option<Vec<String>>,
+    /// Requests that the gateway must have sent once each: neither repeated nor sent to somebody else too.
+    pub once: Vec<String>,
     /// In order of their start.
     pub parties: Vec<Party>,
 }
@@ -142,8 +144,8 @@ fn bare(path: &Path, text: &str) -> Case {
     let mut parties = vec![own, other];
     parties.sort_by_key(|party| !party.listens);
     let (trunk, config) = (String::new(), String::new());
-    let (name, shows, records) = (stem(path), String::new(), None);
-    Case { name, shows, trunk, config, trunk_tcp: false, trunk_ipv6: false, records, parties }
+    let (name, shows, records, once) = (stem(path), String::new(), None, Vec::new());
+    Case { name, shows, trunk, config, trunk_tcp: false, trunk_ipv6: false, records, once, parties }
 }
 
 impl Party {
@@ -191,6 +193,7 @@ fn parse(path: &Path, text: &str) -> Result<Case, Vec<String>> {
     let trunk_tcp = root.boolean(&mut found, "trunk_tcp").unwrap_or(false);
     let trunk_ipv6 = root.boolean(&mut found, "trunk_ipv6").unwrap_or(false);
     let records = root.strings(&mut found, "records");
+    let once = root.strings(&mut found, "once").unwrap_or_default();
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut parties = Vec::new();
     for mut section in root.tables(&mut found, "party") {
@@ -211,6 +214,7 @@ fn parse(path: &Path, text: &str) -> Result<Case, Vec<String>> {
             trunk_tcp,
             trunk_ipv6,
             records: records.map(|list| list.into_iter().map(|one| one.value).collect()),
+            once: once.into_iter().map(|one| one.value).collect(),
             parties,
         }),
         _ => Err(problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()),

@@ -48,6 +48,12 @@ impl Ladder {
         Ladder { steps }
     }
 
+    /// How often the gateway itself sent this request.
+    pub fn sent(&self, method: &str) -> usize {
+        let is = |step: &&Step| !step.inbound && step.what.split(' ').next() == Some(method);
+        self.steps.iter().filter(is).count()
+    }
+
     /// The caller on the left, everybody else on the right; `names` of ports stand beside addresses.
     pub fn draw(&self, names: &[(u16, String)]) -> String {
         let Some(first) = self.steps.first().map(|step| step.peer.clone()) else {
@@ -107,6 +113,8 @@ mod tests {
             lines[2].contains("|  INVITE (7 INVITE) -") && lines[2].ends_with("> 127.0.0.1:5080 trunk"),
             "{drawn}"
         );
+        let seen = Ladder::read(LOG);
+        assert_eq!((seen.sent("INVITE"), seen.sent("BYE")), (1, 0));
         assert!(lines[3].contains("| <-") && lines[3].contains("- 486 Busy Here (7 INVITE) "), "{drawn}");
     }
 

@@ -227,7 +227,12 @@ fn play(case: &Case, dir: &Path, ladder: &mut String) -> io::Result<Vec<String>>
     drop(gateway);
     let names: Vec<(u16, String)> = ports.named.iter().map(|(name, port)| (*port, name.clone())).collect();
     let trace = std::fs::read(dir.join("gateway.log"))?;
-    *ladder = Ladder::read(&String::from_utf8_lossy(&trace)).draw(&names);
+    let seen = Ladder::read(&String::from_utf8_lossy(&trace));
+    for (method, sent) in case.once.iter().map(|method| (method, seen.sent(method))).filter(|(_, n)| *n != 1)
+    {
+        wrong.push(format!("the gateway sent {method} {sent} times instead of once"));
+    }
+    *ladder = seen.draw(&names);
     Ok(wrong)
 }
 
