@@ -10,6 +10,7 @@ use syn::visit::{self, Visit};
 
 /// What the project means to meet, whether or not a test shows it yet.
 const RFCS: &[(u16, &str)] = &[
+    (2104, "HMAC"),
     (2543, "SIP, the old form"),
     (2617, "digest, the old form"),
     (2782, "SRV"),
@@ -33,6 +34,7 @@ const RFCS: &[(u16, &str)] = &[
     (3611, "RTCP XR"),
     (3665, "basic call flows"),
     (3711, "SRTP"),
+    (3725, "third-party call control"),
     (3842, "message waiting"),
     (3891, "Replaces"),
     (3892, "Referred-By"),
@@ -64,6 +66,7 @@ const RFCS: &[(u16, &str)] = &[
     (5952, "IPv6 text"),
     (6026, "2xx to INVITE"),
     (6086, "INFO"),
+    (6157, "IPv6 transition"),
     (6228, "199"),
     (6337, "offer/answer usage"),
     (6455, "WebSocket"),
@@ -81,6 +84,7 @@ const RFCS: &[(u16, &str)] = &[
     (8445, "ICE"),
     (8489, "STUN"),
     (8606, "causes of Q.850"),
+    (8643, "opportunistic SRTP"),
     (8760, "digest algorithms for SIP"),
     (8827, "WebRTC security"),
     (8839, "ICE in SDP"),
