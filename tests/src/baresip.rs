@@ -16,6 +16,8 @@ use std::time::Duration;
 pub struct Baresip {
     /// The process, with its output.
     pub process: Process,
+    /// Its SIP port, UDP and TCP.
+    pub sip: u16,
     control: TcpStream,
     events: Arc<Mutex<Vec<Value>>>,
     dir: PathBuf,
@@ -37,6 +39,8 @@ pub struct Account<'a> {
     pub ca: Option<&'a Path>,
     /// Whether it registers.
     pub register: bool,
+    /// Its `mediaenc`, e.g. `srtp-mand`; none: plain RTP.
+    pub encryption: Option<&'a str>,
     /// 8 kHz mono WAV that it says when in a call; the call ends with it.
     pub speech: &'a Path,
 }
@@ -45,7 +49,8 @@ impl<'a> Account<'a> {
     /// A user of the test gateway over UDP.
     pub fn new(user: &'a str, gateway: u16, speech: &'a Path) -> Account<'a> {
         let (host, password) = (Ipv4Addr::LOCALHOST.into(), PASSWORD);
-        Account { user, password, host, gateway, transport: "udp", ca: None, register: true, speech }
+        let (transport, register) = ("udp", true);
+        Account { user, password, host, gateway, transport, ca: None, register, encryption: None, speech }
     }
 }
 
@@ -63,9 +68,10 @@ fn configure(dir: &Path, account: &Account<'_>, sip: u16, control: u16, rtp: u16
          audio_srate 8000-8000\naudio_channels 1-1\nrtp_ports {rtp}-{last}\nrtp_timeout 60\n\
          ctrl_tcp_listen 127.0.0.1:{control}\nsnd_path {dir}\nmodule_path {modules}\n\
          module g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
-         module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n{ca}",
+         module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n{srtp}{ca}",
         own = SocketAddr::new(account.host, sip),
         host = account.host,
+        srtp = account.encryption.map(|_| "module srtp.so\n").unwrap_or_default(),
         ca = account.ca.map(|ca| format!("sip_cafile {}\n", ca.display())).unwrap_or_default(),
         speech = account.speech.display(),
         last = rtp + 9,
@@ -76,8 +82,9 @@ fn configure(dir: &Path, account: &Account<'_>, sip: u16, control: u16, rtp: u16
     let gateway = SocketAddr::new(account.host, account.gateway);
     let line = format!(
         "<sip:{user}@{gateway};transport={transport}>;auth_user={user};auth_pass={password};\
-         audio_codecs=PCMU/8000/1;regint={};answermode=manual\n",
-        if account.register { 60 } else { 0 }
+         audio_codecs=PCMU/8000/1;regint={};answermode=manual{}\n",
+        if account.register { 60 } else { 0 },
+        account.encryption.map(|kind| format!(";mediaenc={kind}")).unwrap_or_default(),
     );
     std::fs::write(dir.join("config"), config).expect("config");
     std::fs::write(dir.join("accounts"), line).expect("accounts");
@@ -130,7 +137,7 @@ impl Baresip {
                 into.lock().expect("events").extend(netstrings(&mut buffer));
             }
         });
-        Baresip { process, control: stream, events, dir }
+        Baresip { process, sip, control: stream, events, dir }
     }
 
     /// A command of baresip's menu, e.g. `dial` with `sip:100@127.0.0.1`, `accept`, `hangup`, `sndcode` with digits.

@@ -7,6 +7,7 @@ mod browser_sipjs;
 mod browser_transfer;
 mod demo;
 mod drivers;
+mod encrypted;
 mod first_call;
 mod libraries;
 mod quality;
