@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use sip_ua::Credentials;
-use sip_ua::digest::Secret;
+use sip_ua::digest::{Algorithm, Secret};
 use types::{Advertised, UserName};
 
 use crate::dialplan::Country;
@@ -17,6 +17,8 @@ use crate::users::Users;
 pub struct SwitchConfig {
     /// Our SIP domain, also the digest realm.
     pub domain: String,
+    /// What devices may prove their password with; empty: what serves every user, see `sip_ua::digest::offered_for`.
+    pub digest: Vec<Algorithm>,
     /// Further hosts that are ours: every address we listen on or advertise, without port.
     pub local_hosts: Vec<String>,
     /// Ports that we listen on; a URI that names another port is not ours.

@@ -58,7 +58,10 @@ pub struct Switch {
 impl Switch {
     /// A switch with nothing going on; it starts to register at trunks whose addresses are known.
     pub fn new(config: SwitchConfig, mut entropy: Box<dyn Entropy>) -> Self {
-        let algorithms = offered_for(config.users.iter().map(|u| &u.secret));
+        let algorithms = match config.digest.as_slice() {
+            [] => offered_for(config.users.iter().map(|u| &u.secret)),
+            chosen => chosen.to_vec(),
+        };
         let challenger = Challenger::new(&config.domain, algorithms, &mut *entropy);
         let trunks = config.trunks.len();
         let mut switch = Switch {

@@ -80,6 +80,7 @@ impl Plan {
                 listen: [Transport::Udp, Transport::Tcp]
                     .map(|transport| SipListen { transport, addr: self.sip })
                     .into(),
+                digest: Vec::new(),
                 tls: Tls::Off,
                 advertise: Advertised::default(),
                 country: Country::parse("US").ok(),

@@ -90,6 +90,7 @@ pub(crate) fn config() -> SwitchConfig {
     };
     SwitchConfig {
         domain: "sim.example".into(),
+        digest: Vec::new(),
         local_hosts: vec!["192.0.2.1".into()],
         local_ports: vec![5060],
         users: vec![

@@ -473,7 +473,7 @@ pub enum LegEnd {
     Refused {
         /// 300-699.
         status: u16,
-        /// Its reason phrase.
+        /// Its reason phrase; of a challenge that stays unanswered, with why.
         reason: String,
         /// Q.850 cause of a Reason header, if any.
         q850: Option<u8>,

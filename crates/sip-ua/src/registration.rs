@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use types::Entropy;
 
-use crate::digest::DigestClient;
+use crate::digest::{DigestClient, why_refused};
 use crate::endpoint::{OutRequest, Path, TxnId};
 use crate::message::{Message, Method, Uri};
 use crate::{Register, RegistrationState};
@@ -170,10 +170,7 @@ impl Registration {
             Some(200..=299) => self.granted(response, entropy, now),
             Some(423) if self.wants_longer(response) => Next::Again,
             status => {
-                let why = match response.kind() {
-                    crate::message::Kind::Response { reason, .. } => reason.to_owned(),
-                    crate::message::Kind::Request { .. } => String::new(),
-                };
+                let why = why_refused(response, self.auth.as_ref());
                 self.failed(status, why, response.retry_after(), entropy, now)
             }
         }
@@ -184,9 +181,6 @@ impl Registration {
         if expires == 0 {
             let why = "the registrar granted no time".to_owned();
             return self.failed(response.status(), why, None, entropy, now);
-        }
-        if let Some(auth) = &mut self.auth {
-            auth.accepted();
         }
         self.failures = 0;
         // Between 85 and 90 %: before it runs out, and not all trunks at once.

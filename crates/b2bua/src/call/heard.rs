@@ -7,6 +7,7 @@ use types::{EndReason, LegId};
 
 use super::end::Failure;
 use super::{Call, Leg, Party, State};
+use crate::output::Level;
 use crate::shared::{Clock, Shared};
 
 fn trunk_target(leg: &Leg) -> Option<(usize, Target)> {
@@ -35,7 +36,15 @@ impl Call {
         match end {
             LegEnd::Unreachable => self.target_failed(id, None, sh, t),
             LegEnd::Refused { status: 503, retry_after, .. } => self.target_failed(id, *retry_after, sh, t),
-            LegEnd::Refused { .. } => self.on_heard(id, sh, t),
+            LegEnd::Refused { status, reason, .. } => {
+                if let (401 | 407, Some(Party::Trunk(trunk))) =
+                    (status, self.leg(id).map(|l| l.party.clone()))
+                {
+                    let name = &sh.config.trunks[trunk].name;
+                    sh.log(Level::Warn, Some(self.id), format!("trunk {name}: {status} {reason}"));
+                }
+                self.on_heard(id, sh, t);
+            }
             LegEnd::Cancelled { .. } | LegEnd::Bye { .. } | LegEnd::Local | LegEnd::NoAck => {}
         }
     }

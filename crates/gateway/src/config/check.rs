@@ -4,11 +4,26 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use b2bua::{Countries, Country, RouteConfig, RouteFrom, RouteTo, UserConfig};
+use sip_ua::digest::Algorithm;
 use types::UserName;
 
 use super::Trunk;
 use super::reader::Findings;
 use super::sections::Placed;
+
+/// Every user's secret can answer one of the algorithms that are offered.
+pub fn digest(offered: &[Algorithm], users: &[Placed<UserConfig>], found: &mut Findings<'_>) {
+    let names: Vec<_> = offered.iter().map(|a| a.name()).collect();
+    let lost = |user: &&Placed<UserConfig>| !offered.iter().any(|a| user.0.secret.serves(a.hash));
+    for (user, span) in users.iter().filter(lost).filter(|_| !offered.is_empty()) {
+        let message = format!(
+            "[sip] digest offers {} alone, which the stored hash of {} does not serve",
+            names.join(" and "),
+            user.name.as_str()
+        );
+        found.add(span, "users", message);
+    }
+}
 
 pub fn across(
     users: &[Placed<UserConfig>],

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use b2bua::{Country, Did, IpNet, RouteConfig, TrunkProfile, UserConfig};
 use sip_ua::Credentials;
+use sip_ua::digest::Algorithm;
 use toml::de::DeTable;
 use types::Advertised;
 
@@ -74,6 +75,8 @@ pub struct HttpConfig {
 pub struct SipConfig {
     /// Our domain, also the digest realm.
     pub domain: String,
+    /// What devices may prove their password with; empty: what serves every user.
+    pub digest: Vec<Algorithm>,
     /// Listeners; at least one.
     pub listen: Vec<SipListen>,
     /// What SIP over TLS shows; off: what the page shows.
@@ -187,6 +190,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let users = sections::users(&mut root, &mut found, &env);
     let trunks = trunk::trunks(&mut root, &mut found, &env);
     let routes = sections::routes(&mut root, &mut found);
+    check::digest(sip.as_ref().map_or(&[], |s| &s.digest), &users, &mut found);
     check::across(&users, &trunks, &routes, &mut found);
     addresses::reachable(sip.as_ref().map_or(&[], |s| &s.listen), &trunks, &mut found);
     check::countries(sip.as_ref().and_then(|s| s.country), &users, &trunks, &routes, &mut found);

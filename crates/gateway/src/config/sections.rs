@@ -88,11 +88,12 @@ pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipCo
             list.iter().filter_map(|l| l.parse(found, |t| values::sip_listen(t))).collect()
         }
     };
+    let digest = parsed_list(&mut section, found, "digest", values::digest).unwrap_or_default();
     let advertise = addresses::advertise(&mut section, found);
     let tls = certificate(&mut section, found);
     let country = numbers::country(&mut section, found);
     section.finish(found);
-    Some(SipConfig { domain: domain?, listen, tls, advertise, country })
+    Some(SipConfig { domain: domain?, digest, listen, tls, advertise, country })
 }
 
 pub fn domain(text: &str) -> Result<String, String> {

@@ -80,6 +80,21 @@ fn a_route_to_an_unknown_trunk_and_a_name_used_twice_are_refused() {
 }
 
 #[test]
+fn digest_algorithms_are_chosen_by_name_and_must_serve_every_user() {
+    let with = |list: &str| GOOD.replace("\n\n[[users]]", &format!("\ndigest = {list}\n\n[[users]]"));
+    let hashed =
+        |list: &str| with(list).replace("password = \"secret\"", &format!("ha1_md5 = \"{:032}\"", 7));
+    let names = |text: &str| -> Vec<_> {
+        load(text, no_env).expect("good").sip.digest.iter().map(|a| a.name()).collect()
+    };
+    assert!(names(GOOD).is_empty(), "what serves everyone");
+    assert_eq!(names(&with("[\"md5\", \"SHA-256\"]")), ["MD5", "SHA-256"]);
+    assert_eq!(names(&hashed("[\"SHA-256\", \"MD5\"]")), ["SHA-256", "MD5"]);
+    assert!(problems(&with("[\"MD5-sess\"]"))[0].contains("expected \"MD5\", \"SHA-256\""));
+    assert!(problems(&hashed("[\"SHA-256\"]"))[0].contains("the stored hash of alice does not serve"));
+}
+
+#[test]
 fn a_missing_environment_variable_is_named() {
     let text = GOOD.replace("password = \"secret\"", "password_env = \"ALICE_PASSWORD\"");
     let all = problems(&text);

@@ -3,6 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sip_ua::Transport;
+use sip_ua::digest::Algorithm;
+
+/// An algorithm that phones are offered: `MD5`, `SHA-256`, `SHA-512-256`. The session forms are for a registrar that does not
+/// hold the passwords itself.
+pub fn digest(text: &str) -> Result<Algorithm, String> {
+    let known = Algorithm::parse(text).filter(|algorithm| !algorithm.session);
+    known.ok_or_else(|| "expected \"MD5\", \"SHA-256\" or \"SHA-512-256\"".into())
+}
 
 use super::addresses::{unfit, without_zone};
 

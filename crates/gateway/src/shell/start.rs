@@ -176,6 +176,7 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
     local_ports.dedup();
     SwitchConfig {
         domain: config.sip.domain.clone(),
+        digest: config.sip.digest.clone(),
         local_hosts,
         local_ports,
         users: config.users.iter().cloned().map(|u| here(u, config.sip.country)).collect::<Vec<_>>().into(),

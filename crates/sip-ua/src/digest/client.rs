@@ -3,22 +3,28 @@ use types::Entropy;
 use super::fields::DigestFields;
 use super::hash::{self, Algorithm, Covered};
 use crate::Credentials;
-use crate::message::{Message, Method, quote};
+use crate::message::{Kind, Message, Method, quote};
 
 /// Why a challenge cannot be answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AnswerError {
-    /// No Digest challenge that we can do.
+    /// Nobody gave us a user name and a password for it.
+    NoCredentials,
+    /// No Digest challenge that we can do, or none of the realm that our password is for.
     NothingWeCanDo,
     /// We have answered this realm already, and its nonce was not stale: the secret is wrong.
     WrongCredentials,
+    /// Answered, and challenged again and again.
+    TooOften,
 }
 
 impl std::fmt::Display for AnswerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            AnswerError::NothingWeCanDo => "no authentication method in common",
-            AnswerError::WrongCredentials => "user name or password refused",
+            AnswerError::NoCredentials => "it wants a user name and a password, and none is configured",
+            AnswerError::NothingWeCanDo => "it offers no digest algorithm and realm that we can answer",
+            AnswerError::WrongCredentials => "it refuses our user name or password",
+            AnswerError::TooOften => "it challenges every answer again",
         })
     }
 }
@@ -33,6 +39,7 @@ const REALMS: usize = 4;
 pub struct DigestClient {
     credentials: Credentials,
     sessions: Vec<Session>,
+    problem: Option<AnswerError>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +53,9 @@ struct Session {
     /// Whether the peer named the algorithm: then it is named in the answer.
     algorithm_named: bool,
     qop: &'static str,
+    /// One for the whole life of the nonce: HA1 of a session algorithm covers the first (RFC 7616 §3.4.2), and who computes
+    /// it anew for each request, as many servers do, gets the same. Empty until the first answer.
+    cnonce: String,
     /// Requests answered with this nonce (RFC 7616 §3.4 nc).
     count: u32,
     /// An answer with this nonce was accepted once: a new challenge means that the nonce has aged, said or not.
@@ -55,7 +65,7 @@ struct Session {
 impl DigestClient {
     /// Knows no challenge yet.
     pub fn new(credentials: Credentials) -> DigestClient {
-        DigestClient { credentials, sessions: Vec::new() }
+        DigestClient { credentials, sessions: Vec::new(), problem: None }
     }
 
     /// Whether a challenge is known, so that `answer` gives something.
@@ -68,6 +78,17 @@ impl DigestClient {
     /// # Errors
     /// When sending the request again makes no sense.
     pub fn challenged(&mut self, response: &Message) -> Result<(), AnswerError> {
+        let result = self.take(response);
+        self.problem = result.err();
+        result
+    }
+
+    /// Why the latest challenge stays unanswered.
+    pub fn problem(&self) -> AnswerError {
+        self.problem.unwrap_or(AnswerError::TooOften)
+    }
+
+    fn take(&mut self, response: &Message) -> Result<(), AnswerError> {
         let mut error = None;
         let mut taken = false;
         for (proxy, name) in [(false, "WWW-Authenticate"), (true, "Proxy-Authenticate")] {
@@ -100,12 +121,18 @@ impl DigestClient {
         }
     }
 
-    fn adopt(&mut self, session: Session, stale: bool) -> Result<(), AnswerError> {
+    fn adopt(&mut self, mut session: Session, stale: bool) -> Result<(), AnswerError> {
         let known = self.sessions.iter().position(|s| s.proxy == session.proxy && s.realm == session.realm);
         if let Some(i) = known {
             let old = self.sessions.remove(i);
-            if old.count > 0 && !old.proven && !stale {
+            // What it says is stale and gives again will not be fresh the next time either.
+            let same = old.nonce == session.nonce;
+            if old.count > 0 && !old.proven && (same || !stale) {
                 return Err(AnswerError::WrongCredentials);
+            }
+            // The very nonce again: its count goes on, for a count is good once (RFC 7616 §3.4).
+            if same {
+                (session.count, session.cnonce) = (old.count, old.cnonce);
             }
         }
         if self.sessions.len() == REALMS {
@@ -129,11 +156,21 @@ impl DigestClient {
         entropy: &mut dyn Entropy,
     ) -> Vec<(&'static str, String)> {
         let credentials = &self.credentials;
-        self.sessions
-            .iter_mut()
-            .map(|s| s.answer(credentials, (method, uri, body), &entropy.token(16)))
-            .collect()
+        self.sessions.iter_mut().map(|s| s.answer(credentials, (method, uri, body), entropy)).collect()
     }
+}
+
+/// The reason phrase of a final response; of a challenge that stays unanswered, with why.
+pub(crate) fn why_refused(response: &Message, client: Option<&DigestClient>) -> String {
+    let phrase = match response.kind() {
+        Kind::Response { reason, .. } => reason,
+        Kind::Request { .. } => "",
+    };
+    if !matches!(response.status(), Some(401 | 407)) {
+        return phrase.to_owned();
+    }
+    let why = client.map_or(AnswerError::NoCredentials, DigestClient::problem);
+    format!("{phrase}: {why}")
 }
 
 impl Session {
@@ -157,6 +194,7 @@ impl Session {
             algorithm,
             algorithm_named: name.is_some(),
             qop,
+            cnonce: String::new(),
             count: 0,
             proven: false,
         };
@@ -168,8 +206,12 @@ impl Session {
         &mut self,
         credentials: &Credentials,
         (method, uri, body): (&Method, &str, &[u8]),
-        cnonce: &str,
+        entropy: &mut dyn Entropy,
     ) -> (&'static str, String) {
+        if self.cnonce.is_empty() {
+            self.cnonce = entropy.token(16);
+        }
+        let cnonce = self.cnonce.as_str();
         self.count += 1;
         let nc = format!("{:08x}", self.count);
         let ha1 = hash::ha1(self.algorithm.hash, &credentials.username, &self.realm, &credentials.password);

@@ -8,6 +8,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use client::why_refused;
 pub use client::{AnswerError, DigestClient};
 pub use hash::{Algorithm, Hash, ha1};
 pub use server::{Asks, Challenger, Check, Secret, offered_for};

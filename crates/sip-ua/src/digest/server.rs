@@ -63,19 +63,23 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    fn serves_md5(&self) -> bool {
-        match self {
-            Secret::Password(_) => true,
-            Secret::Hashed { md5, .. } => md5.is_some(),
+    /// Whether an answer made with this hash can be checked.
+    pub fn serves(&self, hash: Hash) -> bool {
+        match (self, hash) {
+            (Secret::Password(_), _) => true,
+            (Secret::Hashed { md5, .. }, Hash::Md5) => md5.is_some(),
+            (Secret::Hashed { sha256, .. }, Hash::Sha256) => sha256.is_some(),
+            (Secret::Hashed { .. }, Hash::Sha512_256) => false,
         }
     }
 }
 
-/// What to offer users with these secrets. MD5 alone as long as it serves them all: baresip 1.0 gives up at the sight of
-/// a SHA-256 challenge anywhere, SIPp 3.6.1 where it stands first (measured; RFC 8760 §2.3 hopes otherwise). A user for whom
-/// only a SHA-256 hash is stored brings SHA-256, first. The same for all, so that it says nothing about who exists.
+/// What to offer users with these secrets where nothing else is asked for. MD5 alone as long as it serves them all: baresip
+/// 1.0 gives up at the sight of a SHA-256 challenge anywhere, SIPp 3.6.1 where it stands first (measured; RFC 8760 §2.3
+/// hopes otherwise). A user for whom only a SHA-256 hash is stored brings SHA-256, first. The same for all, so that it says
+/// nothing about who exists.
 pub fn offered_for<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Vec<Algorithm> {
-    let (md5, sha256): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|s| s.serves_md5());
+    let (md5, sha256): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|s| s.serves(Hash::Md5));
     let mut offered = Vec::new();
     if !sha256.is_empty() {
         offered.push(Algorithm::SHA256);
@@ -148,8 +152,10 @@ impl Counts {
 }
 
 impl Challenger {
-    /// Offers these algorithms, best first (RFC 8760 §2.3).
-    pub fn new(realm: &str, algorithms: Vec<Algorithm>, entropy: &mut dyn Entropy) -> Challenger {
+    /// Offers these algorithms, the strongest first, however they are given (RFC 8760 §2.3).
+    pub fn new(realm: &str, mut algorithms: Vec<Algorithm>, entropy: &mut dyn Entropy) -> Challenger {
+        algorithms.sort_by_key(|a| std::cmp::Reverse(a.hash));
+        algorithms.dedup();
         let mut key = [0; 32];
         entropy.fill(&mut key);
         Challenger {
@@ -173,7 +179,8 @@ impl Challenger {
         self.used.len()
     }
 
-    /// The challenge fields of a 401 or 407, one for each algorithm.
+    /// The challenge fields of a 401 or 407, one for each algorithm, best first (RFC 8760 §2.3). They ask for `auth`:
+    /// `auth-int` fails behind every router that rewrites bodies, and JsSIP takes it wherever it is offered.
     pub fn challenge(
         &self,
         asks: Asks,
@@ -218,7 +225,7 @@ impl Challenger {
         wall: Wall,
     ) -> Check {
         let Kind::Request { method, .. } = request.kind() else {
-            return Check::Malformed("not a request");
+            return Check::Malformed("Not A Request");
         };
         let name = asks.fields().1;
         let ours = request
@@ -226,12 +233,16 @@ impl Challenger {
             .flat_map(DigestFields::parse_all)
             .find(|f| f.get("realm").is_some_and(|r| r == self.realm));
         let Some(fields) = ours else { return Check::Missing };
-        let answer = match Answer::read(&fields, &self.algorithms) {
+        let answer = match Answer::read(&fields) {
             Ok(answer) => answer,
             Err(why) => return Check::Malformed(why),
         };
+        // From before a restart with other algorithms, say: a new challenge puts it right.
+        if !self.algorithms.contains(&answer.algorithm) {
+            return Check::Missing;
+        }
         let known = secret(&answer.user);
-        if !self.is_right(&answer, known, method.as_str()) {
+        if !self.is_right(&answer, known, (method.as_str(), request.body())) {
             return Check::Wrong { user: answer.user };
         }
         match self.use_nonce(answer.nonce, answer.count, wall) {
@@ -240,7 +251,7 @@ impl Challenger {
         }
     }
 
-    fn is_right(&self, answer: &Answer<'_>, secret: Option<Secret>, method: &str) -> bool {
+    fn is_right(&self, answer: &Answer<'_>, secret: Option<Secret>, (method, body): (&str, &[u8])) -> bool {
         let hash = answer.algorithm.hash;
         let exists = secret.is_some();
         let (password, stored) = match secret {
@@ -260,10 +271,10 @@ impl Challenger {
             nonce: answer.nonce,
             cnonce: answer.cnonce,
             nc: answer.nc,
-            qop: "auth",
+            qop: answer.qop,
             method,
             uri: answer.uri,
-            body: &[],
+            body,
         };
         let expected = hash::response(&ha1, &covered);
         let given = answer.response.to_ascii_lowercase();
@@ -321,6 +332,7 @@ fn issued_at(body: &[u8; NONCE_BODY]) -> Wall {
 struct Answer<'a> {
     user: String,
     algorithm: Algorithm,
+    qop: &'static str,
     nonce: &'a str,
     uri: &'a str,
     response: &'a str,
@@ -330,24 +342,21 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn read(fields: &DigestFields<'a>, offered: &[Algorithm]) -> Result<Answer<'a>, &'static str> {
+    fn read(fields: &DigestFields<'a>) -> Result<Answer<'a>, &'static str> {
         let algorithm = match fields.get("algorithm") {
             Some(name) => Algorithm::parse(&name).ok_or("Unknown Digest Algorithm")?,
             None => Algorithm::MD5,
         };
-        if !offered.contains(&algorithm) {
-            return Err("Digest Algorithm Not Offered");
-        }
-        // We always ask for qop=auth, and who is asked for it must use it (RFC 3261 §22.4).
-        if !fields.get("qop").is_some_and(|q| q.eq_ignore_ascii_case("auth")) {
-            return Err("Digest Without qop=auth");
-        }
+        // We always ask for qop=auth, and who is asked for it must use it (RFC 3261 §22.4). Covering the body too is more.
+        let asked = fields.get("qop").unwrap_or_default();
+        let qop = ["auth", "auth-int"].into_iter().find(|q| asked.eq_ignore_ascii_case(q));
         let need = |name: &str| fields.raw(name).filter(|v| !v.is_empty());
         let nc = need("nc").ok_or("Digest Without nc")?;
         let count = u32::from_str_radix(nc, 16).ok().filter(|n| nc.len() == 8 && *n > 0);
         Ok(Answer {
             user: fields.get("username").filter(|u| !u.is_empty()).ok_or("Digest Without User")?,
             algorithm,
+            qop: qop.ok_or("Digest Without qop=auth")?,
             nonce: need("nonce").ok_or("Digest Without Nonce")?,
             uri: need("uri").ok_or("Digest Without URI")?,
             response: need("response").ok_or("Digest Without Response")?,

@@ -177,6 +177,104 @@ fn a_count_is_good_once_and_requests_may_overtake_each_other() {
 }
 
 #[test]
+fn the_body_counts_where_an_answer_covers_it() {
+    // RFC 7616 §3.4.3: qop=auth-int.
+    let mut client = DigestClient::new(credentials("secret"));
+    let mut challenger = Challenger::new("example.com", vec![Algorithm::SHA256], &mut Seeded(1));
+    let fields = challenger.challenge(Asks::Www, false, NOW, &mut Seeded(2));
+    let insists =
+        fields.into_iter().map(|(n, v)| (n, v.replace("\"auth\"", "\"auth-int\""))).collect::<Vec<_>>();
+    client.challenged(&response(401, &insists)).unwrap();
+    let mut request = |body: &[u8], sent: &[u8]| {
+        let answer = client.answer(&Method::Register, URI, body, &mut Seeded(3));
+        assert!(answer[0].1.contains("qop=auth-int"), "{}", answer[0].1);
+        let mut writer = MessageWriter::request(&Method::Register, URI);
+        writer.push(answer[0].0, &answer[0].1);
+        let sent = crate::Body { content_type: "text/plain".into(), bytes: sent.to_vec() };
+        Message::parse(writer.finish_with(Some(&sent))).unwrap()
+    };
+    let (right, changed) = (request(b"v=0", b"v=0"), request(b"v=0", b"v=1"));
+    assert_eq!(challenger.check(Asks::Www, &right, password_of, NOW), ok());
+    let wrong = Check::Wrong { user: "alice".into() };
+    assert_eq!(challenger.check(Asks::Www, &changed, password_of, NOW), wrong);
+}
+
+#[test]
+fn a_session_algorithm_keeps_its_first_cnonce() {
+    // RFC 7616 §3.4.2: HA1 covers the first cnonce; the later requests must show the same one to whoever takes theirs.
+    let (mut challenger, mut client, mut entropy) =
+        challenged("secret", vec![Algorithm::parse("SHA-256-sess").unwrap()]);
+    let mut cnonce = || {
+        let answer = client.answer(&Method::Register, URI, b"", &mut entropy);
+        assert_eq!(challenger.check(Asks::Www, &register(&answer), password_of, NOW), ok());
+        answer[0].1.split_once("cnonce=").unwrap().1.to_owned()
+    };
+    assert_eq!(cnonce(), cnonce());
+}
+
+#[test]
+fn the_same_nonce_again_goes_on_counting_and_is_no_second_chance() {
+    let challenge = |more: &str| {
+        let value = format!(r#"Digest realm="r", nonce="n", qop="auth"{more}"#);
+        response(401, &[("WWW-Authenticate", value)])
+    };
+    let mut client = DigestClient::new(credentials("secret"));
+    client.challenged(&challenge("")).unwrap();
+    client.answer(&Method::Register, URI, b"", &mut Seeded(3));
+    for stale in ["", ", stale=true"] {
+        assert_eq!(
+            client.clone().challenged(&challenge(stale)),
+            Err(AnswerError::WrongCredentials),
+            "{stale}"
+        );
+    }
+    client.accepted();
+    client.challenged(&challenge("")).unwrap();
+    let again = client.answer(&Method::Register, URI, b"", &mut Seeded(4));
+    assert!(again[0].1.contains("nc=00000002"), "{}", again[0].1);
+}
+
+#[test]
+fn a_challenge_is_read_however_it_is_quoted() {
+    for challenge in [
+        r#"Digest realm="r", nonce="n", algorithm=MD5, qop="auth,auth-int", stale=FALSE, opaque="""#,
+        r#"digest   realm = "r" ,nonce="n",algorithm="md5",qop="auth-int , AUTH",charset=UTF-8,userhash=true"#,
+        r#"DIGEST nonce=n, qop=auth, realm=r, domain="sip:example.com", algorithm=md5,"#,
+    ] {
+        let mut client = DigestClient::new(credentials("secret"));
+        client.challenged(&response(401, &[("WWW-Authenticate", challenge.into())])).expect(challenge);
+        let answer = client.answer(&Method::Register, URI, b"", &mut Seeded(3)).remove(0).1;
+        for part in [r#"realm="r""#, r#"nonce="n""#, "algorithm=MD5", "qop=auth,", "nc=00000001"] {
+            assert!(answer.contains(part), "{part} in {answer} to {challenge}");
+        }
+    }
+}
+
+#[test]
+fn challenges_of_two_proxies_are_both_answered_and_a_second_realm_later_joins_them() {
+    // RFC 3261 §22.3.
+    let line = |realm: &str, nonce: &str| {
+        ("Proxy-Authenticate", format!(r#"Digest realm="{realm}", nonce="{nonce}", qop="auth""#))
+    };
+    let mut client = DigestClient::new(credentials("secret"));
+    client.challenged(&response(407, &[line("one", "1"), line("two", "2")])).unwrap();
+    assert_eq!(client.answer(&Method::Invite, URI, b"", &mut Seeded(3)).len(), 2);
+    // The first two are content, and a third stands behind them.
+    client.challenged(&response(407, &[line("three", "3")])).unwrap();
+    let answer = client.answer(&Method::Invite, URI, b"", &mut Seeded(3));
+    let realms: Vec<_> = answer.iter().map(|(_, v)| v.split('"').nth(3).unwrap()).collect();
+    assert_eq!(realms, ["one", "two", "three"]);
+}
+
+#[test]
+fn an_algorithm_that_is_not_offered_any_more_is_challenged_anew() {
+    let (_, mut client, mut entropy) = challenged("secret", vec![Algorithm::SHA256]);
+    let mut restarted = Challenger::new("example.com", vec![Algorithm::MD5], &mut Seeded(9));
+    let answer = client.answer(&Method::Register, URI, b"", &mut entropy);
+    assert_eq!(restarted.check(Asks::Www, &register(&answer), password_of, NOW), Check::Missing);
+}
+
+#[test]
 fn an_answer_for_another_method_is_wrong() {
     let (mut challenger, mut client, mut entropy) = challenged("secret", both());
     let answer = client.answer(&Method::Invite, URI, b"", &mut entropy);

@@ -42,7 +42,7 @@ impl Endpoint {
     pub(super) fn answer_challenge(&mut self, id: TxnId, response: &Message, now: Instant) -> bool {
         let Some((purpose, challenges)) = self.challenged_request(id) else { return false };
         let Some(client) = secrets(purpose, &mut self.legs, &mut self.registrations) else { return false };
-        if challenges >= CHALLENGES || client.challenged(response).is_err() {
+        if client.challenged(response).is_err() || challenges >= CHALLENGES {
             return false;
         }
         let Some(request) = self.clients.get(&id).map(|t| t.request.clone()) else { return false };
@@ -51,6 +51,13 @@ impl Endpoint {
         let new = self.send_with_branch(OutRequest { cseq, ..request }, branch, purpose, challenges + 1, now);
         self.replaced(purpose, id, new);
         true
+    }
+
+    /// A 2xx: what it was asked with is right.
+    pub(super) fn credentials_accepted(&mut self, purpose: Purpose) {
+        if let Some(client) = secrets(purpose, &mut self.legs, &mut self.registrations) {
+            client.accepted();
+        }
     }
 
     /// What was challenged, if somebody still wants it answered.

@@ -217,6 +217,9 @@ impl Endpoint {
         if matches!(status, 401 | 407) && self.answer_challenge(id, response, now) {
             return;
         }
+        if (200..300).contains(&status) {
+            self.credentials_accepted(purpose);
+        }
         if status == 422 && self.ask_for_longer(id, response, now) {
             return;
         }

@@ -370,9 +370,6 @@ impl Endpoint {
         if let Some(txn) = self.clients.get_mut(&id) {
             txn.acks.push((String::new(), wire, ack.path));
         }
-        if let Some(auth) = self.legs.get_mut(&leg).and_then(|l| l.auth.as_mut()) {
-            auth.accepted();
-        }
         self.set_outgoing(leg, Outgoing::Idle);
         self.reinvite_done(leg, Ok(response.typed_body()), now);
     }

@@ -3,7 +3,7 @@ use std::time::Instant;
 use types::limits;
 
 use crate::dialog::Dialog;
-use crate::digest::DigestClient;
+use crate::digest::{DigestClient, why_refused};
 use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Calling, Cancel, Leg, LegState, Session};
 use crate::endpoint::{Endpoint, OutRequest, Owner, Path, TxnId, reliable, replace};
@@ -85,11 +85,12 @@ impl Endpoint {
             ..200 => self.invite_progress(leg, txn, flow, response, now),
             200..=299 => self.invite_accepted(leg, txn, flow, response, now),
             status => {
+                let why = why_refused(response, self.legs.get(&leg).and_then(|l| l.auth.as_ref()));
                 let Some(calling) = self.calling(leg, txn) else { return };
                 let end = match calling.cancel {
                     Cancel::No => LegEnd::Refused {
                         status,
-                        reason: reason_phrase(response),
+                        reason: why,
                         q850: response.q850_cause(),
                         retry_after: response.retry_after(),
                     },
@@ -232,12 +233,5 @@ impl Endpoint {
             self.abandon_invite(txn);
         }
         self.tell(Event::Ended { leg: id, end });
-    }
-}
-
-fn reason_phrase(response: &Message) -> String {
-    match response.kind() {
-        crate::message::Kind::Response { reason, .. } => reason.to_owned(),
-        crate::message::Kind::Request { .. } => String::new(),
     }
 }

@@ -143,6 +143,43 @@ fn later_requests_of_the_call_answer_at_once_and_ack_carries_the_invites_credent
 }
 
 #[test]
+fn a_nonce_good_for_one_request_is_asked_for_anew_without_stale() {
+    // The 200 says that the password is right: a later challenge is a new question.
+    let mut carrier = Carrier::new("example.net", Asks::Proxy);
+    let (mut script, leg, first) = calling("secret");
+    let sent = script.receive(&carrier.challenge(&first, false));
+    script.receive(&answer(&sent[1], "200 OK", "b1", CONTACT));
+    let bye = script.command(Command::HangUp { leg, reason: None });
+    let sent = script.receive(&carrier.challenge(&bye[0], false));
+    assert_eq!(starts(&sent), ["BYE sip:bob@192.0.2.2:5060 SIP/2.0"]);
+    assert_eq!(carrier.check(&sent[0]), Check::Ok { user: "trunk".into() });
+}
+
+#[test]
+fn what_stays_unanswered_says_why() {
+    let refused = |script: &mut Script| match script.party.ends().remove(0) {
+        (_, LegEnd::Refused { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    let mut carrier = Carrier::new("example.net", Asks::Www);
+    let (mut script, _, first) = calling("wrong");
+    let sent = script.receive(&carrier.challenge(&first, false));
+    script.receive(&carrier.challenge(&sent[1], false));
+    assert_eq!(refused(&mut script), "Challenge: it refuses our user name or password");
+    let (mut script, _, first) = calling("secret");
+    let unknown = r#"WWW-Authenticate: Digest realm="r", nonce="n", algorithm=SHA3-512, qop="auth""#;
+    script.receive(&answer(&first, "401 Challenge", "ch", unknown));
+    assert_eq!(refused(&mut script), "Challenge: it offers no digest algorithm and realm that we can answer");
+    let mut script = Script::new();
+    let sent = script.command(Command::Invite(SipLeg::outgoing(1), invite(kit::BOB)));
+    script.receive(&carrier.challenge(&sent[0], false));
+    assert_eq!(
+        refused(&mut script),
+        "Challenge: it wants a user name and a password, and none is configured"
+    );
+}
+
+#[test]
 fn a_challenged_reinvite_is_sent_again() {
     let mut carrier = Carrier::new("example.net", Asks::Www);
     let (mut script, leg, first) = calling("secret");

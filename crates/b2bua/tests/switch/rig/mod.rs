@@ -107,6 +107,7 @@ pub fn config() -> SwitchConfig {
     pbx.inbound_from = vec![IpNet::parse("198.51.100.0/24").unwrap()];
     SwitchConfig {
         domain: "example.com".into(),
+        digest: Vec::new(),
         local_hosts: vec!["192.0.2.1".into()],
         local_ports: vec![5060],
         users: vec![user("alice", "100", "+12025550110"), user("bob", "101", "+12025550111")].into(),
