@@ -5,6 +5,7 @@
 pub mod baresip;
 pub mod browser;
 pub mod bystanders;
+pub mod digest;
 pub mod gateway;
 pub mod http;
 pub mod launch;

@@ -65,6 +65,7 @@ impl Switch {
         leg.flow = Some(flow);
         leg.local = Some(flow.local.ip());
         leg.remote = Some(flow.remote.ip());
+        leg.hops = request.max_forwards();
         let from = match &party {
             Party::Trunk(trunk) => {
                 let trunk = &self.shared.config.trunks[*trunk];

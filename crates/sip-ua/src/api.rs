@@ -306,7 +306,7 @@ pub struct Invite {
     pub reliable: Reliable100,
     /// Session timers.
     pub timer: SessionTimer,
-    /// Further fields.
+    /// Further fields. `Max-Forwards` takes the place of our own: a call that passes us keeps counting (RFC 7332 §4).
     pub headers: Headers,
     /// Our offer.
     pub body: Option<Body>,

@@ -1,5 +1,7 @@
 //! The binary between SIPp, softphones, other stacks and strangers.
 
+mod bad_requests;
+mod digest;
 mod disturbances;
 mod dns;
 mod hold;

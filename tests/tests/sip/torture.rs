@@ -24,13 +24,13 @@ const TCP: u16 = 16_060;
 const VIA_PORTS: [u16; 5] = [5060, 5050, 5070, 6050, 19_823];
 
 /// The final response, 0 for none. 401: it was understood, and whoever sends it is asked who they are. 405: understood, and
-/// a method that we do not do. 481: understood, and inside a dialog that does not exist.
+/// a method that we do not do. 501: one that nobody has heard of. 481: understood, and inside a dialog that does not exist.
 const VERDICTS: &[(&str, u16)] = &[
     ("rfc4475/wsinv", 481),
-    ("rfc4475/intmeth", 405),
+    ("rfc4475/intmeth", 501),
     ("rfc4475/esc01", 401),
     ("rfc4475/escnull", 401),
-    ("rfc4475/esc02", 405),
+    ("rfc4475/esc02", 501),
     ("rfc4475/lwsdisp", 200),
     ("rfc4475/longreq", 401),
     ("rfc4475/dblreq", 401),
@@ -149,7 +149,7 @@ fn last_word(transport: &str) -> (String, String) {
 fn explains_itself(name: &str, response: &str) -> Result<(), String> {
     let field = match status(response) {
         Some(401) => "WWW-Authenticate: ",
-        Some(405) => "Allow: ",
+        Some(405 | 501) => "Allow: ",
         Some(415) => "Accept: ",
         Some(420) => "Unsupported: ",
         Some(400) if response.starts_with("SIP/2.0 400 Bad Request\r\n") => "a phrase of its own",

@@ -77,7 +77,7 @@ impl Call {
             routes: Vec::new(),
             reliable: Reliable100::default(),
             timer: SessionTimer::default(),
-            headers: Vec::new(),
+            headers: self.hops_left().into_iter().collect(),
             body: None,
             credentials: None,
         };
@@ -125,7 +125,7 @@ impl Call {
             routes: trunk.profile.route.clone().into_iter().collect(),
             reliable: trunk.profile.reliable,
             timer: trunk.profile.session_timer,
-            headers: caller.headers(trunk),
+            headers: self.hops_left().into_iter().chain(caller.headers(trunk)).collect(),
             body: None,
             credentials: trunk.credentials.clone(),
         };
@@ -140,6 +140,12 @@ impl Call {
         let id = leg.id;
         self.offer(id, sh);
         Ok(())
+    }
+
+    /// One hop fewer than the caller's INVITE had, so that a call that runs in circles ends (RFC 7332 §4).
+    fn hops_left(&self) -> Option<(&'static str, String)> {
+        let hops = self.legs[0].hops?;
+        Some(("Max-Forwards", hops.min(255).saturating_sub(1).to_string()))
     }
 
     /// What a trunk is told of the caller; `target`: the Request-URI.

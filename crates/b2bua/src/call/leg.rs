@@ -117,6 +117,8 @@ pub(crate) struct Leg {
     pub advertise: Advertised,
     /// Where this peer's signalling comes from.
     pub remote: Option<IpAddr>,
+    /// Max-Forwards of its INVITE.
+    pub hops: Option<u32>,
     /// The way to a SIP device of a user.
     pub flow: Option<Flow>,
     /// Of a trunk that we call: which of its targets.
@@ -155,6 +157,7 @@ impl Leg {
             lost: None,
             local: None,
             advertise: Advertised::default(),
+            hops: None,
             remote: None,
             flow: None,
             target: None,

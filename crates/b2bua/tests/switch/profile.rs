@@ -95,7 +95,12 @@ fn called_privately(profile: TrunkProfile) -> (String, Headers) {
     fields.push(("Privacy", "id".into()));
     bench.invited("sip:alice@example.com", uri, PHONE_A, fields, "pcmu");
     let (_, invite) = bench.invite();
-    (invite.from, invite.headers)
+    (invite.from, without_hops(invite.headers))
+}
+
+/// Without what every call that passes us has.
+fn without_hops(headers: Headers) -> Headers {
+    headers.into_iter().filter(|(name, _)| *name != "Max-Forwards").collect()
 }
 
 const PHONE_A: &str = "192.0.2.50:5060";
@@ -195,7 +200,7 @@ fn a_forwarded_call_says_who_forwards_in_the_header_that_the_trunk_wants() {
         let mut bench = Bench::with(config);
         bench.trunk_calls("+12025550100", "pcmu");
         let (_, invite) = bench.invite();
-        assert_eq!(invite.headers, [(name, value.to_owned())]);
+        assert_eq!(without_hops(invite.headers), [(name, value.to_owned())]);
     }
 }
 

@@ -341,8 +341,11 @@ fn challenges_come_strongest_first_and_last_over_websocket() {
         let mut bench = Bench::with(config.clone());
         let (from, to) = ("<sip:alice@example.com>;tag=t", "<sip:bob@example.com>");
         let fields = [("From", from), ("To", to), ("Contact", "<sip:alice@192.0.2.50>")];
-        let request =
-            bench.request("INVITE sip:bob@example.com", &fields.map(|(n, v)| (n, v.to_owned())), "pcmu");
+        let request = bench.request(
+            "INVITE sip:bob@example.com",
+            &fields.map(|(n, v)| (n, v.to_owned())).to_vec(),
+            "pcmu",
+        );
         let flow = Flow { transport, ..flow(PHONE) };
         bench.heard(Event::Invite { leg: SipLeg::incoming(1), request, flow, replaces: None });
         let Sip::Reject { headers, status: 401, .. } = bench.sip_command() else { panic!() };

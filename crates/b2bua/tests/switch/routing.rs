@@ -31,6 +31,8 @@ fn a_route_from_a_trunk_to_a_trunk_carries_the_call_through() {
     let (callee, invite) = bench.invite();
     assert_eq!(invite.uri, "sip:+12025550100@backup.example");
     assert_eq!(invite.from, "<sip:+12025550177@backup.example>");
+    // RFC 7332 §4: what runs in circles between two gateways ends.
+    assert_eq!(invite.headers, [("Max-Forwards", "69".to_owned())]);
     assert!(matches!(invite.target, Target::Address { remote, .. } if remote == addr(TRUNK_B)));
     bench.heard(Event::Answered { leg: callee, body: sdp("pcmu") });
     assert!(

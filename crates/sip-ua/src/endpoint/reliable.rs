@@ -7,7 +7,7 @@ use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Incoming, IncomingKind, LegState};
 use crate::endpoint::server::Reply;
 use crate::endpoint::uac::FORKS;
-use crate::endpoint::uas::foreign_body;
+use crate::endpoint::uas::{foreign_body, unsupported_media};
 use crate::endpoint::{ALLOW, Endpoint, OutRequest, Path, TxnId};
 use crate::message::{Message, Method};
 use crate::transaction::{GIVE_UP, Repeat, Wire};
@@ -252,7 +252,7 @@ impl Endpoint {
         match body {
             None => self.reply(id, Reply::new(200), now),
             Some(_) if foreign_body(request) => {
-                self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
+                self.reply(id, unsupported_media(request), now);
             }
             body @ Some(_) if answer_due => {
                 self.reply(id, Reply::new(200), now);

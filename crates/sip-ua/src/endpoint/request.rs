@@ -22,11 +22,18 @@ pub(crate) struct OutRequest {
     pub auth: Headers,
 }
 
+const MAX_FORWARDS: &str = "Max-Forwards";
+
 impl OutRequest {
+    /// 70 (RFC 3261 §8.1.1.6), unless it continues somebody's call.
+    fn max_forwards(&self) -> &str {
+        self.headers.iter().find(|(name, _)| *name == MAX_FORWARDS).map_or("70", |(_, hops)| hops)
+    }
+
     fn start(&self, method: &Method, branch: &str, to: &str) -> MessageWriter {
         let mut out = MessageWriter::request(method, &self.uri)
             .with("Via", &self.path.via(branch))
-            .with("Max-Forwards", "70")
+            .with("Max-Forwards", self.max_forwards())
             .with("From", &self.from)
             .with("To", to)
             .with("Call-ID", &self.call_id)
@@ -43,7 +50,8 @@ impl OutRequest {
         if let Some(contact) = &self.contact {
             out.push("Contact", contact);
         }
-        for (name, value) in self.auth.iter().chain(&self.headers) {
+        let further = self.headers.iter().filter(|(name, _)| *name != MAX_FORWARDS);
+        for (name, value) in self.auth.iter().chain(further) {
             out.push(name, value);
         }
         if matches!(self.method, Method::Invite) {

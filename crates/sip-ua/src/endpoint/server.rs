@@ -209,7 +209,7 @@ impl Endpoint {
             }
             Method::Subscribe => self.bad_event(id, now),
             Method::Ack | Method::Message | Method::Publish | Method::Other(_) => {
-                self.reply(id, Reply::new(405).with("Allow", ALLOW), now)
+                self.refuse_method(id, &method, now);
             }
         }
     }
@@ -342,11 +342,19 @@ impl Endpoint {
         self.reply(TxnId(token.0), Reply { status, reason, headers, body: None }, now);
     }
 
+    /// A method that we know and do not do is 405, one that nobody here has heard of 501 (RFC 3261 §21.4.6, §21.5.2).
+    pub(super) fn refuse_method(&mut self, id: TxnId, method: &Method, now: Instant) {
+        let status = if matches!(method, Method::Other(_)) { 501 } else { 405 };
+        self.reply(id, Reply::new(status).with("Allow", ALLOW), now);
+    }
+
     pub(super) fn reply_options(&mut self, id: TxnId, now: Instant) {
         let supported = SUPPORTED.join(", ");
         let reply = Reply::new(200)
             .with("Allow", ALLOW)
             .with("Accept", "application/sdp")
+            .with("Accept-Encoding", "identity")
+            .with("Accept-Language", "en")
             .with("Supported", &supported);
         self.reply(id, reply, now);
     }

@@ -3,8 +3,8 @@ use std::time::Instant;
 use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Calling, Cancel, Incoming, IncomingKind, LegState, Outgoing, Parting, Session};
 use crate::endpoint::server::Reply;
-use crate::endpoint::uas::foreign_body;
-use crate::endpoint::{ALLOW, Endpoint, TxnId};
+use crate::endpoint::uas::{foreign_body, unsupported_media};
+use crate::endpoint::{Endpoint, TxnId};
 use crate::message::{Message, Method};
 use crate::transaction::{GIVE_UP, T2};
 use crate::{Body, Event, Flow, Headers, LegEnd, SipLeg};
@@ -73,7 +73,7 @@ impl Endpoint {
             | Method::Register
             | Method::Message
             | Method::Publish
-            | Method::Other(_) => self.reply(id, Reply::new(405).with("Allow", ALLOW), now),
+            | Method::Other(_) => self.refuse_method(id, method, now),
         }
     }
 
@@ -131,7 +131,7 @@ impl Endpoint {
             Verdict::Pending => self.reply(id, Reply::new(491), now),
             Verdict::Overlap => self.reply_overlap(id, now),
             Verdict::Deliver if foreign_body(request) => {
-                self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
+                self.reply(id, unsupported_media(request), now);
             }
             Verdict::Deliver => {
                 let late = request.body().is_empty();

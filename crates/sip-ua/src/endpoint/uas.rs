@@ -19,6 +19,15 @@ pub(super) fn foreign_body(request: &Message) -> bool {
     !request.body().is_empty() && !optional && (!sdp || coded)
 }
 
+/// The refusal of such a body, with what would do (RFC 3261 §8.2.3, §21.4.13).
+pub(super) fn unsupported_media(request: &Message) -> Reply<'static> {
+    let reply = Reply::new(415).with("Accept", "application/sdp");
+    match request.header("Content-Encoding") {
+        Some(_) => reply.with("Accept-Encoding", "identity"),
+        None => reply,
+    }
+}
+
 /// Whether the caller takes session descriptions; without Accept it does (RFC 3261 §20.1).
 fn takes_sdp(request: &Message) -> bool {
     let mut types = request.list("Accept").map(|t| t.split(';').next().unwrap_or_default().trim());
@@ -36,7 +45,7 @@ impl Endpoint {
             return;
         }
         if foreign_body(&request) {
-            self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
+            self.reply(id, unsupported_media(&request), now);
             return;
         }
         if !takes_sdp(&request) {
@@ -47,7 +56,10 @@ impl Endpoint {
         }
         let replaces = match self.replaced_by(&request) {
             Ok(replaces) => replaces,
-            Err(status) => return self.reply(id, Reply::new(status), now),
+            Err(status) => {
+                let reason = if status == 400 { "Bad Replaces, Or More Than One" } else { "" };
+                return self.reply(id, Reply { reason, ..Reply::new(status) }, now);
+            }
         };
         if self.legs.len() >= limits::SIP_DIALOGS {
             self.reply(id, Reply::new(503).with("Retry-After", "10"), now);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::endpoint::leg::{Incoming, IncomingKind, LegState};
 use crate::endpoint::server::Reply;
 use crate::endpoint::session::Verdict;
-use crate::endpoint::uas::foreign_body;
+use crate::endpoint::uas::{foreign_body, unsupported_media};
 use crate::endpoint::{ALLOW, Endpoint, TxnId};
 use crate::message::Message;
 use crate::{Event, Flow, SipLeg};
@@ -13,7 +13,7 @@ use crate::{Event, Flow, SipLeg};
 impl Endpoint {
     pub(super) fn on_update(&mut self, leg: SipLeg, id: TxnId, request: &Message, flow: &Flow, now: Instant) {
         if foreign_body(request) {
-            self.reply(id, Reply::new(415).with("Accept", "application/sdp"), now);
+            self.reply(id, unsupported_media(request), now);
             return;
         }
         let offer = request.typed_body();

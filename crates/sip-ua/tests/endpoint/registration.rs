@@ -131,7 +131,7 @@ fn a_wrong_password_fails_and_is_not_hammered() {
     else {
         panic!("{states:?}")
     };
-    assert_eq!(why, "Unauthorized");
+    assert_eq!(why, "Unauthorized: it refuses our user name or password");
     assert!((30..=60).contains(retry_in), "{retry_in}");
 }
 

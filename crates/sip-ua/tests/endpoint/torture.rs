@@ -27,10 +27,10 @@ use Does::{Drops, Refuses, Registers, Replies, Rings};
 const TABLE: &[(&str, Does)] = &[
     // It has a To-tag: a re-INVITE of no call here.
     ("rfc4475/wsinv", Refuses(481)),
-    ("rfc4475/intmeth", Replies(405)),
+    ("rfc4475/intmeth", Replies(501)),
     ("rfc4475/esc01", Rings),
     ("rfc4475/escnull", Registers),
-    ("rfc4475/esc02", Replies(405)),
+    ("rfc4475/esc02", Replies(501)),
     ("rfc4475/lwsdisp", Replies(200)),
     ("rfc4475/longreq", Rings),
     ("rfc4475/dblreq", Registers),

@@ -279,3 +279,15 @@ fn ping_is_answered_by_any_status_and_by_silence_with_none() {
     assert_eq!(pongs, vec![(1, Some(404)), (2, None)]);
     script.assert_drained();
 }
+
+#[test]
+fn a_call_that_passes_us_goes_on_counting_its_hops() {
+    // RFC 7332 §4, RFC 3261 §8.1.1.6.
+    for (headers, expected) in [(vec![], "70"), (vec![("Max-Forwards", "12".to_owned())], "12")] {
+        let mut script = Script::new();
+        let call = Box::new(sip_ua::Invite { headers, ..*invite(kit::BOB) });
+        let sent = script.command(Command::Invite(SipLeg::outgoing(1), call));
+        assert_eq!(field(&sent[0], "Max-Forwards"), expected);
+        assert_eq!(sent[0].matches("Max-Forwards").count(), 1);
+    }
+}

@@ -221,12 +221,16 @@ fn a_merged_request_is_482_but_a_careless_retry_after_401_is_not() {
 }
 
 #[test]
-fn unknown_methods_are_405_with_allow_and_unknown_dialogs_481() {
+fn methods_that_we_do_not_do_are_405_unknown_ones_501_with_allow_and_unknown_dialogs_481() {
+    // RFC 3261 §21.4.6 and §21.5.2.
     let mut script = Script::new();
-    let sent = script.receive(&request("PUBLISH", 1, "p1", "", ""));
-    assert_eq!(status(&sent[0]), 405);
-    let allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE, REFER, NOTIFY, SUBSCRIBE";
-    assert_eq!(field(&sent[0], "Allow"), allow);
+    for (method, expected) in [("PUBLISH", 405), ("MESSAGE", 405), ("DANCE", 501)] {
+        let sent = script.receive(&request(method, 1, &format!("p{method}"), "", ""));
+        assert_eq!(status(&sent[0]), expected, "{method}");
+        let allow =
+            "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, REGISTER, UPDATE, REFER, NOTIFY, SUBSCRIBE";
+        assert_eq!(field(&sent[0], "Allow"), allow);
+    }
     for (n, method) in ["BYE", "INFO", "OPTIONS", "INVITE"].into_iter().enumerate() {
         let sent = script.receive(&request(method, 2, &format!("d{n}"), "nosuchtag", ""));
         assert_eq!(status(sent.last().unwrap()), 481, "{method}");
@@ -244,6 +248,8 @@ fn options_say_what_we_do() {
     assert_eq!(starts(&sent), ["200 OK"]);
     assert!(field(&sent[0], "Allow").contains("INVITE"));
     assert_eq!(field(&sent[0], "Accept"), "application/sdp");
+    assert_eq!(field(&sent[0], "Accept-Encoding"), "identity");
+    assert_eq!(field(&sent[0], "Accept-Language"), "en");
     assert!(field(&sent[0], "To").contains(";tag="));
     assert_eq!(field(&sent[0], "Supported"), "100rel, timer, replaces, norefersub, outbound");
     script.assert_drained();
@@ -277,6 +283,10 @@ fn bodies_that_are_no_session_description_are_415() {
     let sent = script.receive(&request("INVITE", 1, "i1", "", "Content-Type: text/plain\n\nhello"));
     assert_eq!(starts(&sent), ["100 Trying", "415 Unsupported Media Type"]);
     assert_eq!(field(&sent[1], "Accept"), "application/sdp");
+    let coded = SDP.replacen("Content-Type", "Content-Encoding: gzip\nContent-Type", 1);
+    let sent = script.receive(&request("INVITE", 1, "i2", "", &coded).replace("Call-ID: ", "Call-ID: 2"));
+    assert_eq!(starts(&sent)[1], "415 Unsupported Media Type");
+    assert_eq!(field(&sent[1], "Accept-Encoding"), "identity");
     assert!(script.events().is_empty());
 }
 
