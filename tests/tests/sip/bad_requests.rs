@@ -3,7 +3,7 @@
 
 use e2e::digest::{Account, authorization};
 use e2e::gateway::{Gateway, PASSWORD, Setup};
-use e2e::rawsip::unique;
+use e2e::rawsip::{RawSip, unique};
 use e2e::trunk::Message;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read as _, Write as _};
@@ -372,14 +372,14 @@ fn refused(gateway: SocketAddr) -> Vec<Row> {
         ),
         (
             "§21.4.26: no codec in common",
-            call("+12025550110").body("application/sdp", &unknown_codec),
+            call("+12025550111").body("application/sdp", &unknown_codec),
             488,
             "Both sides have no audio codec in common",
             &[("warning", "305 "), ("reason", "Q.850;cause=65")],
         ),
         (
             "§13.3.1: no session description",
-            call("+12025550110").body("application/sdp", "v=1\r\nhello"),
+            call("+12025550111").body("application/sdp", "v=1\r\nhello"),
             488,
             "The other side sent a session description that cannot be used",
             &[("warning", "399 ")],
@@ -396,6 +396,8 @@ fn gateway() -> Gateway {
 fn every_wrong_request_gets_its_status_its_fields_and_words_over_udp_and_tcp() {
     let gateway = gateway();
     let at = SocketAddr::from((PHONE, gateway.sip));
+    let mut bob = RawSip::bind(SocketAddr::from((PHONE, 0)), at);
+    assert_eq!(bob.register("bob", PASSWORD).0.status(), Some(200), "somebody who could be called");
     let mut wrong = Vec::new();
     for by in [By::Udp, By::Tcp] {
         let rows = [unreadable(at), misplaced(at), refused(at)].concat();
