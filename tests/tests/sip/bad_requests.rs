@@ -79,7 +79,7 @@ impl Request {
         Request { body: body.into(), ..self.with("Content-Type", kind) }
     }
 
-    fn from_trunk(self) -> Request {
+    fn by_trunk(self) -> Request {
         Request { from: TRUNK, ..self }
     }
 
@@ -322,7 +322,7 @@ fn misplaced(gateway: SocketAddr) -> Vec<Row> {
 /// Registrations that may not be, and calls that lead nowhere.
 fn refused(gateway: SocketAddr) -> Vec<Row> {
     let register = || Request::to(gateway, "REGISTER", "");
-    let call = |number: &str| Request::to(gateway, "INVITE", number).from_trunk();
+    let call = |number: &str| Request::to(gateway, "INVITE", number).by_trunk();
     let anonymous = || Request { account: false, ..register() };
     let unknown_codec = SDP.replace("RTP/AVP 0", "RTP/AVP 97").replace("0 PCMU/8000", "97 speex/32000");
     vec![
@@ -467,7 +467,7 @@ fn inside_a_call_old_and_overlapping_requests_are_500_and_the_call_goes_on() {
     let mut before = String::new();
     for by in [By::Udp, By::Tcp] {
         let mut trunk = Wire::open(by, TRUNK, at);
-        let invite = Request::to(at, "INVITE", "+12025550110").with("CSeq", "7 INVITE").from_trunk();
+        let invite = Request::to(at, "INVITE", "+12025550110").with("CSeq", "7 INVITE").by_trunk();
         trunk.send(&invite.text(by, trunk.local()));
         let at_alice = loop {
             let message = alice.next().expect("UDP");
