@@ -358,3 +358,36 @@ fn reports_are_encrypted_both_ways() {
     let stats = world.stats(A);
     assert_eq!((stats.remote_fraction_lost, stats.rejected), (64, 1), "the plain one counts for nothing");
 }
+
+#[test]
+fn a_call_longer_than_a_round_of_sequence_numbers_goes_on_both_ways() {
+    // RFC 3711 §3.3.1: 65,536 packets, 22 minutes; the counter of rounds is never sent.
+    let (mut world, mut phone, b, sdp) = bridged(Suite::AesCm128HmacSha1_80);
+    let packet = |ssrc: u32, n: u32| {
+        let (sequence, timestamp) = ((n + 60_000) as u16, n * 160);
+        let header = RtpHeader { payload_type: 0, marker: false, sequence, timestamp, ssrc };
+        let mut packet = Vec::with_capacity(200);
+        header.write(&mut packet);
+        packet.resize(172, 0x7e);
+        packet
+    };
+    let ours = crypto(&sdp)[0].keys.clone();
+    let mut receiver = Receiver::new(&ours, 0);
+    let (mut highest, mut heard_by_b) = (0, 0);
+    for n in 0..66_000 {
+        let mut sealed = packet(1, n);
+        phone.sender.protect_rtp(&mut sealed).unwrap();
+        world.rtp(A, phone.peer.address, &sealed);
+        world.rtp(B, b.address, &packet(2, n));
+        world.pass(FRAME);
+        for mut sent in world.sent_to(A) {
+            assert!(receiver.unprotect_rtp(&mut sent.raw).is_ok(), "packet {}", sent.seq);
+            highest = highest.max(sent.seq);
+        }
+        heard_by_b += world.sent_to(B).len();
+        world.sent.clear();
+    }
+    assert_eq!(highest, u16::MAX, "our numbers passed their end");
+    assert!(heard_by_b >= 65_990, "{heard_by_b} of 66,000");
+    assert_eq!(world.stats(A).rejected, 0);
+}
