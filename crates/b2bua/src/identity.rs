@@ -141,7 +141,7 @@ impl Outward<'_> {
     }
 }
 
-fn trunk_address(user: &str, trunk: &TrunkConfig) -> String {
+pub(crate) fn trunk_address(user: &str, trunk: &TrunkConfig) -> String {
     crate::call::address(user, trunk.profile.from_domain.as_ref().unwrap_or(&trunk.host))
 }
 

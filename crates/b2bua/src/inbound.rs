@@ -66,6 +66,7 @@ impl Switch {
         leg.local = Some(flow.local.ip());
         leg.remote = Some(flow.remote.ip());
         leg.hops = request.max_forwards();
+        leg.updatable = request.has_token("Require", "100rel") && request.has_token("Allow", "UPDATE");
         let from = match &party {
             Party::Trunk(trunk) => {
                 let trunk = &self.shared.config.trunks[*trunk];
@@ -84,7 +85,16 @@ impl Switch {
         self.shared.sip_legs.insert(sip, (id, LegId::CALLER));
         let offer = request.typed_body().map(|b| b.bytes);
         leg.kind = offer.as_deref().map_or(usual_kind(flow.transport), offered_kind);
-        let asked = Asked { dialled, from, offer, flow: Some(flow), worker: None, waiting: None, takes_over };
+        let asked = Asked {
+            dialled,
+            from,
+            offer,
+            flow: Some(flow),
+            worker: None,
+            waiting: None,
+            takes_over,
+            referred_by: None,
+        };
         self.place(id, leg, asked, t);
     }
 
@@ -123,7 +133,16 @@ impl Switch {
         let leg =
             Leg::new(LegId::CALLER, Party::User(user), Device::Browser { session, name }, Phase::Trying);
         let offer = Some(sdp.into_bytes());
-        let asked = Asked { dialled, from, offer, flow: None, worker: None, waiting: None, takes_over: None };
+        let asked = Asked {
+            dialled,
+            from,
+            offer,
+            flow: None,
+            worker: None,
+            waiting: None,
+            takes_over: None,
+            referred_by: None,
+        };
         self.place(id, leg, asked, t);
     }
 
@@ -159,6 +178,7 @@ impl Switch {
             asserted: asked.from.asserted,
             to: asked.dialled,
             to_e164: number.and_then(|n| n.e164),
+            referred_by: asked.referred_by,
             emergency,
             caller: leg.cdr_party(&self.shared),
             started: t.wall,
@@ -192,12 +212,15 @@ impl Switch {
         t: Clock,
     ) -> Result<Plan, Failure> {
         let sh = &mut self.shared;
-        let permit = match &leg.party {
-            Party::User(user) if number.emergency => Some(sh.usage.force_user(user)),
-            Party::User(user) => sh.usage.take_user(&sh.config, user),
-            Party::Trunk(trunk) => sh.usage.take_trunk(&sh.config, *trunk),
-        };
-        leg.permit = Some(permit.ok_or(Failure::of(EndReason::TooManyCalls))?);
+        // Whoever transfers a call leaves it: the one that is made for it is no second call of theirs.
+        if !matches!(leg.device, Device::Proxy(_)) {
+            let permit = match &leg.party {
+                Party::User(user) if number.emergency => Some(sh.usage.force_user(user)),
+                Party::User(user) => sh.usage.take_user(&sh.config, user),
+                Party::Trunk(trunk) => sh.usage.take_trunk(&sh.config, *trunk),
+            };
+            leg.permit = Some(permit.ok_or(Failure::of(EndReason::TooManyCalls))?);
+        }
         let destination = match (lookup::look_up(&sh.config, number, &leg.party), &leg.party) {
             (Ok(destination), _) => destination,
             (Err(failure), Party::User(_)) => return Err(failure),
@@ -306,6 +329,8 @@ pub(crate) struct Asked {
     pub waiting: Option<(Device, Option<Flow>)>,
     /// The leg whose place it takes (RFC 3891).
     pub takes_over: Option<(types::CallId, LegId)>,
+    /// Who has asked for it, where that is someone else and may be known.
+    pub referred_by: Option<UserName>,
 }
 
 /// A sentence as a reason phrase.

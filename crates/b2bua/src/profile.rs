@@ -97,6 +97,8 @@ pub struct TrunkProfile {
     pub trusted: bool,
     /// Who forwards.
     pub forwarded: ForwardHeader,
+    /// It is told who of ours has transferred a call to it (RFC 3892).
+    pub referred_by: bool,
     /// Numbers that we write.
     pub number_format: NumberFormat,
     /// Numbers that it writes.
@@ -123,6 +125,7 @@ impl Default for TrunkProfile {
             identity: IdentityHeader::None,
             trusted: false,
             forwarded: ForwardHeader::None,
+            referred_by: false,
             number_format: NumberFormat::Raw,
             inbound_number_format: NumberFormat::Raw,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
@@ -186,6 +189,7 @@ impl fmt::Display for TrunkProfile {
         writeln!(f, "identity = {:?}", self.identity.name())?;
         writeln!(f, "trusted = {}", self.trusted)?;
         writeln!(f, "forwarded = {:?}", self.forwarded.name())?;
+        writeln!(f, "referred_by = {}", self.referred_by)?;
         writeln!(f, "number_format = {:?}", self.number_format.name())?;
         writeln!(f, "inbound_number_format = {:?}", self.inbound_number_format.name())?;
         let codecs: Vec<&str> = self.codecs.iter().map(|c| c.name()).collect();

@@ -114,8 +114,9 @@ impl Switch {
             SipEvent::Reinvite { leg, body } => {
                 self.on_leg(leg, |call, id, sh| call.on_reinvite(id, body, sh));
             }
-            // We send none so far: hold and transfer from our side come later.
-            SipEvent::ReinviteDone { .. } => {}
+            SipEvent::ReinviteDone { leg, result } => {
+                self.on_leg(leg, |call, id, sh| call.on_updated(id, result, sh, t));
+            }
             SipEvent::Pong { ping, status } => self.on_pong(ping, status, now),
             SipEvent::Info { leg, body } => self.on_leg(leg, |call, id, sh| call.on_info(id, &body, sh)),
             SipEvent::Ended { leg, end } => {
@@ -139,10 +140,11 @@ impl Switch {
 
     /// A leg that has moved to another call takes its events along.
     fn readdress(&self, mut event: CallEvent) -> CallEvent {
-        while let Some(given) = self.calls.get(&event.call).and_then(|c| c.given)
-            && let Some(leg) = event.event.leg_mut().filter(|l| **l == given.leg)
+        while let Some(call) = self.calls.get(&event.call)
+            && let Some(leg) = event.event.leg_mut()
+            && let Some(elsewhere) = [call.given, call.borrowed].into_iter().flatten().find(|g| g.leg == *leg)
         {
-            (event.call, *leg) = given.to;
+            (event.call, *leg) = elsewhere.to;
         }
         event
     }

@@ -1,6 +1,7 @@
 //! Transfers: what concerns two calls at once. Calls never touch each other; they leave `Effect`s, and the switch
 //! carries these out between two inputs.
 
+use media_bridge::control::Command as Media;
 use sip_ua::message::{Scheme, Uri};
 use sip_ua::{Command as Sip, ReferId, Referral, ReplacedDialog, SipLeg};
 use types::{CallId, EndReason, EndedBy, LegId, SessionId};
@@ -20,6 +21,12 @@ use crate::switch::Switch;
 pub(crate) enum Effect {
     /// What is called for this call rings.
     Rings(CallId),
+    /// A leg of the call that is made for `of` sends media before it answers; whether it wants to hear nothing.
+    Early { of: CallId, from: (CallId, LegId), holds: bool },
+    /// It has gone without answering.
+    EarlyOver { of: CallId, leg: LegId },
+    /// For the media of a leg that is lent to this call.
+    Media { of: CallId, command: Media },
     /// Nobody came: `by` was made for `of`.
     Failed { of: CallId, by: CallId, failure: Failure },
     /// Someone came: this leg is to join `of`.
@@ -75,6 +82,18 @@ struct Ask {
     call: CallId,
     leg: LegId,
     refer: Option<ReferId>,
+    /// The new party is not to know who has asked.
+    private: bool,
+}
+
+/// A party of a call as it is shown to whoever it is handed over to.
+fn shown_again(shown: &str) -> CallerId {
+    let anonymous = CallerId::anonymous();
+    if shown == anonymous.number {
+        anonymous
+    } else {
+        CallerId { number: shown.into(), ..CallerId::default() }
+    }
 }
 
 impl Switch {
@@ -92,7 +111,7 @@ impl Switch {
             let (code, text) = Problem::NoSuchCall.words();
             return self.shared.error(session, code, text, Some(name));
         };
-        let ask = Ask { call, leg, refer: None };
+        let ask = Ask { call, leg, refer: None, private: false };
         let done = match (to, other) {
             (Some(to), _) => {
                 let dialled = self.strip_domain(&to);
@@ -112,7 +131,7 @@ impl Switch {
         let Some((call, leg)) = self.shared.sip_legs.get(&sip).copied() else {
             return self.shared.sip(Sip::RejectRefer { refer, status: 481, reason: String::new() });
         };
-        let ask = Ask { call, leg, refer: Some(refer) };
+        let ask = Ask { call, leg, refer: Some(refer), private: referral.private };
         let done = match referral.replaces {
             Some(ReplacedDialog::Leg(other)) => match self.shared.sip_legs.get(&other).copied() {
                 Some(other) => self.transfer_with(ask, other, t),
@@ -159,6 +178,7 @@ impl Switch {
                 to: dialled,
                 aim: Aim::Upstream(target),
                 rings: false,
+                early: None,
             };
             let referred_by = self.referred_by(ask);
             self.shared.sip(Sip::Refer { leg: sip, to, referred_by });
@@ -176,20 +196,31 @@ impl Switch {
         let transferor = call.legs.iter().find(|l| l.id == ask.leg).ok_or(Problem::NotConnected)?;
         let proxy = Proxy { of: ask.call, by: id, transferor: transferor.cdr_party(&self.shared) };
         let party = transferor.party.clone();
+        let by = match &party {
+            Party::User(user) => Some(user.clone()),
+            Party::Trunk(_) => None,
+        };
         let mut leg = Leg::new(LegId::CALLER, party, Device::Proxy(proxy), Phase::Trying);
         leg.codec = other.codec;
         leg.shown = other.shown.clone();
         let asked = Asked {
             dialled: dialled.clone(),
-            from: CallerId { number: other.shown.clone(), ..CallerId::default() },
+            from: shown_again(&other.shown),
             offer: None,
             flow: transferor.flow,
             waiting: Some((other.device.clone(), other.flow)),
             worker: Some(call.worker),
             takes_over: None,
+            referred_by: by.filter(|_| !ask.private),
         };
-        let transfer =
-            Transfer { by: ask.leg, refer: ask.refer, to: dialled, aim: Aim::Call(id), rings: false };
+        let transfer = Transfer {
+            by: ask.leg,
+            refer: ask.refer,
+            to: dialled,
+            aim: Aim::Call(id),
+            rings: false,
+            early: None,
+        };
         self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
         self.place(id, leg, asked, t);
         Ok(())
@@ -214,8 +245,10 @@ impl Switch {
     fn referred_by(&self, ask: Ask) -> String {
         let leg = self.calls.get(&ask.call).and_then(|c| c.legs.iter().find(|l| l.id == ask.leg));
         match leg.map(|l| &l.party) {
-            Some(Party::User(user)) => crate::call::address(user.as_str(), &self.shared.config.domain),
-            Some(Party::Trunk(_)) | None => String::new(),
+            Some(Party::User(user)) if !ask.private => {
+                crate::call::address(user.as_str(), &self.shared.config.domain)
+            }
+            Some(Party::User(_) | Party::Trunk(_)) | None => String::new(),
         }
     }
 
@@ -239,16 +272,28 @@ impl Switch {
         match target.state {
             State::Talking { .. } => {
                 let far = target.transferable(with.1)?.id;
-                let transfer =
-                    Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0), rings: false };
+                let transfer = Transfer {
+                    by: ask.leg,
+                    refer: ask.refer,
+                    to,
+                    aim: Aim::Call(with.0),
+                    rings: false,
+                    early: None,
+                };
                 self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
                 let join = Effect::Join { of: ask.call, from: (with.0, far) };
                 self.shared.effects.push_back(join);
             }
             // It still rings there: as if the number had been dialled for the other party (RFC 5589 §7.6).
             State::Trying { .. } | State::Connecting { .. } if with.1 == LegId::CALLER => {
-                let transfer =
-                    Transfer { by: ask.leg, refer: ask.refer, to, aim: Aim::Call(with.0), rings: false };
+                let transfer = Transfer {
+                    by: ask.leg,
+                    refer: ask.refer,
+                    to,
+                    aim: Aim::Call(with.0),
+                    rings: false,
+                    early: None,
+                };
                 self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
                 self.with_call(with.0, |call, sh| call.become_proxy(ask.call, codec, sh, t));
             }
@@ -267,6 +312,11 @@ impl Switch {
         while let Some(effect) = self.shared.effects.pop_front() {
             match effect {
                 Effect::Rings(of) => self.with_call(of, |call, sh| call.transfer_rings(sh)),
+                Effect::Early { of, from, holds } => self.lend_early(of, from, holds),
+                Effect::EarlyOver { of, leg } => self.with_call(of, |call, sh| call.early_over(leg, sh)),
+                Effect::Media { of, command } => {
+                    self.with_call(of, |call, sh| call.tell_media(command, sh));
+                }
                 Effect::Failed { of, by, failure } => self.with_call(of, |call, sh| {
                     if call.transfer.as_ref().is_some_and(|t| t.aim == Aim::Call(by)) {
                         call.transfer_failed(&failure, sh, t);
@@ -286,6 +336,27 @@ impl Switch {
         }
     }
 
+    /// Moves the media of an early leg to where somebody waits for it; its signalling stays where it is.
+    fn lend_early(&mut self, of: CallId, from: (CallId, LegId), holds: bool) {
+        let Some(waiting) = self.calls.get_mut(&of) else { return };
+        let known = waiting.borrowed.filter(|b| b.to == from).map(|b| b.leg);
+        let wanted = waiting.transfer.as_ref().is_some_and(|t| t.aim == Aim::Call(from.0));
+        let id = match known {
+            Some(id) => id,
+            None if !wanted => return,
+            None => {
+                let id = waiting.next_leg();
+                let rings = self.calls.get_mut(&from.0).filter(|c| matches!(c.state, State::Trying { .. }));
+                let Some(leg) = rings.and_then(|c| c.leg(from.1)).filter(|l| l.has_media) else {
+                    return;
+                };
+                leg.lent = Some((of, id));
+                id
+            }
+        };
+        self.with_call(of, |call, sh| call.hear_early(id, from, holds, sh));
+    }
+
     fn dismiss(&mut self, call: CallId, t: Clock) {
         self.with_call(call, |call, sh| call.end(Failure::of(EndReason::Cancelled), EndedBy::Caller, sh, t));
     }
@@ -294,13 +365,13 @@ impl Switch {
         let Some(refer) = self.calls.get_mut(&call).and_then(|c| c.transfer.take()).map(|t| t.refer) else {
             return;
         };
-        let done = self.dial_for(Ask { call, leg: by, refer: None }, to.clone(), t);
+        let done = self.dial_for(Ask { call, leg: by, refer: None, private: false }, to.clone(), t);
         self.with_call(call, |call, sh| match (done, &mut call.transfer) {
             // The dialling may have failed already; then this is where it is told.
             (Ok(()), Some(transfer)) => transfer.refer = refer,
             (Ok(()), None) | (Err(_), _) => {
                 let aim = Aim::Upstream(by);
-                call.transfer = Some(Transfer { by, refer, to, aim, rings: false });
+                call.transfer = Some(Transfer { by, refer, to, aim, rings: false, early: None });
                 call.transfer_failed(&Failure::of(EndReason::RemoteFailure), sh, t);
             }
         });
@@ -313,7 +384,7 @@ impl Switch {
             State::Preparing { .. } | State::Connecting { .. } | State::Closing { .. } => false,
         };
         let id = match self.calls.get_mut(&into).filter(|c| fits(c)) {
-            Some(call) => call.next_leg(),
+            Some(call) => call.take_borrowed(from).unwrap_or_else(|| call.next_leg()),
             None => return self.dismiss(from.0, t),
         };
         let Some(mut leg) = self.calls.get_mut(&from.0).and_then(|c| c.give(from.1, (into, id))) else {

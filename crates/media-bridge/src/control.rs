@@ -328,6 +328,23 @@ pub enum Event {
     Crashed,
 }
 
+impl Command {
+    /// The leg that it is for, to be named anew when that has moved to another call.
+    pub fn leg_mut(&mut self) -> Option<&mut LegId> {
+        match self {
+            Command::Answer { leg, .. }
+            | Command::Offer { leg, .. }
+            | Command::SetAnswer { leg, .. }
+            | Command::SetSource { leg, .. }
+            | Command::SendDtmf { leg, .. }
+            | Command::Pressed { leg, .. }
+            | Command::Adopt { leg, .. }
+            | Command::Remove { leg } => Some(leg),
+            Command::Close => None,
+        }
+    }
+}
+
 impl Event {
     /// The leg that it is about, to be named anew when it has moved to another call.
     pub fn leg_mut(&mut self) -> Option<&mut LegId> {

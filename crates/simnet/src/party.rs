@@ -49,6 +49,8 @@ pub(crate) enum Act {
 struct Leg {
     /// What our answer is or was.
     answer: String,
+    /// Another fork's, which answers in its place after early media.
+    other: Option<String>,
     up: bool,
 }
 
@@ -174,6 +176,7 @@ impl Party {
             Role::Phone { user } => user,
             Role::Carrier => "+12025550177",
         };
+        let reliable = if self.rng.chance(300) { Reliable100::Required } else { Reliable100::Supported };
         let host = if self.rng.chance(500) { "sim.example" } else { GATEWAY };
         let invite = Invite {
             target: self.target(),
@@ -182,13 +185,13 @@ impl Party {
             to: format!("<sip:{number}@sim.example>"),
             contact_user: caller.into(),
             routes: Vec::new(),
-            reliable: Reliable100::default(),
+            reliable,
             timer: SessionTimer::default(),
             headers: Vec::new(),
             body: offer.map(|o| Body::sdp(o.into())),
             credentials: self.credentials(),
         };
-        self.legs.insert(leg, Leg { answer: String::new(), up: false });
+        self.legs.insert(leg, Leg { answer: String::new(), other: None, up: false });
         self.say(Command::Invite(leg, Box::new(invite)), now);
         leg
     }
@@ -222,6 +225,9 @@ impl Party {
         | Act::Refer(leg, _)
         | Act::Outcome(leg, ..)) = act;
         let Some(known) = self.legs.get_mut(&leg) else { return };
+        if let (Act::Answer(_), Some(other)) = (&act, known.other.take()) {
+            known.answer = other;
+        }
         let answer = Body::sdp(known.answer.clone().into_bytes());
         let command = match act {
             Act::Ring { early, .. } if !known.up => {
@@ -292,7 +298,7 @@ impl Party {
                 }
             }
             Event::Reinvite { leg, body } => {
-                let answer = body.unwrap_or_else(|| Body::sdp(self.codecs.into()));
+                let answer = body.map_or_else(|| Body::sdp(self.codecs.into()), |offer| self.taken(offer));
                 self.say(Command::AcceptReinvite { leg, body: answer }, now);
             }
             Event::Ended { leg, .. } => {
@@ -332,6 +338,13 @@ impl Party {
         }
     }
 
+    /// Our answer to an offer of the gateway: one word of it, or the whole where there is none for us.
+    fn taken(&self, offer: Body) -> Body {
+        let text = String::from_utf8_lossy(&offer.bytes).into_owned();
+        let common = text.split(',').find(|word| self.codecs.split(',').any(|own| own == *word));
+        common.map_or(offer, |word| Body::sdp(word.into()))
+    }
+
     fn on_invite(&mut self, leg: SipLeg, request: &Arc<Message>, now: Instant, wall: Wall) {
         if let Some(challenger) = &mut self.challenger {
             let known = trunk_credentials();
@@ -352,7 +365,9 @@ impl Party {
             Some(word) if !self.rng.chance(15) => word.to_owned(),
             Some(_) | None => "nonsense".to_owned(),
         };
-        self.legs.insert(leg, Leg { answer, up: false });
+        let mut words = offer.split(',').filter(|word| self.codecs.split(',').any(|own| own == *word));
+        let other = words.nth(1).filter(|_| self.rng.chance(400)).map(str::to_owned);
+        self.legs.insert(leg, Leg { answer, other, up: false });
         // A phone does not ring for ever, not even when the network is gone.
         self.plan((150_000, 160_000), Act::Reject(leg, 480));
         let silent = request.request_uri().is_some_and(|uri| uri.user_unescaped() == NOBODY);

@@ -183,8 +183,8 @@ pub struct Referral {
     pub to: String,
     /// The dialog that the call shall take over (RFC 3891), if one is named.
     pub replaces: Option<ReplacedDialog>,
-    /// The Referred-By value (RFC 3892), if there is one.
-    pub referred_by: Option<String>,
+    /// Whoever refers wants not to be known to whom is called (RFC 3892 §3, RFC 3323 §4.2).
+    pub private: bool,
 }
 
 /// What a Replaces header names.
@@ -379,7 +379,8 @@ pub enum Command {
         /// A `Reason` header value (RFC 3326), if any.
         reason: Option<String>,
     },
-    /// Send a re-INVITE with a new offer.
+    /// Offer a new session: by re-INVITE in an answered call; to a caller not yet answered by UPDATE (RFC 3311), once its
+    /// offer has a reliable answer. `ReinviteDone` tells the outcome, at once with 491 where it is not the time.
     Reinvite {
         /// Which call.
         leg: SipLeg,
@@ -571,7 +572,7 @@ pub enum Event {
         /// Their offer, or none: we offer.
         body: Option<Body>,
     },
-    /// Outcome of our re-INVITE: the answer, or the status that refused it (the old session stays).
+    /// Outcome of our offer: the answer, or the status that refused it (the old session stays).
     ReinviteDone {
         /// Which call.
         leg: SipLeg,

@@ -12,7 +12,7 @@ use super::end::{Failure, release};
 use super::{Call, Device, Leg, MediaOp, Party, Phase, Progress, State};
 use crate::config::SwitchConfig;
 use crate::failover::{self, Next};
-use crate::identity::{Outward, from_for_device};
+use crate::identity::{Outward, from_for_device, trunk_address};
 use crate::output::Level;
 use crate::route::{Hop, Plan, Ring};
 use crate::shared::{Clock, Shared};
@@ -68,6 +68,9 @@ impl Call {
 
     fn ring_contact(&mut self, user: &UserName, contact: &Uri, flow: Flow, sh: &mut Shared) {
         let domain = sh.config.domain.clone();
+        let referrer = self.facts.referred_by.as_ref();
+        let referred_by = referrer.map(|by| referred_by(&address(by.as_str(), &domain)));
+        let headers = self.hops_left().into_iter().chain(referred_by).collect();
         let invite = Invite {
             target: Target::Flow(flow),
             uri: contact.as_str().to_owned(),
@@ -77,7 +80,7 @@ impl Call {
             routes: Vec::new(),
             reliable: Reliable100::default(),
             timer: SessionTimer::default(),
-            headers: self.hops_left().into_iter().collect(),
+            headers,
             body: None,
             credentials: None,
         };
@@ -116,6 +119,8 @@ impl Call {
         let param = if direct { hop.target.transport().param() } else { "" };
         let to = address(&trunk.profile.number_format.write(&hop.number), &trunk.host);
         let caller = self.outward(&to, &sh.config);
+        let who = caller.headers(trunk).into_iter().chain(self.referrer(hop.trunk, &sh.config));
+        let headers = self.hops_left().into_iter().chain(who).collect();
         let invite = Invite {
             target: hop.target,
             uri: format!("{to}{param}"),
@@ -125,7 +130,7 @@ impl Call {
             routes: trunk.profile.route.clone().into_iter().collect(),
             reliable: trunk.profile.reliable,
             timer: trunk.profile.session_timer,
-            headers: self.hops_left().into_iter().chain(caller.headers(trunk)).collect(),
+            headers,
             body: None,
             credentials: trunk.credentials.clone(),
         };
@@ -159,7 +164,17 @@ impl Call {
             }
             Party::Trunk(_) => (facts.asserted.as_deref().or(shown), Some(facts.to.as_str())),
         };
-        Outward { number, private: facts.private, forwarder, target }
+        // A transfer is dialled on the transferor's account: whoever waits stays unknown, and need not be hidden.
+        let private = facts.private && !matches!(self.legs[0].device, Device::Proxy(_));
+        Outward { number, private, forwarder, target }
+    }
+
+    /// Referred-By for a trunk that wants it (RFC 3892), by the number that others know of the user.
+    fn referrer(&self, trunk: usize, config: &SwitchConfig) -> Option<(&'static str, String)> {
+        let trunk = config.trunks.get(trunk).filter(|t| t.profile.referred_by)?;
+        let user = config.user(self.facts.referred_by.as_ref()?.as_str())?;
+        let number = trunk.profile.number_format.write(user.caller_id.as_deref()?);
+        Some(referred_by(&trunk_address(&number, trunk)))
     }
 
     /// A callee is out of the race; the reason counts for the caller once nobody is left.
@@ -244,6 +259,11 @@ pub(crate) fn address(user: &str, host: &str) -> String {
         Ok(uri) => uri.as_str().to_owned(),
         Err(_) => format!("sip:{host}"),
     }
+}
+
+/// Who has transferred a call (RFC 3892 §2.1).
+fn referred_by(address: &str) -> (&'static str, String) {
+    ("Referred-By", format!("<{address}>"))
 }
 
 /// A user part for our Contact: only what needs no escaping.

@@ -150,6 +150,10 @@ impl Call {
         }
         let deadline = t.now + limits::CLOSING_DURATION;
         self.abandon_transfer(&failure, sh);
+        let lent: Vec<LegId> = self.legs.iter().filter(|l| l.lent.is_some()).map(|l| l.id).collect();
+        for id in lent {
+            self.drop_media(id, sh);
+        }
         for leg in &mut self.legs {
             stop_leg(leg, &failure, sh);
         }
@@ -173,8 +177,12 @@ impl Call {
     pub(super) fn drop_media(&mut self, id: LegId, sh: &mut Shared) {
         let Some(leg) = self.leg(id) else { return };
         leg.ops.clear();
-        if std::mem::take(&mut leg.has_media) {
-            self.tell_media(Media::Remove { leg: id }, sh);
+        if !std::mem::take(&mut leg.has_media) {
+            return;
+        }
+        self.tell_media(Media::Remove { leg: id }, sh);
+        if let Some((of, leg)) = self.leg(id).and_then(|l| l.lent.take()) {
+            sh.effects.push_back(Effect::EarlyOver { of, leg });
         }
     }
 

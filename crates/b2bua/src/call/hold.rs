@@ -78,7 +78,12 @@ impl Call {
     fn change_hold(&mut self, id: LegId, hold: Hold, sh: &mut Shared) {
         let Some(leg) = self.leg(id) else { return };
         let before = std::mem::replace(&mut leg.hold, hold);
-        let State::Talking { callee, .. } = self.state else { return };
+        let State::Talking { callee, .. } = self.state else {
+            if self.leg(id).is_some_and(|l| l.lent.is_some()) {
+                self.lend(id, sh);
+            }
+            return;
+        };
         if before.is_on() != hold.is_on() {
             self.bridge(callee, sh);
             self.show_hold(self.caller, callee, sh);

@@ -77,6 +77,8 @@ pub(crate) enum MediaOp {
     Reanswer,
     /// Our offer for a re-INVITE without one (RFC 3261 §14.2); its answer comes in the ACK.
     Reoffer,
+    /// Our offer for an UPDATE.
+    Update,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,8 @@ pub(crate) struct Leg {
     pub ops: VecDeque<MediaOp>,
     /// The media plane knows this leg.
     pub has_media: bool,
+    /// Its media is in this other call already, under this name: whoever waits there hears it before it is answered.
+    pub lent: Option<(CallId, LegId)>,
     /// What the peer offered first, for answering it once more.
     pub offer: Option<Vec<u8>>,
     /// Our latest description for the peer.
@@ -103,6 +107,10 @@ pub(crate) struct Leg {
     pub answer_sent: bool,
     /// We offered in answer to a re-INVITE: the ACK holds their answer.
     pub reoffered: bool,
+    /// A caller who acknowledges our provisional answers and knows UPDATE (RFC 3311): the answer can still be changed.
+    pub updatable: bool,
+    /// Our UPDATE with an offer waits for its answer.
+    pub offering: bool,
     /// The codec for which the caller's answer was last made.
     pub preferred: Option<Codec>,
     pub codec: Option<Codec>,
@@ -145,11 +153,14 @@ impl Leg {
             phase,
             ops: VecDeque::new(),
             has_media: false,
+            lent: None,
             offer: None,
             local_sdp: None,
             remote_sdp: None,
             answer_sent: false,
             reoffered: false,
+            updatable: false,
+            offering: false,
             preferred: None,
             codec: None,
             hold: Hold::default(),

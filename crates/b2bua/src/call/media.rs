@@ -59,6 +59,9 @@ impl Call {
             (MediaOp::Reanswer | MediaOp::Reoffer, Device::Sip(sip)) => {
                 sh.sip(Sip::AcceptReinvite { leg: sip, body: Body::sdp(sdp) });
             }
+            (MediaOp::Update, Device::Sip(sip)) => {
+                sh.sip(Sip::Reinvite { leg: sip, body: Body::sdp(sdp) });
+            }
             (MediaOp::Offer, Device::Sip(sip)) if !is_caller => {
                 let trying = std::mem::replace(&mut leg.phase, Phase::Trying);
                 if let Phase::Preparing(mut invite) = trying {
@@ -68,8 +71,8 @@ impl Call {
                 }
             }
             (MediaOp::Answer | MediaOp::AnswerAgain | MediaOp::Offer | MediaOp::SetAnswer, _)
-            | (MediaOp::Reoffer, Device::Browser { .. })
-            | (MediaOp::Reanswer | MediaOp::Reoffer, Device::Proxy(_)) => {}
+            | (MediaOp::Reoffer | MediaOp::Update, Device::Browser { .. })
+            | (MediaOp::Reanswer | MediaOp::Reoffer | MediaOp::Update, Device::Proxy(_)) => {}
         }
         if id == self.caller && matches!(self.state, State::Preparing { .. }) {
             self.show(id, webrtc_peer::signalling::CallState::Calling, sh);
@@ -127,6 +130,7 @@ impl Call {
             }
             (MediaOp::SetAnswer, _) => self.end(failure, side, sh, t),
             (MediaOp::AnswerAgain, _) => self.advance(sh, t),
+            (MediaOp::Update, _) => self.on_updated(id, Err(500), sh, t),
             (MediaOp::Reanswer | MediaOp::Reoffer, Device::Proxy(_)) => {}
         }
     }

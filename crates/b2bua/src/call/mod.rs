@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use media_bridge::control::{Codec, Command as Media, LegKind, Source, Tone};
 use sip_ua::{Body, Command as Sip};
-use types::{CallId, EndReason, EndedBy, LegId, Wall, WorkerId, limits};
+use types::{CallId, EndReason, EndedBy, LegId, UserName, Wall, WorkerId, limits};
 use webrtc_peer::signalling::{CallState, ToBrowser};
 
 use crate::output::{CdrParty, CdrTransfer};
@@ -100,6 +100,8 @@ pub(crate) struct Facts {
     pub to: String,
     /// The same in international form, where it has one.
     pub to_e164: Option<String>,
+    /// The user who has asked for this call in favour of another's, and may be known.
+    pub referred_by: Option<UserName>,
     /// The caller asks for help.
     pub emergency: bool,
     pub caller: CdrParty,
@@ -126,6 +128,8 @@ pub(crate) struct Call {
     worker_permit: Permit,
     pub transfer: Option<Transfer>,
     pub given: Option<Given>,
+    /// Media of another call's leg that this one hears before it is answered: its name here, and whose it is.
+    pub borrowed: Option<Given>,
     continued_in: Option<CallId>,
     next_leg: u16,
     /// The leg that answered, else the one tried last.
@@ -165,6 +169,7 @@ impl Call {
             worker_permit,
             transfer: None,
             given: None,
+            borrowed: None,
             continued_in: None,
             next_leg: 1,
             last_callee: None,
@@ -235,7 +240,13 @@ impl Call {
         self.tell_media(command, sh);
     }
 
-    fn tell_media(&mut self, command: Media, sh: &mut Shared) {
+    pub(crate) fn tell_media(&mut self, mut command: Media, sh: &mut Shared) {
+        if let Some(leg) = command.leg_mut()
+            && let Some((of, id)) = self.legs.iter().find(|l| l.id == *leg).and_then(|l| l.lent)
+        {
+            *leg = id;
+            return sh.effects.push_back(Effect::Media { of, command });
+        }
         match self.media {
             MediaPlane::Unused | MediaPlane::Open => {
                 self.media = MediaPlane::Open;
@@ -275,11 +286,11 @@ impl Call {
     fn advance_early(&mut self, callee: LegId, sh: &mut Shared) {
         let Some(codec) = self.leg(callee).filter(|l| l.idle()).and_then(|l| l.codec) else { return };
         if let Device::Proxy(Proxy { of, .. }) = self.legs[0].device {
-            // Whoever waits hears our ringback.
-            self.set_progress(Progress::Ringing);
-            return sh.effects.push_back(Effect::Rings(of));
+            self.set_progress(Progress::Early(callee));
+            sh.effects.push_back(Effect::Rings(of));
+            return self.lend(callee, sh);
         }
-        if !self.caller_ready(codec, sh) {
+        if !self.caller_ready(codec, false, sh) {
             return;
         }
         if let State::Trying { progress, .. } = &mut self.state {
@@ -297,14 +308,16 @@ impl Call {
     }
 
     /// Whether the caller's answer is made, with the callee's codec where the caller has it too. Asks the media
-    /// plane for it at most once per codec.
-    fn caller_ready(&mut self, codec: Codec, sh: &mut Shared) -> bool {
+    /// plane for it at most once per codec. A caller that has its answer is offered the codec by UPDATE where it can be;
+    /// `overdue`: its answer to that has been waited for long enough.
+    fn caller_ready(&mut self, codec: Codec, overdue: bool, sh: &mut Shared) -> bool {
         let caller = &mut self.legs[0];
         if !caller.idle() {
             return false;
         }
         let offer = match (caller.kind, &caller.offer) {
             (LegKind::Rtp, Some(offer)) if !caller.answer_sent => offer.clone(),
+            (LegKind::Rtp, Some(_)) if caller.updatable => return self.update_caller(codec, overdue, sh),
             // Its codec was chosen when its connection began.
             (LegKind::Rtp, Some(_) | None) | (LegKind::WebRtc, _) => return true,
         };
@@ -325,7 +338,7 @@ impl Call {
             LegKind::Rtp => true,
             LegKind::WebRtc => leg.connected || overdue,
         };
-        if !ready || !self.caller_ready(codec, sh) {
+        if !ready || !self.caller_ready(codec, overdue, sh) {
             return;
         }
         if let Device::Proxy(Proxy { of, .. }) = self.legs[0].device {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use media_bridge::control::{Command as Media, DtmfMode, LegKind};
+use media_bridge::control::{Codec, Command as Media, DtmfMode, LegKind};
 use sip_ua::message::{q850, reasons};
 use sip_ua::{Body, Command as Sip, LegEnd};
 use types::{EndReason, EndedBy, LegId};
@@ -121,6 +121,36 @@ impl Call {
                 self.ask_media(id, MediaOp::Reoffer, Media::Offer { leg: id, params }, sh);
             }
         }
+    }
+
+    /// Offers a caller who has its answer already the codec that the callee has, so that nothing need be transcoded
+    /// (RFC 3311 §5.1). Whether there is nothing to wait for. What it refuses is transcoded.
+    pub(super) fn update_caller(&mut self, codec: Codec, overdue: bool, sh: &mut Shared) -> bool {
+        let caller = &mut self.legs[0];
+        if caller.offering {
+            return overdue;
+        }
+        let params = caller.params(sh, Some(codec), false);
+        let known = caller.codec == Some(codec) || caller.preferred == Some(codec);
+        if known || !params.codecs.contains(&codec) {
+            return true;
+        }
+        (caller.preferred, caller.offering) = (Some(codec), true);
+        self.ask_media(self.caller, MediaOp::Update, Media::Offer { leg: self.caller, params }, sh);
+        false
+    }
+
+    /// What became of our UPDATE.
+    pub fn on_updated(&mut self, id: LegId, result: Result<Option<Body>, u16>, sh: &mut Shared, t: Clock) {
+        let Some(leg) = self.leg(id).filter(|l| l.alive()) else { return };
+        if !std::mem::take(&mut leg.offering) {
+            return;
+        }
+        if let Ok(Some(body)) = result {
+            leg.remote_sdp = None;
+            self.take_answer(id, body.bytes, sh);
+        }
+        self.advance(sh, t);
     }
 
     /// INFO: digits in the two common forms.

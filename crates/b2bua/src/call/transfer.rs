@@ -24,6 +24,17 @@ pub(crate) struct Transfer {
     pub aim: Aim,
     /// It rings there.
     pub rings: bool,
+    /// The new party sends media before it answers: an announcement, the network's own ringing.
+    pub early: Option<Early>,
+}
+
+/// A leg of the call that rings the new party, heard before the answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Early {
+    /// Its name here.
+    pub leg: LegId,
+    /// It wants to hear nothing.
+    pub holds: bool,
 }
 
 /// How the new party is reached.
@@ -68,16 +79,59 @@ impl Call {
 
     /// What both hear meanwhile.
     pub(super) fn sound_transfer(&mut self, sh: &mut Shared) {
-        let Some(Transfer { by, rings, .. }) = self.transfer else { return };
+        let Some(Transfer { by, rings, early, .. }) = self.transfer else { return };
         self.set_source(by, Source::Nothing, sh);
         let Some(other) = self.peer_of(by) else { return };
         let holds = self.leg(other).is_some_and(|l| l.hold.is_on());
-        let source = match (holds, rings) {
-            (true, _) => Source::Nothing,
-            (false, true) => Source::Tone(Tone::Ringback),
-            (false, false) => Source::Tone(Tone::Music),
+        let source = match (holds, early, rings) {
+            (true, _, _) => Source::Nothing,
+            (false, Some(early), _) if !early.holds => Source::Leg(early.leg),
+            (false, None, true) => Source::Tone(Tone::Ringback),
+            (false, Some(_) | None, _) => Source::Tone(Tone::Music),
         };
         self.set_source(other, source, sh);
+        if let Some(early) = early {
+            let source = match (early.holds, holds) {
+                (true, _) => Source::Nothing,
+                (false, true) => Source::Tone(Tone::Music),
+                (false, false) => Source::Leg(other),
+            };
+            self.tell_media(Media::SetSource { leg: early.leg, source }, sh);
+        }
+    }
+
+    /// Lets whoever waits for this call hear a callee of it that sends media already.
+    pub(super) fn lend(&self, callee: LegId, sh: &mut Shared) {
+        let holds = self.legs.iter().any(|l| l.id == callee && l.hold.is_on());
+        if let Device::Proxy(Proxy { of, .. }) = self.legs[0].device {
+            sh.effects.push_back(Effect::Early { of, from: (self.id, callee), holds });
+        }
+    }
+
+    /// The new party sends media and has not answered: leg `from` of the call that rings it, called `id` here.
+    pub fn hear_early(&mut self, id: LegId, from: (CallId, LegId), holds: bool, sh: &mut Shared) {
+        if self.borrowed.is_none_or(|b| b.to != from) {
+            self.borrowed = Some(Given { leg: id, to: from });
+            self.tell_media(Media::Adopt { leg: id, from: from.0, their: from.1 }, sh);
+        }
+        if let Some(transfer) = &mut self.transfer {
+            transfer.early = Some(Early { leg: id, holds });
+        }
+        self.sound_transfer(sh);
+    }
+
+    /// That party did not come.
+    pub fn early_over(&mut self, leg: LegId, sh: &mut Shared) {
+        if let Some(transfer) = &mut self.transfer
+            && transfer.early.take_if(|early| early.leg == leg).is_some()
+        {
+            self.sound_transfer(sh);
+        }
+    }
+
+    /// The name that this leg of another call has here already.
+    pub fn take_borrowed(&mut self, from: (CallId, LegId)) -> Option<LegId> {
+        self.borrowed.take_if(|b| b.to == from).map(|b| b.leg)
     }
 
     /// The new party's phone rings.
@@ -176,7 +230,7 @@ impl Call {
     }
 
     /// Takes over a leg `(call, leg)` of another call in the place of `out`, or as who answers while it rings.
-    pub fn adopt(&mut self, leg: Leg, from: (CallId, LegId), out: LegId, sh: &mut Shared, t: Clock) {
+    pub fn adopt(&mut self, mut leg: Leg, from: (CallId, LegId), out: LegId, sh: &mut Shared, t: Clock) {
         let id = leg.id;
         match &leg.device {
             Device::Sip(sip) => {
@@ -185,7 +239,7 @@ impl Call {
             Device::Browser { session, name } => sh.sessions.remember_call(*session, name, (self.id, id)),
             Device::Proxy(_) => {}
         }
-        if leg.has_media {
+        if leg.lent.take().is_none() && leg.has_media {
             self.tell_media(Media::Adopt { leg: id, from: from.0, their: from.1 }, sh);
         }
         if matches!(self.state, State::Trying { .. }) {
@@ -253,7 +307,10 @@ impl Call {
         if let State::Trying { progress, .. } = &mut self.state
             && *progress != super::Progress::Silent
         {
-            *progress = super::Progress::Ringing;
+            *progress = match *progress {
+                super::Progress::Early(callee) => super::Progress::EarlyWanted(callee),
+                other => other,
+            };
             sh.effects.push_back(Effect::Rings(of));
         }
         self.advance(sh, t);

@@ -9,25 +9,6 @@ use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 const CALLEE: LegId = LegId(1);
 const CALL: CallId = CallId(1);
 
-/// Alice's browser talks to the carrier.
-fn talking(bench: &mut Bench) -> SipLeg {
-    bench.sign_in(ALICE, "alice");
-    bench.call(ALICE, "+12025550100");
-    let (leg, _) = bench.invite();
-    bench.heard(Event::Answered { leg, body: sdp("pcmu") });
-    bench.take_said(ALICE);
-    leg
-}
-
-/// What a leg was told to hear last.
-fn hears(bench: &Bench, leg: LegId) -> Source {
-    let of = |m: &Media| match m {
-        Media::SetSource { leg: of, source } if *of == leg => Some(*source),
-        _ => None,
-    };
-    bench.plane.commands.iter().rev().find_map(|(_, c)| of(&c.command)).unwrap()
-}
-
 fn press(bench: &mut Bench, hold: bool) -> Vec<ToBrowser> {
     let call = "c1".into();
     bench.browser(ALICE, if hold { FromBrowser::Hold { call } } else { FromBrowser::Resume { call } });
@@ -54,12 +35,21 @@ fn told(local: bool, remote: bool) -> Vec<ToBrowser> {
 fn hold_pressed_in_the_page_plays_music_to_the_trunk_and_nothing_to_the_browser() {
     let mut bench = Bench::new();
     talking(&mut bench);
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), (Source::Leg(CALLEE), Source::Leg(CALLER)));
+    assert_eq!(
+        (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
+        (Source::Leg(CALLEE), Source::Leg(CALLER))
+    );
     assert_eq!(press(&mut bench, true), told(true, false));
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), (Source::Nothing, Source::Tone(Tone::Music)));
+    assert_eq!(
+        (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
+        (Source::Nothing, Source::Tone(Tone::Music))
+    );
     assert!(bench.sip.is_empty(), "the trunk's session stays as it is");
     assert_eq!(press(&mut bench, false), told(false, false));
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), (Source::Leg(CALLEE), Source::Leg(CALLER)));
+    assert_eq!(
+        (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
+        (Source::Leg(CALLEE), Source::Leg(CALLER))
+    );
 }
 
 #[test]
@@ -70,13 +60,13 @@ fn hold_of_the_trunk_in_either_direction_word_plays_music_to_the_browser_and_say
         describes(&mut bench, leg, direction);
         assert_eq!(bench.take_said(ALICE), told(false, true));
         assert_eq!(
-            (hears(&bench, CALLER), hears(&bench, CALLEE)),
+            (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
             (Source::Tone(Tone::Music), Source::Nothing)
         );
         describes(&mut bench, leg, Direction::SendRecv);
         assert_eq!(bench.take_said(ALICE), told(false, false));
         assert_eq!(
-            (hears(&bench, CALLER), hears(&bench, CALLEE)),
+            (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
             (Source::Leg(CALLEE), Source::Leg(CALLER))
         );
     }
@@ -89,12 +79,21 @@ fn both_sides_on_hold_hear_nothing_and_each_resumes_for_itself() {
     press(&mut bench, true);
     describes(&mut bench, leg, Direction::SendOnly);
     assert_eq!(bench.take_said(ALICE), told(true, true));
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), (Source::Nothing, Source::Nothing));
+    assert_eq!(
+        (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
+        (Source::Nothing, Source::Nothing)
+    );
     assert_eq!(press(&mut bench, false), told(false, true));
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), (Source::Tone(Tone::Music), Source::Nothing));
+    assert_eq!(
+        (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
+        (Source::Tone(Tone::Music), Source::Nothing)
+    );
     describes(&mut bench, leg, Direction::SendRecv);
     assert_eq!(bench.take_said(ALICE), told(false, false));
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), (Source::Leg(CALLEE), Source::Leg(CALLER)));
+    assert_eq!(
+        (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
+        (Source::Leg(CALLEE), Source::Leg(CALLER))
+    );
 }
 
 #[test]
@@ -106,10 +105,16 @@ fn a_phone_that_holds_another_phone_changes_nothing_on_the_others_wire() {
     bench.heard(Event::Answered { leg: phone, body: sdp("pcmu") });
     assert!(matches!(bench.sip_command(), Sip::Answer { leg, .. } if leg == trunk));
     describes(&mut bench, phone, Direction::Inactive);
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), (Source::Tone(Tone::Music), Source::Nothing));
+    assert_eq!(
+        (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
+        (Source::Tone(Tone::Music), Source::Nothing)
+    );
     assert!(bench.sip.is_empty(), "{:?}", bench.sip);
     describes(&mut bench, phone, Direction::SendRecv);
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), (Source::Leg(CALLEE), Source::Leg(CALLER)));
+    assert_eq!(
+        (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)),
+        (Source::Leg(CALLEE), Source::Leg(CALLER))
+    );
 }
 
 #[test]
@@ -149,7 +154,7 @@ fn an_announcement_that_only_sends_from_the_start_is_no_hold() {
     bench.media(CALL, MediaEvent::Direction { leg: CALLEE, direction: Direction::SendOnly });
     let codec = media_bridge::control::Codec::Pcmu;
     bench.media(CALL, MediaEvent::Negotiated { leg: CALLEE, codec });
-    assert_eq!(hears(&bench, CALLER), Source::Leg(CALLEE));
+    assert_eq!(hears(&bench, CALL, CALLER), Source::Leg(CALLEE));
     assert!(!bench.take_said(ALICE).iter().any(|m| matches!(m, ToBrowser::Held { .. })));
 }
 
@@ -171,9 +176,9 @@ fn a_hold_that_the_media_plane_refuses_changes_neither_page_nor_audio() {
     // Field problem 20.
     let mut bench = Bench::new();
     let leg = talking(&mut bench);
-    let before = (hears(&bench, CALLER), hears(&bench, CALLEE));
+    let before = (hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE));
     bench.heard(Event::Reinvite { leg, body: sdp("garbage") });
     assert!(matches!(bench.sip_command(), Sip::RejectReinvite { status: 488, .. }));
     assert!(bench.take_said(ALICE).is_empty());
-    assert_eq!((hears(&bench, CALLER), hears(&bench, CALLEE)), before);
+    assert_eq!((hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)), before);
 }

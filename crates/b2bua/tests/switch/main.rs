@@ -3,6 +3,7 @@
 
 mod access;
 mod calls;
+mod early_update;
 mod explain;
 mod failover;
 mod health;

@@ -8,15 +8,6 @@ use sip_ua::{Body, Command as Sip, Event, LegEnd, SipLeg};
 use types::{CallId, EndReason, LegId, limits};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
-fn talking(bench: &mut Bench) -> SipLeg {
-    bench.sign_in(ALICE, "alice");
-    bench.call(ALICE, "+12025550100");
-    let (leg, _) = bench.invite();
-    bench.heard(Event::Answered { leg, body: sdp("pcmu") });
-    bench.take_said(ALICE);
-    leg
-}
-
 fn errors(said: &[ToBrowser]) -> Vec<&str> {
     said.iter()
         .filter_map(|m| match m {
@@ -332,8 +323,8 @@ fn a_browser_with_eight_calls_is_busy() {
     assert_eq!(bench.cdrs[0].reason, EndReason::Busy);
 }
 
-#[test]
-fn trunk_calls_are_known_by_address_source_and_registration() {
+/// We register at the second trunk, under a name of ours.
+fn backup_registered() -> b2bua::SwitchConfig {
     let mut config = config();
     config.trunks[1].registration = Some(b2bua::TrunkRegistration {
         registrar: "sip:backup.example".into(),
@@ -341,7 +332,12 @@ fn trunk_calls_are_known_by_address_source_and_registration() {
         expires: 600,
     });
     config.trunks[1].contact_user = "k7xq".into();
-    let mut bench = Bench::with(config);
+    config
+}
+
+#[test]
+fn trunk_calls_are_known_by_address_source_and_registration() {
+    let mut bench = Bench::with(backup_registered());
     assert!(matches!(bench.sip_command(), Sip::Register(..)));
     bench.sign_in(ALICE, "alice");
     let mut rings = |from: &str, to: &str| {
@@ -361,14 +357,7 @@ fn trunk_calls_are_known_by_address_source_and_registration() {
 
 #[test]
 fn a_registered_trunks_call_to_our_contact_is_for_the_number_in_to() {
-    let mut config = config();
-    config.trunks[1].registration = Some(b2bua::TrunkRegistration {
-        registrar: "sip:backup.example".into(),
-        aor: "sip:4930@backup.example".into(),
-        expires: 600,
-    });
-    config.trunks[1].contact_user = "k7xq".into();
-    let mut bench = Bench::with(config);
+    let mut bench = Bench::with(backup_registered());
     bench.sign_in(ALICE, "alice");
     bench.sip.clear();
     let fields = vec![

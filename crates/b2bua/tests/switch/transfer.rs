@@ -15,26 +15,6 @@ const SECOND: CallId = CallId(2);
 const CALLEE: LegId = LegId(1);
 const REFER: ReferId = ReferId(77);
 
-/// What a leg was told to hear last.
-fn hears(bench: &Bench, call: CallId, leg: LegId) -> Source {
-    let of = |m: &Media| match m {
-        Media::SetSource { leg: of, source } if *of == leg => Some(*source),
-        _ => None,
-    };
-    let commands = bench.plane.commands.iter().rev().filter(|(_, c)| c.call == call);
-    commands.clone().find_map(|(_, c)| of(&c.command)).unwrap_or(Source::Nothing)
-}
-
-/// Alice's browser talks to the carrier.
-fn talking(bench: &mut Bench) -> SipLeg {
-    bench.sign_in(ALICE, "alice");
-    bench.call(ALICE, "+12025550100");
-    let (leg, _) = bench.invite();
-    bench.heard(Event::Answered { leg, body: sdp("pcmu") });
-    bench.take_said(ALICE);
-    leg
-}
-
 fn transfer(bench: &mut Bench, to: Option<&str>, with: Option<&str>) {
     let (to, with) = (to.map(str::to_owned), with.map(str::to_owned));
     bench.browser(ALICE, FromBrowser::Transfer { call: "c1".into(), to, with });
@@ -50,7 +30,7 @@ fn ended(call: &str, why: EndReason) -> ToBrowser {
 }
 
 fn refer(to: &str, replaces: Option<ReplacedDialog>) -> Referral {
-    Referral { to: to.into(), replaces, referred_by: None }
+    Referral { to: to.into(), replaces, private: false }
 }
 
 #[test]
@@ -110,18 +90,40 @@ fn a_blind_transfer_that_fails_gives_the_transferor_its_call_back_with_a_sentenc
     assert_eq!(bench.cdrs[0].reason, EndReason::Busy);
 }
 
-#[test]
-fn limits_and_routes_hold_for_a_transfer_as_for_a_call_of_the_transferor() {
+fn alice_may_have_one_call() -> Bench {
     let mut limited = config();
     let mut users = limited.users.to_vec();
     users[0].max_calls = Some(1);
     limited.users = users.into();
-    let mut bench = Bench::with(limited);
-    talking(&mut bench);
-    transfer(&mut bench, Some("+12025550102"), None);
-    let failed = shows(TransferState::Failed, Some(EndReason::TooManyCalls));
-    assert_eq!(bench.take_said(ALICE).last(), Some(&failed));
+    Bench::with(limited)
+}
 
+#[test]
+fn the_call_made_for_a_transfer_is_no_second_call_of_the_transferor() {
+    let mut bench = alice_may_have_one_call();
+    let trunk = talking(&mut bench);
+    transfer(&mut bench, Some("+12025550103"), None);
+    let (target, _) = bench.invite();
+    bench.heard(Event::Answered { leg: target, body: sdp("pcmu") });
+    assert_eq!(bench.take_said(ALICE).last(), Some(&ended("c1", EndReason::Transferred)));
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Bye { q850: None } });
+    bench.heard(Event::Ended { leg: target, end: LegEnd::Local });
+    bench.assert_over(2);
+}
+
+#[test]
+fn asking_first_takes_two_calls_and_counts_as_two() {
+    let mut bench = alice_may_have_one_call();
+    talking(&mut bench);
+    bench.browser(ALICE, FromBrowser::Hold { call: "c1".into() });
+    let (call, to, sdp_text) = ("c2".into(), "+12025550101".into(), "opus,pcmu,pcma".into());
+    bench.browser(ALICE, FromBrowser::Call { call, to, sdp: sdp_text });
+    assert_eq!(bench.take_said(ALICE).last(), Some(&ended("c2", EndReason::TooManyCalls)));
+}
+
+#[test]
+fn routes_hold_for_a_transfer_as_for_a_call_of_the_transferor() {
     let mut bench = Bench::new();
     talking(&mut bench);
     transfer(&mut bench, Some("+49301234567"), None);
@@ -134,6 +136,138 @@ fn limits_and_routes_hold_for_a_transfer_as_for_a_call_of_the_transferor() {
     bench.heard(Event::Refer { leg: trunk, refer: REFER, referral });
     assert!(matches!(bench.sip_command(), Sip::AcceptRefer { .. }));
     assert!(matches!(bench.sip_command(), Sip::ReferStatus { status: 403, .. }));
+}
+
+#[test]
+fn the_waiting_party_hears_what_the_new_party_sends_before_it_answers() {
+    let mut bench = Bench::new();
+    let trunk = talking(&mut bench);
+    transfer(&mut bench, Some("+12025550103"), None);
+    let (target, _) = bench.invite();
+    bench.heard(Event::Provisional { leg: target, status: 180, body: None });
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Tone(Tone::Ringback));
+    bench.heard(Event::Provisional { leg: target, status: 183, body: sdp("pcmu") });
+    let early = LegId(2);
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(early));
+    assert_eq!(hears(&bench, FIRST, early), Source::Leg(CALLEE), "a menu may ask for digits");
+    assert_eq!(hears(&bench, FIRST, CALLER), Source::Nothing, "Alice has handed over");
+    // The answer repeats the description, and another one comes: both reach the leg where it is.
+    bench.heard(Event::Answered { leg: target, body: sdp("pcma") });
+    let answered = Media::SetAnswer { leg: early, answer: "pcma".into() };
+    assert!(bench.plane.commands.iter().any(|(_, c)| c.call == FIRST && c.command == answered));
+    assert_eq!(bench.take_said(ALICE).last(), Some(&ended("c1", EndReason::Transferred)));
+    assert_eq!(bench.media_count(|m| matches!(m, Media::Adopt { .. })), 1, "its media moved once");
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(early));
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Bye { q850: None } });
+    bench.heard(Event::Ended { leg: target, end: LegEnd::Local });
+    bench.assert_over(2);
+}
+
+#[test]
+fn after_an_announcement_the_next_trunk_rings_and_the_waiting_party_hears_that() {
+    let mut bench = Bench::new();
+    let trunk = talking(&mut bench);
+    transfer(&mut bench, Some("+12025550103"), None);
+    let (target, _) = bench.invite();
+    bench.heard(Event::Provisional { leg: target, status: 183, body: sdp("pcmu") });
+    let end = LegEnd::Refused { status: 503, reason: String::new(), q850: None, retry_after: None };
+    bench.heard(Event::Ended { leg: target, end });
+    let removed = Media::Remove { leg: LegId(2) };
+    assert!(bench.plane.commands.iter().any(|(_, c)| c.call == FIRST && c.command == removed));
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Tone(Tone::Ringback));
+    let (backup, _) = bench.invite();
+    bench.heard(Event::Provisional { leg: backup, status: 183, body: sdp("pcmu") });
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(3)));
+    // The waiting party has enough: nobody is rung any more, and nothing is said to media that is gone.
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Bye { q850: None } });
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == backup));
+    bench.heard(Event::Ended { leg: backup, end: LegEnd::Local });
+    let of_first = bench.plane.commands.iter().filter(|(_, c)| c.call == FIRST);
+    assert_eq!(of_first.last().map(|(_, c)| &c.command), Some(&Media::Close));
+    bench.assert_over(2);
+}
+
+#[test]
+fn a_failed_transfer_with_early_media_gives_the_transferor_its_call_back() {
+    let mut bench = Bench::new();
+    talking(&mut bench);
+    transfer(&mut bench, Some("+12025550103"), None);
+    let (target, _) = bench.invite();
+    bench.heard(Event::Provisional { leg: target, status: 183, body: sdp("pcmu") });
+    let end = LegEnd::Refused { status: 486, reason: String::new(), q850: None, retry_after: None };
+    bench.heard(Event::Ended { leg: target, end });
+    assert_eq!(hears(&bench, FIRST, CALLER), Source::Leg(CALLEE));
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(CALLER));
+    assert_eq!(bench.take_said(ALICE).last(), Some(&shows(TransferState::Failed, Some(EndReason::Busy))));
+}
+
+#[test]
+fn what_was_heard_while_consulting_goes_over_to_the_waiting_party() {
+    // RFC 5589 §7.6: the consultation is still ringing, with the network's announcement.
+    let mut bench = Bench::new();
+    let (first, second) = consulting(&mut bench, false);
+    bench.heard(Event::Provisional { leg: second, status: 183, body: sdp("pcmu") });
+    assert_eq!(hears(&bench, SECOND, CALLER), Source::Leg(CALLEE));
+    transfer(&mut bench, None, Some("c2"));
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
+    bench.heard(Event::Answered { leg: second, body: sdp("pcmu") });
+    assert_eq!(hears(&bench, FIRST, LegId(2)), Source::Leg(CALLEE));
+    bench.heard(Event::Ended { leg: first, end: LegEnd::Bye { q850: None } });
+    bench.heard(Event::Ended { leg: second, end: LegEnd::Local });
+    bench.assert_over(2);
+}
+
+/// Alice's phone talks to the carrier and refers it somewhere; what the INVITE that follows says of her.
+fn referred_by(config: b2bua::SwitchConfig, to: &str, private: bool) -> Option<String> {
+    let mut bench = Bench::with(config);
+    bench.phone("alice", "192.0.2.40:5060");
+    bench.phone("bob", "192.0.2.50:5060");
+    let alice = bench.phone_calls("alice", "+12025550100", "192.0.2.40:5060", "pcmu");
+    let (leg, _) = bench.invite();
+    bench.heard(Event::Answered { leg, body: sdp("pcmu") });
+    assert!(matches!(bench.sip_command(), Sip::Answer { .. }));
+    let referral = Referral { private, ..refer(&format!("sip:{to}@example.com"), None) };
+    bench.heard(Event::Refer { leg: alice, refer: REFER, referral });
+    assert!(matches!(bench.sip_command(), Sip::AcceptRefer { .. }));
+    let (_, invite) = bench.invite();
+    invite.headers.into_iter().find(|(name, _)| *name == "Referred-By").map(|(_, value)| value)
+}
+
+#[test]
+fn a_phone_and_a_trunk_that_wants_it_hear_who_transfers_unless_that_is_private() {
+    // RFC 3892 §2.2 and §3; what the REFER claims is not repeated: we know who sent it.
+    let in_our_words = Some("<sip:alice@example.com>".to_owned());
+    assert_eq!(referred_by(config(), "101", false), in_our_words);
+    assert_eq!(referred_by(config(), "101", true), None);
+    assert_eq!(referred_by(config(), "+12025550103", false), None, "carriers need not know");
+    let mut curious = config();
+    curious.trunks[0].profile.referred_by = true;
+    let by_number = Some("<sip:+12025550110@carrier.example>".to_owned());
+    assert_eq!(referred_by(curious.clone(), "+12025550103", false), by_number);
+    assert_eq!(referred_by(curious.clone(), "+12025550103", true), None);
+    let mut users = curious.users.to_vec();
+    users[0].caller_id = None;
+    curious.users = users.into();
+    assert_eq!(referred_by(curious, "+12025550103", false), None, "no name of ours leaves by a trunk");
+}
+
+#[test]
+fn a_party_that_hides_its_number_stays_hidden_when_it_is_handed_over() {
+    let mut bench = Bench::new();
+    bench.sign_in(ALICE, "alice");
+    bench.sign_in(BOB, "bob");
+    let hidden = vec![("Privacy", "id".to_owned())];
+    let to = "sip:+12025550110@192.0.2.1";
+    let trunk = bench.invited("sip:+12025550177@carrier.example", to, TRUNK, hidden, "pcmu");
+    let call = bench.incoming(ALICE);
+    bench.browser(ALICE, FromBrowser::Offer { call: call.clone(), sdp: "opus".into() });
+    bench.browser(ALICE, FromBrowser::Answer { call: call.clone() });
+    bench.media(FIRST, media_bridge::control::Event::Connected { leg: CALLEE });
+    bench.browser(ALICE, FromBrowser::Transfer { call, to: Some("101".into()), with: None });
+    let said = bench.take_said(BOB);
+    let [ToBrowser::Incoming { from, name, .. }] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((from.as_str(), name.as_str()), ("anonymous", "Anonymous"));
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Cancelled { reason: None } });
 }
 
 #[test]

@@ -167,6 +167,7 @@ fn profile(
         identity: choice(section, found, "identity", &IDENTITY),
         trusted: section.boolean(found, "trusted").unwrap_or(default.trusted),
         forwarded: choice(section, found, "forwarded", &FORWARDED),
+        referred_by: section.boolean(found, "referred_by").unwrap_or(default.referred_by),
         number_format: choice(section, found, "number_format", &FORMATS),
         inbound_number_format: choice(section, found, "inbound_number_format", &FORMATS),
         codecs: parsed_list(section, found, "codecs", codec).unwrap_or(default.codecs),

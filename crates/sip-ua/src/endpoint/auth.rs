@@ -88,6 +88,7 @@ impl Endpoint {
             purpose,
             Purpose::Reinvite(_)
                 | Purpose::Update(_)
+                | Purpose::Offer(_)
                 | Purpose::Bye(_)
                 | Purpose::Info(_)
                 | Purpose::Prack(_)
@@ -100,7 +101,8 @@ impl Endpoint {
                 let invite = self.clients.get_mut(&calling.txn);
                 invite.map_or(cseq + 1, |t| t.early.next_seq())
             }
-            Some(LegState::Ringing(_)) | None => cseq + 1,
+            Some(LegState::Ringing(ringing)) => ringing.dialog.next_seq(),
+            None => cseq + 1,
         }
     }
 
@@ -125,6 +127,7 @@ impl Endpoint {
                     *txn = new;
                 }
             }
+            LegState::Ringing(ringing) if ringing.offering == Some(old) => ringing.offering = Some(new),
             LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. } => {}
         }
     }

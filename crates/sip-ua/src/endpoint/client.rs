@@ -41,6 +41,8 @@ pub(super) enum Purpose {
     Refer(SipLeg),
     /// The session timer's.
     Update(SipLeg),
+    /// UPDATE with an offer of the application's, before the answer.
+    Offer(SipLeg),
     /// Whatever its answer, the INVITE's final response decides.
     Prack(SipLeg),
     /// BYE to a fork that answered second.
@@ -62,6 +64,7 @@ impl Purpose {
             | Purpose::Notify(_, leg)
             | Purpose::Refer(leg)
             | Purpose::Update(leg)
+            | Purpose::Offer(leg)
             | Purpose::Prack(leg)
             | Purpose::Fork(leg) => Some(leg),
             Purpose::Register(_) | Purpose::Ping(_) | Purpose::Nobody => None,
@@ -231,6 +234,7 @@ impl Endpoint {
             Purpose::Notify(id, _) if status >= 200 => self.notify_answered(id, status, now),
             Purpose::Refer(leg) if status >= 200 => self.refer_answered(leg, Some(response)),
             Purpose::Update(leg) if status >= 200 => self.update_answered(leg, Some((response, flow)), now),
+            Purpose::Offer(leg) if status >= 200 => self.offer_done(leg, id, Some((response, flow))),
             Purpose::Register(reg) if status >= 200 => self.register_answered(reg, id, Ok(response), now),
             Purpose::Ping(ping) if status >= 200 => self.tell(Event::Pong { ping, status: Some(status) }),
             Purpose::Bye(_)
@@ -238,6 +242,7 @@ impl Endpoint {
             | Purpose::Notify(..)
             | Purpose::Refer(_)
             | Purpose::Update(_)
+            | Purpose::Offer(_)
             | Purpose::Prack(_)
             | Purpose::Fork(_)
             | Purpose::Register(_)
@@ -261,6 +266,7 @@ impl Endpoint {
             Purpose::Notify(id, _) => self.notify_answered(id, 408, now),
             Purpose::Refer(leg) => self.refer_answered(leg, None),
             Purpose::Update(leg) => self.update_answered(leg, None, now),
+            Purpose::Offer(leg) => self.offer_done(leg, id, None),
             Purpose::Register(reg) => self.register_answered(reg, id, Err(why), now),
             Purpose::Ping(ping) => self.tell(Event::Pong { ping, status: None }),
             Purpose::Prack(_) | Purpose::Fork(_) | Purpose::Nobody => {}

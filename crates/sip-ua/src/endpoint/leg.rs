@@ -14,6 +14,8 @@ pub(super) struct Leg {
     pub local_tag: String,
     /// What challenges to requests of this leg are answered with.
     pub auth: Option<DigestClient>,
+    /// 100rel may be spoken of in re-INVITEs of ours.
+    pub knows_100rel: bool,
     /// The peer's INVITE requires provisional responses that it acknowledges.
     pub reliable: Option<Box<Reliable>>,
     /// The peer's offer (or its wish for ours) that the application has not answered; at most one.
@@ -60,6 +62,10 @@ pub(super) struct Ringing {
     pub dialog: Dialog,
     /// The INVITE brought no offer: ours goes into the 2xx, the answer comes in the ACK.
     pub late_offer: bool,
+    /// The caller allows UPDATE.
+    pub updatable: bool,
+    /// Our UPDATE with an offer that waits for its answer.
+    pub offering: Option<TxnId>,
 }
 
 #[derive(Debug)]
@@ -104,7 +110,7 @@ pub(super) enum IncomingKind {
     Prack,
 }
 
-/// Our own re-INVITE.
+/// Our own re-INVITE, or the UPDATE with an offer that it was answered over.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outgoing {
     Idle,
@@ -173,6 +179,11 @@ impl Leg {
             },
             LegState::Ringing(_) | LegState::Closing { .. } => None,
         }
+    }
+
+    /// Of a caller who is not answered: its offer has our answer, sent reliably and acknowledged (RFC 3311 §5.1).
+    pub fn first_offer_settled(&self) -> bool {
+        self.reliable.as_deref().is_some_and(Reliable::is_settled)
     }
 
     /// Whether the peer's tag belongs to this leg.

@@ -82,6 +82,14 @@ fn referral(request: &Message) -> Result<(Uri, Option<String>), Reply<'static>> 
     Ok((uri, replaces))
 }
 
+/// Whether a REFER asks for privacy, or says that its sender is nobody (RFC 3323 §4.1.1.3 and §4.2, RFC 3892 §3).
+fn wants_privacy(request: &Message) -> bool {
+    let mut asked = request.headers("Privacy").flat_map(|v| v.split([';', ','])).map(str::trim);
+    let nobody =
+        |name: &str| request.header(name).is_some_and(|v| v.to_ascii_lowercase().contains("anonymous"));
+    asked.any(|p| !p.is_empty() && !p.eq_ignore_ascii_case("none")) || nobody("Referred-By") || nobody("From")
+}
+
 impl Endpoint {
     pub(super) fn on_refer(&mut self, leg: SipLeg, id: TxnId, request: &Message, now: Instant) {
         match self.legs.get(&leg).map(|l| &l.state) {
@@ -122,8 +130,8 @@ impl Endpoint {
         };
         let name = ReferId(id.0);
         self.refers.insert(name, refer);
-        let referred_by = request.header("Referred-By").map(str::to_owned);
-        let referral = Referral { to: uri.without_headers().to_owned(), replaces, referred_by };
+        let private = wants_privacy(request);
+        let referral = Referral { to: uri.without_headers().to_owned(), replaces, private };
         self.tell(Event::Refer { leg, refer: name, referral });
     }
 

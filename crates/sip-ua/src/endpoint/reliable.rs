@@ -20,6 +20,8 @@ pub(super) const TAG: &str = "100rel";
 #[derive(Debug, Default)]
 pub(super) struct Early {
     dialogs: Vec<EarlyDialog>,
+    /// Of a re-INVITE: what was acknowledged last in its dialog, and the answer that came with any of it.
+    in_session: Option<(u32, Option<Body>)>,
     /// The highest number that a request in any of them used; they share one count.
     pub seq: u32,
 }
@@ -39,6 +41,21 @@ impl Early {
     /// Whether this fork changed the session by UPDATE.
     pub fn renegotiated(&self, tag: &str) -> bool {
         self.dialogs.iter().any(|d| d.dialog.remote_tag == tag && d.renegotiated)
+    }
+
+    /// Whether a reliable response to a re-INVITE is the next to be acknowledged (RFC 3262 §4); notes it if so.
+    fn next_in_session(&mut self, rseq: u32, body: Option<Body>) -> bool {
+        let next = self.in_session.as_ref().is_none_or(|(last, _)| last.checked_add(1) == Some(rseq));
+        if next {
+            let before = self.in_session.take().and_then(|(_, answer)| answer);
+            self.in_session = Some((rseq, before.or(body)));
+        }
+        next
+    }
+
+    /// The answer to our re-INVITE that came reliably: the 2xx need not repeat it (RFC 3262 §5).
+    pub fn session_answer(&self) -> Option<Body> {
+        self.in_session.as_ref()?.1.clone()
     }
 
     fn dialog(&mut self, tag: &str) -> Option<&mut EarlyDialog> {
@@ -141,6 +158,11 @@ impl Reliable {
         invite.has_token("Require", TAG).then(|| Box::new(new))
     }
 
+    /// An answer has gone out and everything is acknowledged.
+    pub fn is_settled(&self) -> bool {
+        self.answered && self.unacked.is_none() && self.accepted.is_none()
+    }
+
     /// When the unacknowledged response is repeated or given up.
     pub fn next_timeout(&self) -> Option<Instant> {
         let unacked = self.unacked.as_ref()?;
@@ -163,6 +185,25 @@ impl Endpoint {
         let Some(prack) = txn.early.acknowledge(&txn.request, response, rseq, flow) else { return false };
         self.send_request(prack, Purpose::Prack(leg), now);
         true
+    }
+
+    /// The same for a response to a re-INVITE of ours, in its session.
+    pub(super) fn acknowledge_in_session(
+        &mut self,
+        leg: SipLeg,
+        id: TxnId,
+        response: &Message,
+        now: Instant,
+    ) {
+        let Some(rseq) = reliable_number(response) else { return };
+        let Some(txn) = self.clients.get_mut(&id) else { return };
+        let rack = format!("{rseq} {} INVITE", txn.request.cseq);
+        if !txn.early.next_in_session(rseq, response.typed_body()) {
+            return;
+        }
+        let Some(session) = self.session(leg) else { return };
+        let prack = session.dialog.request(Method::Prack, vec![("RAck", rack)], None);
+        self.send_request(prack, Purpose::Prack(leg), now);
     }
 
     fn reliable(&mut self, leg: SipLeg) -> Option<&mut Reliable> {
@@ -236,6 +277,7 @@ impl Endpoint {
     pub(super) fn on_prack(&mut self, leg: SipLeg, id: TxnId, request: &Message, flow: &Flow, now: Instant) {
         let named = rack(request);
         let late_offer = self.ringing(leg).is_some_and(|r| r.late_offer);
+        let offering = self.ringing(leg).is_some_and(|r| r.offering.is_some());
         let Some(reliable) = self.reliable(leg) else {
             self.reply(id, Reply::new(481), now);
             return;
@@ -258,6 +300,8 @@ impl Endpoint {
                 self.reply(id, Reply::new(200), now);
                 self.tell(Event::Acked { leg, body });
             }
+            // RFC 3311 §5.2: ours is open.
+            Some(_) if offering => self.reply(id, Reply::new(491), now),
             body @ Some(_) if answered => {
                 self.take_offer(leg, Incoming { txn: id, kind: IncomingKind::Prack, flow: *flow });
                 self.tell(Event::Reinvite { leg, body });
@@ -286,9 +330,7 @@ impl Endpoint {
     pub(super) fn early_offer_fits(&mut self, leg: SipLeg, request: &Message) -> bool {
         let Some(found) = self.legs.get(&leg).filter(|l| l.incoming.is_none()) else { return false };
         match &found.state {
-            LegState::Ringing(_) => {
-                found.reliable.as_deref().is_some_and(|r| r.answered && r.unacked.is_none())
-            }
+            LegState::Ringing(ringing) => ringing.offering.is_none() && found.first_offer_settled(),
             LegState::Calling(calling) => {
                 let tag = request.from().and_then(|f| f.tag().map(str::to_owned)).unwrap_or_default();
                 let early = self.clients.get(&calling.txn).map(|t| &t.early);

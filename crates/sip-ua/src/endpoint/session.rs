@@ -4,7 +4,7 @@ use crate::endpoint::client::Purpose;
 use crate::endpoint::leg::{Calling, Cancel, Incoming, IncomingKind, LegState, Outgoing, Parting, Session};
 use crate::endpoint::server::Reply;
 use crate::endpoint::uas::{foreign_body, unsupported_media};
-use crate::endpoint::{Endpoint, TxnId};
+use crate::endpoint::{Endpoint, TxnId, reliable};
 use crate::message::{Message, Method};
 use crate::transaction::{GIVE_UP, T2};
 use crate::{Body, Event, Flow, Headers, LegEnd, SipLeg};
@@ -113,6 +113,7 @@ impl Endpoint {
         match &found.state {
             LegState::Closing { .. } => Verdict::Gone,
             LegState::Calling(_) => Verdict::Pending,
+            LegState::Ringing(ringing) if ringing.offering.is_some() => Verdict::Pending,
             LegState::Ringing(_) => Verdict::Overlap,
             LegState::Established(session) => match session.outgoing {
                 _ if found.incoming.is_some() => Verdict::Overlap,
@@ -292,6 +293,9 @@ impl Endpoint {
     }
 
     pub(super) fn send_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        if self.ringing(leg).is_some() {
+            return self.offer_early(leg, body, now);
+        }
         if self.wait_for_refresh(leg) {
             return;
         }
@@ -305,12 +309,18 @@ impl Endpoint {
             Outgoing::Idle if session.unacked.is_some() || answering => {
                 self.pause_reinvite(leg, now);
             }
-            Outgoing::Idle => {
-                let invite = session.dialog.request(Method::Invite, Vec::new(), Some(body));
-                let txn = self.send_request(invite, Purpose::Reinvite(leg), now);
-                self.set_outgoing(leg, Outgoing::Sent { txn, deadline: now + GIVE_UP });
-            }
+            Outgoing::Idle => self.open_reinvite(leg, body, now),
         }
+    }
+
+    /// Sends a re-INVITE in a session where none is open.
+    pub(super) fn open_reinvite(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        let knows_100rel = self.legs.get(&leg).is_some_and(|l| l.knows_100rel);
+        let headers = if knows_100rel { vec![("Supported", reliable::TAG.to_owned())] } else { Vec::new() };
+        let Some(session) = self.session(leg) else { return };
+        let invite = session.dialog.request(Method::Invite, headers, Some(body));
+        let txn = self.send_request(invite, Purpose::Reinvite(leg), now);
+        self.set_outgoing(leg, Outgoing::Sent { txn, deadline: now + GIVE_UP });
     }
 
     pub(super) fn set_outgoing(&mut self, leg: SipLeg, outgoing: Outgoing) {
@@ -335,7 +345,7 @@ impl Endpoint {
     ) {
         let status = response.status().unwrap_or_default();
         if status < 200 {
-            return;
+            return self.acknowledge_in_session(leg, id, response, now);
         }
         if status < 300 {
             self.reinvite_accepted(leg, id, flow, response, now);
@@ -370,8 +380,9 @@ impl Endpoint {
         if let Some(txn) = self.clients.get_mut(&id) {
             txn.acks.push((String::new(), wire, ack.path));
         }
+        let early = self.clients.get(&id).and_then(|t| t.early.session_answer());
         self.set_outgoing(leg, Outgoing::Idle);
-        self.reinvite_done(leg, Ok(response.typed_body()), now);
+        self.reinvite_done(leg, Ok(response.typed_body().or(early)), now);
     }
 
     /// No final response in time: the session cannot be relied on (RFC 3261 §14.1).

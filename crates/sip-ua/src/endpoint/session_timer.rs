@@ -7,7 +7,6 @@ use crate::endpoint::leg::{LegState, Outgoing};
 use crate::endpoint::server::Reply;
 use crate::endpoint::{Endpoint, OutRequest, Owner, TxnId};
 use crate::message::{Message, Method, Params};
-use crate::transaction::GIVE_UP;
 use crate::{Body, Event, Flow, LegEnd, Refresher, SessionTimer, SipLeg};
 
 /// The option tag (RFC 4028 §6).
@@ -184,7 +183,9 @@ impl Endpoint {
     pub(super) fn ask_for_timer(&self, request: &mut OutRequest, purpose: Purpose) {
         let asked = request.headers.iter().any(|(name, _)| *name == "Session-Expires");
         let Some(leg) = purpose.leg().filter(|_| !asked) else { return };
-        if !matches!(request.method, Method::Invite | Method::Update) {
+        // Before the answer there is no session to keep alive (RFC 4028 §7.1).
+        let early = matches!(purpose, Purpose::Offer(_));
+        if early || !matches!(request.method, Method::Invite | Method::Update) {
             return;
         }
         let refresh = self.refreshes.get(&leg);
@@ -303,12 +304,10 @@ impl Endpoint {
             self.refresh_again(leg, now + BUSY);
             return;
         }
-        let invite = session.dialog.request(Method::Invite, Vec::new(), Some(body));
-        let txn = self.send_request(invite, Purpose::Reinvite(leg), now);
         if let Some(refresh) = self.refreshes.get_mut(&leg) {
             refresh.reinviting = true;
         }
-        self.set_outgoing(leg, Outgoing::Sent { txn, deadline: now + GIVE_UP });
+        self.open_reinvite(leg, body, now);
     }
 
     /// The answer to UPDATE (RFC 4028 §10).
@@ -333,7 +332,12 @@ impl Endpoint {
                     self.refresh_again(leg, now + pause);
                 }
             }
-            _ => self.refresh_again(leg, now + RETRY),
+            // RFC 3311 §5.1: 500 says itself when the other offer will be settled.
+            _ => {
+                let seconds =
+                    answer.and_then(|(m, _)| m.retry_after()).map(|s| Duration::from_secs(s.into()));
+                self.refresh_again(leg, now + seconds.map_or(RETRY, |s| s.min(RETRY)));
+            }
         }
     }
 

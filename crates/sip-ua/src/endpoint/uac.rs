@@ -35,6 +35,7 @@ impl Endpoint {
             Reliable100::Supported => Some("Supported"),
             Reliable100::Required => Some("Require"),
         };
+        let knows_100rel = asks.is_some();
         headers.extend(asks.filter(|_| invite.body.is_some()).map(|name| (name, reliable::TAG.to_owned())));
         self.set_timer(leg, invite.timer);
         headers.push(("Supported", replace::TAG.to_owned()));
@@ -56,7 +57,8 @@ impl Endpoint {
         let state = LegState::Calling(Calling { txn, cancel: Cancel::No, heard: false, early: Vec::new() });
         self.tags.insert(local_tag.clone(), leg);
         let auth = invite.credentials.map(DigestClient::new);
-        self.legs.insert(leg, Leg { call_id, local_tag, auth, reliable: None, incoming: None, state });
+        let (reliable, incoming) = (None, None);
+        self.legs.insert(leg, Leg { call_id, local_tag, auth, knows_100rel, reliable, incoming, state });
     }
 
     fn calling(&mut self, leg: SipLeg, txn: TxnId) -> Option<&mut Calling> {

@@ -4,11 +4,12 @@ use std::time::Instant;
 use types::limits;
 
 use crate::dialog::Dialog;
-use crate::endpoint::leg::{Leg, LegState, Ringing, Session, Unacked};
-use crate::endpoint::reliable::Reliable;
+use crate::endpoint::leg::{Leg, LegState, Outgoing, Ringing, Session, Unacked};
+use crate::endpoint::reliable::{Reliable, TAG};
 use crate::endpoint::server::Reply;
 use crate::endpoint::{ALLOW, Endpoint, Path, TxnId, replace};
-use crate::message::Message;
+use crate::message::{Message, Method};
+use crate::transaction::GIVE_UP;
 use crate::{Body, Event, Flow, Headers, LegEnd, SipLeg, Target};
 
 /// Whether a body is there that is no session description and must be understood (RFC 3261 §8.2.3).
@@ -71,11 +72,15 @@ impl Endpoint {
         txn.leg = Some(leg);
         let dialog = Dialog::by_request(&request, &flow, &txn.to_tag, path);
         let (call_id, local_tag) = (dialog.call_id.clone(), dialog.local_tag.clone());
-        let ringing = Ringing { txn: id, dialog, late_offer: request.body().is_empty() };
+        let updatable = request.has_token("Allow", Method::Update.as_str());
+        let late_offer = request.body().is_empty();
+        let ringing = Ringing { txn: id, dialog, late_offer, updatable, offering: None };
         self.tags.insert(local_tag.clone(), leg);
         let state = LegState::Ringing(Box::new(ringing));
         let reliable = Reliable::required(&request, self.entropy.u32());
-        self.legs.insert(leg, Leg { call_id, local_tag, auth: None, reliable, incoming: None, state });
+        let knows_100rel = reliable.is_some() || request.has_token("Supported", TAG);
+        let (auth, incoming) = (None, None);
+        self.legs.insert(leg, Leg { call_id, local_tag, auth, knows_100rel, reliable, incoming, state });
         self.tell(Event::Invite { leg, request, flow, replaces });
     }
 
@@ -107,10 +112,14 @@ impl Endpoint {
         let Some(ringing) = self.ringing(leg) else { return };
         // An offer that went out reliably has its answer in the PRACK.
         let (txn, late_offer) = (ringing.txn, ringing.late_offer && body.is_some());
-        let dialog = ringing.dialog.clone();
+        let (dialog, offering) = (ringing.dialog.clone(), ringing.offering);
         let Some(unacked) = self.accept(txn, &dialog.contact, body.as_ref(), late_offer, now) else { return };
         if let Some(leg) = self.legs.get_mut(&leg) {
-            leg.state = LegState::Established(Box::new(Session::new(dialog, Some(unacked))));
+            let mut session = Session::new(dialog, Some(unacked));
+            if let Some(txn) = offering {
+                session.outgoing = Outgoing::Sent { txn, deadline: now + GIVE_UP };
+            }
+            leg.state = LegState::Established(Box::new(session));
         }
         self.settle_leg(leg);
     }

@@ -1,14 +1,16 @@
-//! UPDATE (RFC 3311) from the peer: target refresh without a body, a new offer with one.
+//! UPDATE (RFC 3311): target refresh without a body, a new offer with one. Ours offers before the answer only; afterwards
+//! a person may have to agree, and re-INVITE leaves time for that (§5.1).
 
 use std::time::Instant;
 
-use crate::endpoint::leg::{Incoming, IncomingKind, LegState};
+use crate::endpoint::client::Purpose;
+use crate::endpoint::leg::{Incoming, IncomingKind, LegState, Outgoing};
 use crate::endpoint::server::Reply;
 use crate::endpoint::session::Verdict;
 use crate::endpoint::uas::{foreign_body, unsupported_media};
 use crate::endpoint::{ALLOW, Endpoint, TxnId};
-use crate::message::Message;
-use crate::{Event, Flow, SipLeg};
+use crate::message::{Message, Method};
+use crate::{Body, Event, Flow, SipLeg};
 
 impl Endpoint {
     pub(super) fn on_update(&mut self, leg: SipLeg, id: TxnId, request: &Message, flow: &Flow, now: Instant) {
@@ -37,6 +39,52 @@ impl Endpoint {
                 self.tell(Event::Reinvite { leg, body: offer });
             }
         }
+    }
+
+    /// Offers a new session to a caller whom we have not answered; `ReinviteDone` says what came of it. At once with 491
+    /// where it may not be: its first offer has no reliable answer, it knows no UPDATE, or another offer is open.
+    pub(super) fn offer_early(&mut self, leg: SipLeg, body: Body, now: Instant) {
+        let Some(found) = self.legs.get_mut(&leg) else { return };
+        let settled = found.first_offer_settled() && found.incoming.is_none();
+        let LegState::Ringing(ringing) = &mut found.state else { return };
+        if !settled || !ringing.updatable || ringing.offering.is_some() {
+            return self.tell(Event::ReinviteDone { leg, result: Err(491) });
+        }
+        let mut update = ringing.dialog.request(Method::Update, Vec::new(), Some(body));
+        update.contact = Some(ringing.dialog.contact.clone());
+        let txn = self.send_request(update, Purpose::Offer(leg), now);
+        if let Some(LegState::Ringing(ringing)) = self.legs.get_mut(&leg).map(|l| &mut l.state) {
+            ringing.offering = Some(txn);
+        }
+    }
+
+    /// Our UPDATE was answered, maybe after the INVITE was. It is not sent again: whoever wants to may offer once more
+    /// when there is time (RFC 3311 §5.1).
+    pub(super) fn offer_done(&mut self, leg: SipLeg, id: TxnId, answer: Option<(&Message, &Flow)>) {
+        let dialog = match self.legs.get_mut(&leg).map(|l| &mut l.state) {
+            Some(LegState::Ringing(ringing)) if ringing.offering == Some(id) => {
+                ringing.offering = None;
+                &mut ringing.dialog
+            }
+            Some(LegState::Established(session)) => {
+                if !matches!(session.outgoing, Outgoing::Sent { txn, .. } if txn == id) {
+                    return;
+                }
+                session.outgoing = Outgoing::Idle;
+                &mut session.dialog
+            }
+            Some(LegState::Calling(_) | LegState::Ringing(_) | LegState::Closing { .. }) | None => return,
+        };
+        let status = answer.and_then(|(m, _)| m.status()).unwrap_or(408);
+        let result = match answer.filter(|_| status < 300) {
+            Some((response, flow)) => {
+                dialog.refresh_target(response, flow);
+                Ok(response.typed_body())
+            }
+            None => Err(status),
+        };
+        self.settle_leg(leg);
+        self.tell(Event::ReinviteDone { leg, result });
     }
 
     fn refresh_by_update(&mut self, leg: SipLeg, id: TxnId, request: &Message, flow: &Flow, now: Instant) {

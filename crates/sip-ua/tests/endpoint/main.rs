@@ -3,6 +3,7 @@
 
 mod auth;
 mod calls;
+mod early_offer;
 mod glare;
 mod kit;
 mod network;

@@ -2,22 +2,10 @@
 
 use std::time::Duration;
 
-use crate::kit::{Script, answer, field, request, sdp, starts, status, to_tag};
+use crate::kit::{Script, answer, called, field, request, sdp, starts, status, to_tag};
 use sip_ua::{Command, Event, LegEnd, ReferId, ReferOutcome, Referral, ReplacedDialog, SipLeg};
 
 const TO_CAROL: &str = "Refer-To: <sip:carol@example.com>";
-
-/// Bob has called us and is connected.
-fn called() -> (Script, SipLeg, String) {
-    let mut script = Script::new();
-    script.receive(&request("INVITE", 1, "i1", "", ""));
-    let leg = script.party.incoming();
-    let sent = script.command(Command::Answer { leg, body: sdp("answer") });
-    let tag = to_tag(&sent[0]);
-    script.receive(&request("ACK", 1, "a1", &tag, ""));
-    script.events();
-    (script, leg, tag)
-}
 
 fn asked(script: &mut Script) -> (ReferId, Referral) {
     match &script.events()[..] {
@@ -85,11 +73,27 @@ fn what_a_refer_says_reaches_the_application() {
     script.receive(&request("REFER", 2, "r1", &tag, &extra));
     let (_, referral) = asked(&mut script);
     assert_eq!(referral.to, "sip:carol@example.com");
-    assert_eq!(referral.referred_by.as_deref(), Some("<sip:bob@example.com>"));
+    assert!(!referral.private);
     assert_eq!(referral.replaces, Some(ReplacedDialog::Leg(leg)));
     let extra = "Refer-To: <sip:carol@example.com?Replaces=x%3Bto-tag%3Da%3Bfrom-tag%3Db>";
     script.receive(&request("REFER", 3, "r2", &tag, extra));
     assert_eq!(asked(&mut script).1.replaces, Some(ReplacedDialog::Unknown));
+}
+
+#[test]
+fn a_transferor_may_want_not_to_be_named() {
+    // RFC 3892 §3, RFC 3323 §4.1.1.3 and §4.2.
+    let cases = [
+        ("Privacy: user", true),
+        ("Privacy: none", false),
+        ("Referred-By: \"Anonymous\" <sip:anonymous@anonymous.invalid>", true),
+        ("Referred-By: <sip:bob@example.com>", false),
+    ];
+    for (line, private) in cases {
+        let (mut script, _, tag) = called();
+        script.receive(&request("REFER", 2, "r1", &tag, &format!("{TO_CAROL}\n{line}")));
+        assert_eq!(asked(&mut script).1.private, private, "{line}");
+    }
 }
 
 #[test]

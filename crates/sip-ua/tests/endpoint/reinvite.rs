@@ -3,22 +3,10 @@
 use crate::kit;
 use std::time::Duration;
 
-use crate::kit::{Script, answer, field, invite, request, sdp, starts, status, text, to_tag};
+use crate::kit::{Script, answer, called, field, invite, request, sdp, starts, status, text, to_tag};
 use sip_ua::{Command, Event, LegEnd, SipLeg};
 
 const SDP: &str = "Content-Type: application/sdp\n\noffer2";
-
-/// A call from the scripted peer, confirmed.
-fn called() -> (Script, SipLeg, String) {
-    let mut script = Script::new();
-    script.receive(&request("INVITE", 1, "i1", "", SDP));
-    let leg = script.party.incoming();
-    let sent = script.command(Command::Answer { leg, body: sdp("answer") });
-    let tag = to_tag(&sent[0]);
-    script.receive(&request("ACK", 1, "a1", &tag, ""));
-    script.events();
-    (script, leg, tag)
-}
 
 /// A call of ours to the scripted peer, confirmed.
 fn calling() -> (Script, SipLeg) {

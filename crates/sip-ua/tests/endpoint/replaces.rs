@@ -1,24 +1,12 @@
 //! INVITE with Replaces (RFC 3891 §3).
 
-use crate::kit::{BOB, Script, answer, field, invite, request, sdp, status, to_tag};
+use crate::kit::{BOB, Script, answer, called, field, invite, request, status, to_tag};
 use sip_ua::{Command, Event, SipLeg};
 
 /// An INVITE in another call that wants the dialog with these tags.
 fn replacing(call_id: &str, to_tag: &str, from_tag: &str, more: &str) -> String {
     let extra = format!("Replaces: {call_id};to-tag={to_tag};from-tag={from_tag}{more}");
     request("INVITE", 1, "x1", "", &extra).replace("Call-ID: call1", "Call-ID: call9")
-}
-
-/// Bob has called us and is connected.
-fn called() -> (Script, SipLeg, String) {
-    let mut script = Script::new();
-    script.receive(&request("INVITE", 1, "i1", "", ""));
-    let leg = script.party.incoming();
-    let sent = script.command(Command::Answer { leg, body: sdp("answer") });
-    let tag = to_tag(&sent[0]);
-    script.receive(&request("ACK", 1, "a1", &tag, ""));
-    script.events();
-    (script, leg, tag)
 }
 
 fn verdict(script: &mut Script, message: &str) -> u16 {

@@ -15,7 +15,7 @@ use b2bua::{
     Switch, SwitchConfig, TrunkConfig, TrunkProfile, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{
-    CallCommand, CallEvent, Codec, Command as Media, Event as MediaEvent, LegParams, Refusal,
+    CallCommand, CallEvent, Codec, Command as Media, Event as MediaEvent, LegParams, Refusal, Source,
 };
 use sip_ua::digest::DigestClient;
 use sip_ua::message::{Message, Method};
@@ -461,3 +461,23 @@ impl Bench {
 }
 
 pub const CALLER: LegId = LegId::CALLER;
+
+/// Alice's browser talks to the carrier.
+pub fn talking(bench: &mut Bench) -> SipLeg {
+    bench.sign_in(ALICE, "alice");
+    bench.call(ALICE, "+12025550100");
+    let (leg, _) = bench.invite();
+    bench.heard(Event::Answered { leg, body: sdp("pcmu") });
+    bench.take_said(ALICE);
+    leg
+}
+
+/// What a leg was told to hear last.
+pub fn hears(bench: &Bench, call: CallId, leg: LegId) -> Source {
+    let of = |m: &Media| match m {
+        Media::SetSource { leg: of, source } if *of == leg => Some(*source),
+        _ => None,
+    };
+    let mut commands = bench.plane.commands.iter().rev().filter(|(_, c)| c.call == call);
+    commands.find_map(|(_, c)| of(&c.command)).unwrap_or(Source::Nothing)
+}

@@ -350,3 +350,15 @@ pub fn starts(messages: &[String]) -> Vec<&str> {
     let start = |m: &'_ String| -> usize { m.find("\r\n").unwrap_or(m.len()) };
     messages.iter().map(|m| m[..start(m)].trim_start_matches("SIP/2.0 ")).collect()
 }
+
+/// Bob has called us and is connected; our tag.
+pub fn called() -> (Script, SipLeg, String) {
+    let mut script = Script::new();
+    script.receive(&request("INVITE", 1, "i1", "", "Content-Type: application/sdp\n\noffer"));
+    let leg = script.party.incoming();
+    let sent = script.command(Command::Answer { leg, body: sdp("answer") });
+    let tag = to_tag(&sent[0]);
+    script.receive(&request("ACK", 1, "a1", &tag, ""));
+    script.events();
+    (script, leg, tag)
+}
