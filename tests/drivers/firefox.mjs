@@ -130,6 +130,7 @@ const ops = {
   evaluate: async (command) => evaluate(tab(command), command.expression),
   screenshot: async (command) => void (await tab(command).page.screenshot({ path: command.file })),
   console: async (command) => tab(command).console,
+  key: async (command) => tab(command).page.keyboard.press(/** @type {any} */ (command.key)),
   version: async () => browser.version(),
 };
 

@@ -85,16 +85,7 @@ impl Switch {
         self.shared.sip_legs.insert(sip, (id, LegId::CALLER));
         let offer = request.typed_body().map(|b| b.bytes);
         leg.kind = offer.as_deref().map_or(usual_kind(flow.transport), offered_kind);
-        let asked = Asked {
-            dialled,
-            from,
-            offer,
-            flow: Some(flow),
-            worker: None,
-            waiting: None,
-            takes_over,
-            referred_by: None,
-        };
+        let asked = Asked { flow: Some(flow), takes_over, ..Asked::call(dialled, from, offer) };
         self.place(id, leg, asked, t);
     }
 
@@ -133,17 +124,7 @@ impl Switch {
         let leg =
             Leg::new(LegId::CALLER, Party::User(user), Device::Browser { session, name }, Phase::Trying);
         let offer = Some(sdp.into_bytes());
-        let asked = Asked {
-            dialled,
-            from,
-            offer,
-            flow: None,
-            worker: None,
-            waiting: None,
-            takes_over: None,
-            referred_by: None,
-        };
-        self.place(id, leg, asked, t);
+        self.place(id, leg, Asked::call(dialled, from, offer), t);
     }
 
     /// Routes a call and begins it; whatever is wrong with it, it gets its record.
@@ -331,6 +312,14 @@ pub(crate) struct Asked {
     pub takes_over: Option<(types::CallId, LegId)>,
     /// Who has asked for it, where that is someone else and may be known.
     pub referred_by: Option<UserName>,
+}
+
+impl Asked {
+    /// Somebody calls for themselves.
+    fn call(dialled: String, from: CallerId, offer: Option<Vec<u8>>) -> Asked {
+        let (flow, worker, waiting, takes_over, referred_by) = (None, None, None, None, None);
+        Asked { dialled, from, offer, flow, worker, waiting, takes_over, referred_by }
+    }
 }
 
 /// A sentence as a reason phrase.

@@ -62,12 +62,11 @@ fn until_closed(stream: &mut TcpStream, mut message: impl FnMut() -> Vec<u8>) {
     }
 }
 
-#[test]
-fn a_tcp_peer_that_sends_and_never_reads_loses_its_connection_and_nobody_else_notices() {
+/// Lets somebody send without reading until the gateway closes the connection, while others are watched.
+fn slow_reader_is_closed(slow: impl FnOnce(&Gateway) + Send) {
     let (gateway, mut others) = quiet();
-    let sip = gateway.sip;
     std::thread::scope(|scope| {
-        let slow = scope.spawn(move || until_closed(&mut narrow(sip), || options(sip, "").repeat(20)));
+        let slow = scope.spawn(|| slow(&gateway));
         others.must_notice_nothing();
         while !slow.is_finished() {
             others.must_notice_nothing();
@@ -78,27 +77,26 @@ fn a_tcp_peer_that_sends_and_never_reads_loses_its_connection_and_nobody_else_no
 }
 
 #[test]
-fn a_browser_that_sends_and_never_reads_loses_its_connection_and_nobody_else_notices() {
-    let (gateway, mut others) = quiet();
-    let http = gateway.http;
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(move || {
-            let mut ws = Ws::over_stream(narrow(http), at(http));
-            let welcome = ws.hello("carol", PASSWORD);
-            assert_eq!(welcome["type"], "welcome", "{welcome}");
-            let ping = Frame::text(json!({ "type": "ping" }).to_string());
-            let until = Instant::now() + LIMIT;
-            while ws.send_unread(ping.clone()) {
-                assert!(Instant::now() < until, "still open after {LIMIT:?}");
-            }
-        });
-        others.must_notice_nothing();
-        while !slow.is_finished() {
-            others.must_notice_nothing();
-        }
-        slow.join().expect("the slow reader is shown out");
+fn a_tcp_peer_that_sends_and_never_reads_loses_its_connection_and_nobody_else_notices() {
+    slow_reader_is_closed(|gateway| {
+        let sip = gateway.sip;
+        until_closed(&mut narrow(sip), || options(sip, "").repeat(20));
     });
-    others.hang_up();
+}
+
+#[test]
+fn a_browser_that_sends_and_never_reads_loses_its_connection_and_nobody_else_notices() {
+    slow_reader_is_closed(|gateway| {
+        let http = gateway.http;
+        let mut ws = Ws::over_stream(narrow(http), at(http));
+        let welcome = ws.hello("carol", PASSWORD);
+        assert_eq!(welcome["type"], "welcome", "{welcome}");
+        let ping = Frame::text(json!({ "type": "ping" }).to_string());
+        let until = Instant::now() + LIMIT;
+        while ws.send_unread(ping.clone()) {
+            assert!(Instant::now() < until, "still open after {LIMIT:?}");
+        }
+    });
 }
 
 /// RFC 3261 §18.3: without its end a message is none; the connection is closed after 32 seconds.

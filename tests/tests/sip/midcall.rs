@@ -5,7 +5,7 @@ use e2e::gateway::{Gateway, Setup};
 use e2e::process::wait_for;
 use e2e::rtp::{RtpParty, mulaw};
 use e2e::tone::{mulaw_tone, rms, share};
-use e2e::trunk::{Media, Trunk};
+use e2e::trunk::{Call, Media, Trunk};
 use e2e::ws::Ws;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,16 +45,22 @@ fn play(mut party: RtpParty, hz: f64, stop: &Arc<AtomicBool>) -> std::thread::Jo
     })
 }
 
-#[test]
-fn media_follows_the_latest_fork_and_then_the_one_that_answers_and_a_second_answer_is_ended() {
-    // Field problem 13, RFC 3261 §13.2.2.4, RFC 3960 §3.1.
+/// Alice's browser calls the trunk, which has not answered.
+fn calling() -> (Trunk, Gateway, Ws, RustBrowser, Call) {
     let mut trunk = Trunk::start();
     let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
     let mut ws = Ws::signed_in(http(&gateway), "alice");
-    let mut browser = RustBrowser::new(Voice::Pcmu, LOOPBACK);
+    let browser = RustBrowser::new(Voice::Pcmu, LOOPBACK);
     ws.call(&browser, "c1", "+12025550100");
     browser.wait_connected();
     let call = trunk.wait_call(LIMIT);
+    (trunk, gateway, ws, browser, call)
+}
+
+#[test]
+fn media_follows_the_latest_fork_and_then_the_one_that_answers_and_a_second_answer_is_ended() {
+    // Field problem 13, RFC 3261 §13.2.2.4, RFC 3960 §3.1.
+    let (_trunk, gateway, mut ws, mut browser, call) = calling();
     let (mut first, mut second) = (RtpParty::start(), RtpParty::start());
     let stop = Arc::new(AtomicBool::new(false));
     call.fork("first", "183 Session Progress", &mut first);
@@ -120,13 +126,7 @@ fn an_invite_without_offer_rings_a_browser_and_both_hear_each_other() {
 #[test]
 fn a_browser_holds_by_message_is_held_by_re_invite_and_is_told_both() {
     // docs/SIGNALLING.md; RFC 3264 §8.4.
-    let mut trunk = Trunk::start();
-    let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
-    let mut ws = Ws::signed_in(http(&gateway), "alice");
-    let mut browser = RustBrowser::new(Voice::Pcmu, LOOPBACK);
-    ws.call(&browser, "c1", "+12025550100");
-    browser.wait_connected();
-    let call = trunk.wait_call(LIMIT);
+    let (_trunk, _gateway, mut ws, mut browser, call) = calling();
     let mut party = RtpParty::start();
     call.answer(&mut party);
     ws.wait_state("in-call");

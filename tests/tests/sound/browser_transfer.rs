@@ -1,13 +1,14 @@
 //! The page's Transfer: a caller of the carrier is handed to bob, unasked and after asking (RFC 5589 from the people's
 //! side; field problems 2, 3, 22).
 
+use e2e::baresip::{Account, Baresip};
 use e2e::gateway::{Gateway, Setup};
 use e2e::phone::Phone;
 use e2e::playing::Playing;
 use e2e::process::wait_for;
 use e2e::rtp::RtpParty;
 use e2e::speech::{read_wav, speech};
-use e2e::tone::{loudest_share, rms};
+use e2e::tone::{loudest_share, rms, share};
 use e2e::trunk::{Call, Trunk};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -19,10 +20,14 @@ const CUSTOMER: &str = "+12025550100";
 
 /// Alice and bob signed in on pages of their names, alice in a call with the carrier.
 fn alice_talks() -> (Trunk, Gateway, Phone, Call, RtpParty) {
+    signed_in(Phone::chromium(Some(&speech().long_microphone)), &["bob", "alice"])
+}
+
+/// The same in any browser; alice is the last to sign in.
+fn signed_in(mut phone: Phone, users: &[&str]) -> (Trunk, Gateway, Phone, Call, RtpParty) {
     let mut trunk = Trunk::start();
     let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
-    let mut phone = Phone::chromium(Some(&speech().long_microphone));
-    for user in ["bob", "alice"] {
+    for user in users.iter().copied() {
         phone.page = user.into();
         phone.open(&gateway.url());
         phone.sign_in(user);
@@ -74,9 +79,13 @@ fn bob_and_the_customer_talk(phone: &mut Phone, gateway: &Gateway, party: RtpPar
     wait_for(LIMIT, "bob's digit at the customer", || {
         party.digits(101).iter().any(|d| d.0 == '7').then_some(())
     });
-    let loudest = |party: &RtpParty| party.pcmu()[before..].chunks(1600).map(rms).fold(0.0, f64::max);
-    wait_for(LIMIT, "bob's voice at the customer", || (loudest(&party) > 500.0).then_some(()));
+    wait_for(LIMIT, "bob's voice at the customer", || (loudest(&party, before) > 500.0).then_some(()));
     party
+}
+
+/// The loudest that a party has heard since that sample, over fifths of a second.
+fn loudest(party: &RtpParty, since: usize) -> f64 {
+    party.pcmu()[since..].chunks(1600).map(rms).fold(0.0, f64::max)
 }
 
 /// Bob hangs up; the records tell who handed whom to whom.
@@ -84,10 +93,15 @@ fn records(phone: &mut Phone, gateway: &Gateway, call: &Call) {
     phone.page = "bob".into();
     phone.press("Hang up");
     call.wait("BYE", LIMIT);
+    handed_over(gateway, "browser");
+}
+
+/// What the records say of a customer whom alice handed to bob's browser or softphone.
+fn handed_over(gateway: &Gateway, kind: &str) {
     let cdrs = gateway.wait_cdrs(2);
     let (with_bob, with_customer) = (&cdrs[0], &cdrs[1]);
     assert_eq!(with_bob["reason"], "transferred", "{with_bob}");
-    assert_eq!(with_bob["callee"], json!({ "kind": "browser", "user": "bob" }), "{with_bob}");
+    assert_eq!(with_bob["callee"], json!({ "kind": kind, "user": "bob" }), "{with_bob}");
     assert_eq!(with_bob["continued_in"], with_customer["call"], "{with_bob}");
     assert!(with_bob["answered"].is_string(), "{with_bob}");
     assert_eq!((&with_customer["reason"], &with_customer["to"]), (&"hung-up".into(), &CUSTOMER.into()));
@@ -175,4 +189,69 @@ fn who_asks_in_vain_or_goes_back_talks_to_the_customer_again() {
     call.wait("BYE", LIMIT);
     phone.wait_status("^Call ended: ", LIMIT);
     gateway.wait_cdrs(4);
+}
+
+#[test]
+fn firefox_holds_and_resumes_and_hands_the_customer_to_bob() {
+    let firefox = Phone::firefox(Some(&speech().long_microphone));
+    let (_trunk, gateway, mut phone, call, party) = signed_in(firefox, &["bob", "alice"]);
+    phone.page = "alice".into();
+    phone.press("Hold");
+    phone.wait_status("^On hold$", LIMIT);
+    let since = party.pcmu().len();
+    wait_for(LIMIT, "music at the customer", || (loudest(&party, since) > 150.0).then_some(()));
+    phone.press("Hold");
+    phone.wait_status("^In call$", LIMIT);
+    transfer_to(&mut phone, "101");
+    phone.press("Transfer now");
+    phone.wait_status("^Transferring", LIMIT);
+    bob_answers(&mut phone);
+    phone.page = "alice".into();
+    phone.wait_status("^Call ended: The call was transferred", LIMIT);
+    bob_and_the_customer_talk(&mut phone, &gateway, party);
+    records(&mut phone, &gateway, &call);
+}
+
+#[test]
+fn transfer_now_hands_the_customer_to_bobs_softphone() {
+    let chromium = Phone::chromium(Some(&speech().long_microphone));
+    let (_trunk, gateway, mut phone, call, party) = signed_in(chromium, &["alice"]);
+    let mut bob = Baresip::start(&Account::new("bob", gateway.sip, &speech().reference));
+    bob.wait_registered(LIMIT);
+    transfer_to(&mut phone, "101");
+    phone.press("Transfer now");
+    let rung = bob.wait_event("CALL_INCOMING", LIMIT);
+    assert!(rung["peeruri"].as_str().is_some_and(|uri| uri.contains(CUSTOMER)), "bob sees who it is: {rung}");
+    bob.command("accept", "");
+    phone.wait_status("^Call ended: The call was transferred", LIMIT);
+    bob.wait_event("CALL_ESTABLISHED", LIMIT);
+    let since = party.pcmu().len();
+    wait_for(LIMIT, "bob's voice at the customer", || (loudest(&party, since) > 500.0).then_some(()));
+    bob.command("hangup", "");
+    call.wait("BYE", LIMIT);
+    handed_over(&gateway, "softphone");
+}
+
+#[test]
+fn the_customer_hears_the_announcement_of_the_number_that_it_is_handed_to() {
+    let chromium = Phone::chromium(Some(&speech().long_microphone));
+    let (mut trunk, gateway, mut phone, call, party) = signed_in(chromium, &["alice"]);
+    transfer_to(&mut phone, "+12025550101");
+    phone.press("Transfer now");
+    let target = trunk.wait_call(LIMIT);
+    let mut announcement = RtpParty::start();
+    target.early_media(&mut announcement);
+    let playing = Playing::start(announcement, TONE);
+    let since = party.pcmu().len();
+    let hears = || {
+        let heard = party.pcmu();
+        heard[since..].chunks_exact(1600).any(|part| rms(part) > 500.0 && share(part, 8000, TONE) > 0.9)
+    };
+    wait_for(LIMIT, "the announcement at the customer", || hears().then_some(()));
+    let mut announcement = playing.stop();
+    target.answer(&mut announcement);
+    phone.wait_status("^Call ended: The call was transferred", LIMIT);
+    target.hang_up();
+    call.wait("BYE", LIMIT);
+    gateway.wait_cdrs(2);
 }

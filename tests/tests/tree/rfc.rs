@@ -38,6 +38,7 @@ const RFCS: &[(u16, &str)] = &[
     (3842, "message waiting"),
     (3891, "Replaces"),
     (3892, "Referred-By"),
+    (3903, "PUBLISH"),
     (3960, "early media"),
     (3966, "tel URI"),
     (4028, "session timers"),

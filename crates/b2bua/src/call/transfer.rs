@@ -309,7 +309,9 @@ impl Call {
         {
             *progress = match *progress {
                 super::Progress::Early(callee) => super::Progress::EarlyWanted(callee),
-                other => other,
+                other @ (super::Progress::Silent
+                | super::Progress::Ringing
+                | super::Progress::EarlyWanted(_)) => other,
             };
             sh.effects.push_back(Effect::Rings(of));
         }
