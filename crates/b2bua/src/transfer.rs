@@ -6,7 +6,7 @@ use sip_ua::message::{Scheme, Uri};
 use sip_ua::{Command as Sip, ReferId, Referral, ReplacedDialog, SipLeg};
 use types::{CallId, EndReason, EndedBy, LegId, SessionId};
 
-use crate::call::{Aim, Device, Failure, Leg, Party, Phase, Proxy, State, Transfer};
+use crate::call::{Adopted, Aim, Device, Failure, Leg, Party, Phase, Proxy, State, Transfer};
 use crate::config::without_port;
 use crate::dialplan::Number;
 use crate::identity::CallerId;
@@ -46,7 +46,6 @@ pub(crate) enum Problem {
     Busy,
     NoSuchCall,
     NotOurs,
-    OtherWorker,
     Refused(EndReason),
 }
 
@@ -57,7 +56,6 @@ impl Problem {
             Problem::Busy => 491,
             Problem::NoSuchCall => 481,
             Problem::NotOurs => 404,
-            Problem::OtherWorker => 501,
             Problem::Refused(reason) => reason.sip_status().max(400),
         }
     }
@@ -68,9 +66,6 @@ impl Problem {
             Problem::Busy => ("transfer-busy", "This call is being transferred already."),
             Problem::NoSuchCall => ("unknown-call", "There is no such call any more."),
             Problem::NotOurs => ("unknown-number", EndReason::UnknownNumber.sentence()),
-            Problem::OtherWorker => {
-                ("internal", "These two calls cannot be joined; transfer by dialling the number instead.")
-            }
             Problem::Refused(reason) => (reason.word(), reason.sentence()),
         }
     }
@@ -256,7 +251,7 @@ impl Switch {
     fn transfer_with(&mut self, ask: Ask, with: (CallId, LegId), t: Clock) -> Result<(), Problem> {
         let call = self.calls.get(&ask.call).ok_or(Problem::NoSuchCall)?;
         let other = call.transferable(ask.leg)?;
-        let (codec, worker) = (other.codec, call.worker);
+        let codec = other.codec;
         let party = |call: &crate::call::Call, leg: LegId| {
             call.legs.iter().find(|l| l.id == leg && l.alive()).map(|l| l.party.clone())
         };
@@ -264,9 +259,6 @@ impl Switch {
         let (asks, owns) = (party(call, ask.leg), party(target, with.1).ok_or(Problem::NoSuchCall)?);
         if asks.as_ref() != Some(&owns) {
             return Err(Problem::NoSuchCall);
-        }
-        if target.worker != worker {
-            return Err(Problem::OtherWorker);
         }
         let to = target.facts.to.clone();
         match target.state {
@@ -338,6 +330,7 @@ impl Switch {
 
     /// Moves the media of an early leg to where somebody waits for it; its signalling stays where it is.
     fn lend_early(&mut self, of: CallId, from: (CallId, LegId), holds: bool) {
+        let Some(worker) = self.calls.get(&from.0).map(|c| c.worker) else { return };
         let Some(waiting) = self.calls.get_mut(&of) else { return };
         let known = waiting.borrowed.filter(|b| b.to == from).map(|b| b.leg);
         let wanted = waiting.transfer.as_ref().is_some_and(|t| t.aim == Aim::Call(from.0));
@@ -354,7 +347,7 @@ impl Switch {
                 id
             }
         };
-        self.with_call(of, |call, sh| call.hear_early(id, from, holds, sh));
+        self.with_call(of, |call, sh| call.hear_early(id, from, worker, holds, sh));
     }
 
     fn dismiss(&mut self, call: CallId, t: Clock) {
@@ -387,11 +380,13 @@ impl Switch {
             Some(call) => call.take_borrowed(from).unwrap_or_else(|| call.next_leg()),
             None => return self.dismiss(from.0, t),
         };
-        let Some(mut leg) = self.calls.get_mut(&from.0).and_then(|c| c.give(from.1, (into, id))) else {
+        let given = self.calls.get_mut(&from.0).and_then(|c| Some((c.give(from.1, (into, id))?, c.worker)));
+        let Some((mut leg, worker)) = given else {
             return self.dismiss(from.0, t);
         };
         leg.id = id;
-        self.with_call(into, |call, sh| call.adopt(leg, from, out, sh, t));
+        let from_there = Adopted { leg, call: from.0, worker, their: from.1 };
+        self.with_call(into, |call, sh| call.adopt(from_there, out, sh, t));
         self.with_call(from.0, |call, sh| {
             call.end(Failure::of(EndReason::Transferred), EndedBy::Caller, sh, t);
         });

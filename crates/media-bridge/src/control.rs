@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use types::{Advertised, CallId, LegId};
+use types::{Advertised, CallId, LegId, WorkerId};
 
 pub use crate::sdp::Direction;
 
@@ -189,13 +189,15 @@ pub enum Command {
         /// How long.
         duration: Duration,
     },
-    /// Take a leg over from another call of the same worker, under a new name: its description, ports, peer and
-    /// streams go on as they are. A leg that is not there: event `Lost`.
+    /// Take a leg over from another call, of this worker or another, under a new name: its description, ports, peer and
+    /// streams go on as they are. Later commands to this call find it there. A leg that is not there: event `Lost`.
     Adopt {
         /// Its name here.
         leg: LegId,
         /// Whose it was.
         from: CallId,
+        /// Where that call is.
+        worker: WorkerId,
         /// Its name there.
         their: LegId,
     },

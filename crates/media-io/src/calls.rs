@@ -1,5 +1,7 @@
 //! The calls of one worker: their sockets, their place in the demultiplexer and the timers, and what becomes of outputs.
 
+mod moves;
+
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -16,10 +18,13 @@ use mio::{Interest, Registry, Token};
 use types::{CallId, LegId, Wall, limits};
 use webrtc_peer::Demux;
 
+use moves::Expected;
+
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::bump;
 use crate::plane::MediaConfig;
 use crate::ports::{RtpSockets, is_own, source_towards};
+use crate::post::{Lodging, Place, Post};
 use crate::timers::Timers;
 use crate::worker::Shared;
 
@@ -28,6 +33,14 @@ use crate::worker::Shared;
 struct LegKey {
     slot: usize,
     leg: LegId,
+}
+
+/// Whose the datagrams of a browser are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Owner {
+    Here(LegKey),
+    /// A leg that began here has gone to another worker.
+    Away(Place),
 }
 
 struct RtpLeg {
@@ -48,8 +61,8 @@ struct Entry {
     id: CallId,
     /// RTP legs and where their sockets are; a leg has at most one pair of each address family.
     rtp: Vec<RtpPlace>,
-    /// Browser legs that the demultiplexer knows.
-    browsers: Vec<LegId>,
+    /// Browser legs that a demultiplexer knows; those that began on another worker lodge there.
+    browsers: Vec<(LegId, Option<Lodging>)>,
 }
 
 /// What a call is after it was let do something.
@@ -63,13 +76,17 @@ pub(crate) struct Calls {
     shared: Shared,
     setup: Arc<MediaSetup>,
     registry: Registry,
-    browser: BrowserSocket,
-    demux: Demux<LegKey>,
+    post: Arc<Post>,
+    /// Which one we are.
+    worker: usize,
+    demux: Demux<Owner>,
     slots: Vec<Option<Box<Entry>>>,
     free_slots: Vec<usize>,
     by_id: HashMap<CallId, usize>,
     sockets: Vec<Option<RtpLeg>>,
     free_sockets: Vec<usize>,
+    /// Legs that come from other calls.
+    expected: Vec<Expected>,
     timers: Timers,
     unsent: VecDeque<CallEvent>,
     /// Events of an earlier turn found the queue full.
@@ -80,7 +97,8 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(browser: BrowserSocket, registry: Registry, shared: Shared) -> Calls {
+    pub(crate) fn new(worker: usize, post: Arc<Post>, registry: Registry, shared: Shared) -> Calls {
+        let browser = post.socket(worker);
         // An IPv4 socket is not reached at an IPv6 address; one on `::` is reached at both.
         let reached = |ip: &&IpAddr| ip.is_ipv4() || browser.bound().is_ipv6();
         let offered = shared.config.candidates.iter().filter(reached);
@@ -90,13 +108,15 @@ impl Calls {
             shared,
             setup,
             registry,
-            browser,
+            post,
+            worker,
             demux: Demux::default(),
             slots: Vec::new(),
             free_slots: Vec::new(),
             by_id: HashMap::new(),
             sockets: Vec::new(),
             free_sockets: Vec::new(),
+            expected: Vec::new(),
             timers: Timers::default(),
             unsent: VecDeque::new(),
             behind: false,
@@ -111,22 +131,18 @@ impl Calls {
     }
 
     pub(crate) fn browser(&self) -> &BrowserSocket {
-        &self.browser
+        self.post.socket(self.worker)
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    pub(crate) fn command(&mut self, CallCommand { call, command }: CallCommand) {
-        if let Command::Adopt { leg, from, their } = command {
-            return self.adopt((call, leg), (from, their));
-        }
+    fn command(&mut self, CallCommand { call, command }: CallCommand) {
         let slot = match self.by_id.get(&call) {
             Some(slot) => *slot,
             None => match &command {
                 Command::Answer { .. } | Command::Offer { .. } => self.open_call(call),
-                Command::Adopt { .. } => return,
                 Command::SetAnswer { leg, .. } => {
                     let event = Event::Refused { leg: *leg, why: Refusal::Unknown };
                     return self.emit(CallEvent { call, event });
@@ -135,6 +151,7 @@ impl Calls {
                 Command::SetSource { .. }
                 | Command::SendDtmf { .. }
                 | Command::Pressed { .. }
+                | Command::Adopt { .. }
                 | Command::Remove { .. } => return,
             },
         };
@@ -148,9 +165,13 @@ impl Calls {
 
     pub(crate) fn browser_arrival(&mut self, arrival: Arrival<'_>) {
         let Arrival { local, source, data } = arrival;
-        let found = self.demux.lookup(source, data);
-        let Some(LegKey { slot, leg }) = found else {
-            return bump(&self.shared.tally.browser_unknown);
+        let LegKey { slot, leg } = match self.demux.lookup(source, data) {
+            Some(Owner::Here(key)) => key,
+            Some(Owner::Away(place)) => {
+                bump(&self.shared.tally.passed_on);
+                return self.post.pass_on(place, &arrival);
+            }
+            None => return bump(&self.shared.tally.browser_unknown),
         };
         self.with_call(slot, |call, now, wall| call.handle_browser(leg, (local, source), data, now, wall));
     }
@@ -219,39 +240,6 @@ impl Calls {
         slot
     }
 
-    /// A leg of another call of this worker goes over to `to`, with its sockets and its place in the demultiplexer.
-    fn adopt(&mut self, to: (CallId, LegId), from: (CallId, LegId)) {
-        let found = self.by_id.get(&from.0).copied();
-        let old = found.map(|slot| LegKey { slot, leg: from.1 });
-        let mut given = None;
-        if let Some(old) = old {
-            self.with_call(old.slot, |call, now, _| given = call.give(old.leg, now));
-        }
-        let (Some(given), Some(old)) = (given, old) else {
-            let event = Event::Lost { leg: to.1 };
-            return self.emit(CallEvent { call: to.0, event });
-        };
-        let slot = self.by_id.get(&to.0).copied().unwrap_or_else(|| self.open_call(to.0));
-        self.move_leg(old, LegKey { slot, leg: to.1 });
-        self.with_call(slot, |call, now, _| call.adopt(given, to.1, now));
-    }
-
-    fn move_leg(&mut self, old: LegKey, new: LegKey) {
-        let Some(Some(entry)) = self.slots.get_mut(old.slot) else { return };
-        let places: Vec<RtpPlace> = entry.rtp.extract_if(.., |place| place.leg == old.leg).collect();
-        let browser =
-            entry.browsers.iter().position(|l| *l == old.leg).map(|at| entry.browsers.swap_remove(at));
-        for place in &places {
-            if let Some(Some(leg)) = self.sockets.get_mut(place.index) {
-                leg.key = new;
-            }
-        }
-        self.demux.rename(old, new);
-        let Some(Some(entry)) = self.slots.get_mut(new.slot) else { return };
-        entry.rtp.extend(places.into_iter().map(|place| RtpPlace { leg: new.leg, ..place }));
-        entry.browsers.extend(browser.map(|_| new.leg));
-    }
-
     /// A new RTP leg needs its port before the call can write the description. The error is the event that refuses it.
     fn lease_for(
         &mut self,
@@ -285,24 +273,36 @@ impl Calls {
     }
 
     fn open_rtp(&mut self, key: LegKey, local: IpAddr) -> Result<SocketAddr, Refusal> {
-        let refuse = |words| {
+        let sockets = self.shared.pool.lease(local);
+        let opened = sockets.and_then(|sockets| {
+            let address = sockets.address;
+            self.watch(key, sockets).map(|()| address)
+        });
+        opened.map_err(|words| {
             bump(&self.shared.tally.no_port);
             Refusal::NoPort(words)
-        };
-        let mut sockets = self.shared.pool.lease(local).map_err(refuse)?;
-        let address = sockets.address;
+        })
+    }
+
+    /// Reads a leg's sockets from now on.
+    fn watch(&mut self, key: LegKey, mut sockets: RtpSockets) -> Result<(), String> {
+        let ipv4 = sockets.address.is_ipv4();
         let index = self.free_sockets.pop().unwrap_or(self.sockets.len());
         let registry = &self.registry;
         let listen =
             |socket: &mut UdpSocket, token| registry.register(socket, Token(token), Interest::READABLE);
-        listen(&mut sockets.rtp, index * 2)
-            .and_then(|()| listen(&mut sockets.rtcp, index * 2 + 1))
-            .map_err(|e| refuse(format!("An RTP port could not be watched: {e}.")))?;
+        let done =
+            listen(&mut sockets.rtp, index * 2).and_then(|()| listen(&mut sockets.rtcp, index * 2 + 1));
+        // A place without sockets, if that failed.
         put(&mut self.sockets, index, RtpLeg { key, sockets });
-        if let Some(Some(entry)) = self.slots.get_mut(key.slot) {
-            entry.rtp.push(RtpPlace { leg: key.leg, ipv4: address.is_ipv4(), index });
+        if let Err(e) = done {
+            self.close_rtp(index);
+            return Err(format!("An RTP port could not be watched: {e}."));
         }
-        Ok(address)
+        if let Some(Some(entry)) = self.slots.get_mut(key.slot) {
+            entry.rtp.push(RtpPlace { leg: key.leg, ipv4, index });
+        }
+        Ok(())
     }
 
     /// Lets a call do something and carries out what it wants. A panic in it ends that call alone.
@@ -343,7 +343,7 @@ impl Calls {
                 Output::Rtcp { leg, to } => self.send_rtp(entry, leg, (to, &buf), |s| &s.rtcp),
                 Output::Browser { leg: _, local, to } => self.send_browser(local, to, &buf),
                 Output::AcceptUfrag { leg, ufrag, password } => {
-                    self.accept_ufrag(LegKey { slot, leg }, entry, (&ufrag, &password));
+                    self.accept_ufrag(LegKey { slot, leg }, entry, (ufrag, password));
                 }
                 Output::ReleaseLeg { leg } => self.release_leg(slot, entry, leg),
                 Output::Event(Event::Closed) => closed = true,
@@ -370,36 +370,45 @@ impl Calls {
     }
 
     fn send_browser(&self, local: SocketAddr, to: SocketAddr, data: &[u8]) {
-        match self.browser.send(local, to, data) {
+        match self.post.socket_at(local, self.worker).send(local, to, data) {
             Ok(()) => bump(&self.shared.tally.browser_out),
             Err(_) => bump(&self.shared.tally.socket_errors),
         }
     }
 
-    fn accept_ufrag(&mut self, key: LegKey, entry: &mut Entry, (ufrag, password): (&str, &str)) {
-        if !self.demux.insert_ufrag(ufrag, password, key) {
+    fn accept_ufrag(&mut self, key: LegKey, entry: &mut Entry, (ufrag, password): (String, String)) {
+        let known = entry.browsers.iter().find(|(l, _)| *l == key.leg);
+        if let Some((_, Some(lodging))) = known {
+            return lodging.accept(ufrag, password);
+        }
+        if !self.demux.insert_ufrag(&ufrag, &password, Owner::Here(key)) {
             tracing::error!("{} {}: no room for another browser session on this worker", entry.id, key.leg);
             return self.emit(CallEvent { call: entry.id, event: Event::Lost { leg: key.leg } });
         }
-        if !entry.browsers.contains(&key.leg) {
-            entry.browsers.push(key.leg);
+        if known.is_none() {
+            entry.browsers.push((key.leg, None));
         }
     }
 
     fn release_leg(&mut self, slot: usize, entry: &mut Entry, leg: LegId) {
-        self.demux.remove(LegKey { slot, leg });
-        entry.browsers.retain(|l| *l != leg);
+        self.demux.remove(Owner::Here(LegKey { slot, leg }));
+        entry.browsers.retain(|(l, _)| *l != leg);
         for place in entry.rtp.extract_if(.., |place| place.leg == leg) {
             self.close_rtp(place.index);
         }
     }
 
     fn close_rtp(&mut self, index: usize) {
-        let Some(mut leg) = self.sockets.get_mut(index).and_then(Option::take) else { return };
+        drop(self.unwatch(index));
+    }
+
+    fn unwatch(&mut self, index: usize) -> Option<RtpSockets> {
+        let RtpLeg { mut sockets, .. } = self.sockets.get_mut(index).and_then(Option::take)?;
         // Closing a socket takes it out of the poll as well; an error here changes nothing.
-        let _ = self.registry.deregister(&mut leg.sockets.rtp);
-        let _ = self.registry.deregister(&mut leg.sockets.rtcp);
+        let _ = self.registry.deregister(&mut sockets.rtp);
+        let _ = self.registry.deregister(&mut sockets.rtcp);
         self.free_sockets.push(index);
+        Some(sockets)
     }
 
     /// Returns everything that the call had.
@@ -407,9 +416,10 @@ impl Calls {
         while let Some(place) = entry.rtp.pop() {
             self.close_rtp(place.index);
         }
-        while let Some(leg) = entry.browsers.pop() {
-            self.demux.remove(LegKey { slot, leg });
+        for (leg, _) in std::mem::take(&mut entry.browsers) {
+            self.demux.remove(Owner::Here(LegKey { slot, leg }));
         }
+        self.expected.retain(|e| !e.is_of(entry.id));
         self.timers.disarm(slot);
         self.by_id.remove(&entry.id);
         self.free_slots.push(slot);

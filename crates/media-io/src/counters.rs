@@ -37,6 +37,10 @@ counters! {
     browser_out;
     /// Datagrams on the browser socket that were nobody's: no known ufrag, no valid integrity, unknown address.
     browser_unknown;
+    /// Datagrams on the browser socket whose leg is with another worker, handed to that one.
+    passed_on;
+    /// Datagrams and notes from other workers that were dropped because too many waited.
+    mail_lost;
     /// Datagrams received on RTP and RTCP ports.
     rtp_in;
     /// Datagrams sent from RTP and RTCP ports.

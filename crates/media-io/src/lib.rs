@@ -7,6 +7,7 @@ mod calls;
 mod counters;
 mod plane;
 mod ports;
+mod post;
 mod timers;
 mod worker;
 

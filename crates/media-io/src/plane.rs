@@ -7,17 +7,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use media_bridge::control::{CallCommand, CallEvent};
+use media_bridge::control::{CallCommand, CallEvent, Command};
+use mio::Poll;
 use types::{Advertised, Entropy, WorkerId, limits};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::BrowserSocket;
 use crate::counters::{Counters, Tally};
 use crate::ports::PortPool;
-use crate::worker::{Shared, Worker};
+use crate::post::{Order, Place, Post};
+use crate::worker::{Shared, Worker, listen};
 
 /// How the workers are set up.
 #[derive(Clone, Debug)]
@@ -87,17 +89,16 @@ impl std::error::Error for Full {}
 /// All media workers. Dropping it stops them.
 pub struct MediaPlane {
     handles: Vec<Handle>,
+    post: Arc<Post>,
     pool: PortPool,
     stopping: Arc<AtomicBool>,
 }
 
 struct Handle {
-    commands: SyncSender<CallCommand>,
-    waker: Arc<mio::Waker>,
-    /// Commands were queued since the last `wake`.
+    orders: SyncSender<Order>,
+    /// Orders were queued since the last `wake`.
     asleep: AtomicBool,
     tally: Arc<Tally>,
-    port: u16,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -125,9 +126,20 @@ impl MediaPlane {
             )));
         }
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut plane = MediaPlane { handles: Vec::new(), pool: pool.clone(), stopping: stopping.clone() };
+        let (mut polls, mut boxes, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..config.workers.max(1) {
-            let browser = bind_browser(&config, index)?;
+            let mut browser = bind_browser(&config, index)?;
+            let (poll, waker) = listen(&mut browser).map_err(|e| failed(index, &e))?;
+            let tally = Arc::new(Tally::default());
+            polls.push(poll);
+            tallies.push(tally.clone());
+            boxes.push((browser, waker, tally));
+        }
+        let post = Arc::new(Post::new(boxes));
+        let (handles, of_plane) = (Vec::new(), pool.clone());
+        let mut plane =
+            MediaPlane { handles, post: post.clone(), pool: of_plane, stopping: stopping.clone() };
+        for (index, (poll, tally)) in polls.into_iter().zip(tallies).enumerate() {
             let shared = Shared {
                 peers: peers.clone(),
                 config: config.clone(),
@@ -135,9 +147,9 @@ impl MediaPlane {
                 entropy: entropy.clone(),
                 events: events.clone(),
                 stopping: stopping.clone(),
-                tally: Arc::new(Tally::default()),
+                tally,
             };
-            plane.handles.push(start_worker(index, browser, shared)?);
+            plane.handles.push(start_worker(index, poll, post.clone(), shared)?);
         }
         Ok(plane)
     }
@@ -149,7 +161,7 @@ impl MediaPlane {
 
     /// UDP ports of the browser sockets, by worker.
     pub fn webrtc_ports(&self) -> Vec<u16> {
-        self.handles.iter().map(|h| h.port).collect()
+        (0..self.handles.len()).map(|worker| self.post.socket(worker).port()).collect()
     }
 
     /// Hands a command to the worker that has (or shall have) the call.
@@ -161,19 +173,31 @@ impl MediaPlane {
 
     /// The same without waking the worker: for several commands before one `wake`, which is a system call.
     pub fn queue(&self, worker: WorkerId, command: CallCommand) -> Result<(), Full> {
+        let CallCommand { call, command } = command;
+        let Command::Adopt { leg, from, worker: giver, their } = command else {
+            return self.order(worker, Order::Call(CallCommand { call, command }));
+        };
+        self.handles.get(usize::from(worker.0)).ok_or(Full)?;
+        // The channel tells each side what becomes of the other, also where its half never arrives.
+        let (into, out) = sync_channel(1);
+        let to = Place { worker: usize::from(worker.0), call, leg };
+        self.order(giver, Order::Give { from: (from, their), to, into })?;
+        self.order(worker, Order::Take { to: (call, leg), from: out })
+    }
+
+    fn order(&self, worker: WorkerId, order: Order) -> Result<(), Full> {
         let handle = self.handles.get(usize::from(worker.0)).ok_or(Full)?;
-        handle.commands.try_send(command).map_err(|e| match e {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Full,
-        })?;
+        handle.orders.try_send(order).map_err(|_| Full)?;
         handle.asleep.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     /// Wakes the workers that have new commands.
     pub fn wake(&self) {
-        for handle in self.handles.iter().filter(|h| h.asleep.swap(false, Ordering::Relaxed)) {
-            // Failing to wake means that the worker is gone or awake already; either way there is nothing to add.
-            let _ = handle.waker.wake();
+        for (worker, handle) in self.handles.iter().enumerate() {
+            if handle.asleep.swap(false, Ordering::Relaxed) {
+                self.post.wake(worker);
+            }
         }
     }
 
@@ -199,8 +223,8 @@ impl MediaPlane {
 
     fn shut_down(&mut self) {
         self.stopping.store(true, Ordering::Release);
-        for handle in &self.handles {
-            let _ = handle.waker.wake();
+        for worker in 0..self.handles.len() {
+            self.post.wake(worker);
         }
         for thread in self.handles.iter_mut().filter_map(|h| h.thread.take()) {
             if thread.join().is_err() {
@@ -236,14 +260,17 @@ fn bind_browser(config: &MediaConfig, index: usize) -> Result<BrowserSocket, Sta
     })
 }
 
-fn start_worker(index: usize, browser: BrowserSocket, shared: Shared) -> Result<Handle, StartError> {
-    let failed = |e: io::Error| StartError(format!("Media worker {index} can not be started: {e}."));
-    let (commands, receiver) = sync_channel(limits::WORKER_COMMANDS);
-    let (tally, port) = (shared.tally.clone(), browser.port());
-    let (worker, waker) = Worker::new(browser, receiver, shared).map_err(failed)?;
+fn failed(index: usize, why: &io::Error) -> StartError {
+    StartError(format!("Media worker {index} can not be started: {why}."))
+}
+
+fn start_worker(index: usize, poll: Poll, post: Arc<Post>, shared: Shared) -> Result<Handle, StartError> {
+    let (orders, receiver) = sync_channel(limits::WORKER_COMMANDS);
+    let tally = shared.tally.clone();
+    let worker = Worker::new(index, post, poll, receiver, shared).map_err(|e| failed(index, &e))?;
     let thread = std::thread::Builder::new()
         .name(format!("media-{index}"))
         .spawn(move || worker.run())
-        .map_err(failed)?;
-    Ok(Handle { commands, waker, asleep: AtomicBool::new(false), tally, port, thread: Some(thread) })
+        .map_err(|e| failed(index, &e))?;
+    Ok(Handle { orders, asleep: AtomicBool::new(false), tally, thread: Some(thread) })
 }

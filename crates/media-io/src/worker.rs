@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
-use media_bridge::control::CallCommand;
 use mio::{Events, Interest, Poll, Token, Waker};
 use types::Wall;
 use webrtc_peer::PeerFactory;
@@ -17,6 +16,7 @@ use crate::calls::Calls;
 use crate::counters::{Tally, bump};
 use crate::plane::{EntropyFactory, EventSender, MediaConfig};
 use crate::ports::PortPool;
+use crate::post::{Order, Post};
 
 const WAKER: Token = Token(usize::MAX);
 const BROWSER: Token = Token(usize::MAX - 1);
@@ -24,9 +24,9 @@ const BROWSER: Token = Token(usize::MAX - 1);
 /// Most batches of the browser socket, packets of one RTP socket, and commands taken before others get their turn.
 const BATCHES_AT_ONCE: usize = 8;
 const PACKETS_AT_ONCE: usize = 64;
-const COMMANDS_AT_ONCE: usize = 256;
-/// How soon a full event queue is tried again.
-const EVENT_RETRY: Duration = Duration::from_millis(5);
+const ORDERS_AT_ONCE: usize = 256;
+/// How soon a full event queue is tried again, and the channel of a leg that comes is looked at unasked.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// What a worker gets at its start.
 pub(crate) struct Shared {
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
 /// The thread's state.
 pub(crate) struct Worker {
     poll: Poll,
-    commands: Receiver<CallCommand>,
+    orders: Receiver<Order>,
     calls: Calls,
     batch: Batch,
     packet: Vec<u8>,
@@ -53,28 +53,28 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// Worker number `index` of those in `post`; `poll` is what its [`listen`] made.
     pub(crate) fn new(
-        mut browser: BrowserSocket,
-        commands: Receiver<CallCommand>,
+        index: usize,
+        post: Arc<Post>,
+        poll: Poll,
+        orders: Receiver<Order>,
         shared: Shared,
-    ) -> io::Result<(Worker, Arc<Waker>)> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        poll.registry().register(&mut browser.socket, BROWSER, Interest::READABLE)?;
-        let batch = browser.batch();
+    ) -> io::Result<Worker> {
+        let batch = post.socket(index).batch();
         let (stopping, tally) = (shared.stopping.clone(), shared.tally.clone());
-        let calls = Calls::new(browser, poll.registry().try_clone()?, shared);
+        let calls = Calls::new(index, post, poll.registry().try_clone()?, shared);
         let packet = vec![0; 2048];
-        Ok((Worker { poll, commands, calls, batch, packet, unread: Vec::new(), stopping, tally }, waker))
+        Ok(Worker { poll, orders, calls, batch, packet, unread: Vec::new(), stopping, tally })
     }
 
     /// Until told to stop.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(256);
         let mut ready: Vec<Token> = Vec::with_capacity(256);
-        let mut more_commands = false;
+        let (mut more_orders, mut more_mail) = (false, false);
         loop {
-            let wait = self.wait(more_commands);
+            let wait = self.wait(more_orders || more_mail);
             if let Err(e) = self.poll.poll(&mut events, wait)
                 && e.kind() != io::ErrorKind::Interrupted
             {
@@ -86,7 +86,9 @@ impl Worker {
                 self.calls.close_all();
                 return;
             }
-            more_commands = self.take_commands();
+            more_orders = self.take_orders();
+            self.calls.take_arrivals();
+            more_mail = self.calls.read_mail(more_mail);
             ready.clear();
             ready.append(&mut self.unread);
             for event in &events {
@@ -102,20 +104,21 @@ impl Worker {
         }
     }
 
-    fn wait(&self, more_commands: bool) -> Option<Duration> {
-        if more_commands || !self.unread.is_empty() {
+    fn wait(&self, more: bool) -> Option<Duration> {
+        if more || !self.unread.is_empty() {
             return Some(Duration::ZERO);
         }
         let timer = self.calls.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
-        let retry = self.calls.has_unsent_events().then_some(EVENT_RETRY);
+        let waits = self.calls.has_unsent_events() || self.calls.has_expected();
+        let retry = waits.then_some(RETRY);
         [timer, retry].into_iter().flatten().min()
     }
 
     /// True if the queue may have more.
-    fn take_commands(&mut self) -> bool {
-        for _ in 0..COMMANDS_AT_ONCE {
-            match self.commands.try_recv() {
-                Ok(command) => self.calls.command(command),
+    fn take_orders(&mut self) -> bool {
+        for _ in 0..ORDERS_AT_ONCE {
+            match self.orders.try_recv() {
+                Ok(order) => self.calls.order(order),
                 Err(_) => return false,
             }
         }
@@ -168,6 +171,14 @@ impl Worker {
         }
         true
     }
+}
+
+/// What a worker waits with: for its browser socket at first, and whatever wakes it.
+pub(crate) fn listen(browser: &mut BrowserSocket) -> io::Result<(Poll, Waker)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    poll.registry().register(&mut browser.socket, BROWSER, Interest::READABLE)?;
+    Ok((poll, waker))
 }
 
 fn wall_clock() -> Wall {

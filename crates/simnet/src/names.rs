@@ -81,6 +81,7 @@ pub const OPERATIONS: &[&str] = &[
     "ask:dtmf",
     "ask:remove",
     "ask:adopt",
+    "ask:adopt-from-another-worker",
     "ask:close",
     "browser:transfer-to",
     "browser:transfer-with",

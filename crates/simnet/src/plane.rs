@@ -10,7 +10,7 @@ use media_bridge::control::{
     CallCommand, CallEvent, Codec, Command, Direction, Event, LegKind, LegParams, LegStats, Refusal, Source,
     Tone,
 };
-use types::{CallId, LegId};
+use types::{CallId, LegId, WorkerId};
 
 use crate::rng::Rng;
 
@@ -58,6 +58,10 @@ pub(crate) type Reply = (Duration, Event);
 pub(crate) struct Plane {
     rng: Rng,
     calls: BTreeMap<CallId, BTreeMap<LegId, Leg>>,
+    /// Which worker each call is on, for life.
+    workers: BTreeMap<CallId, WorkerId>,
+    /// Where legs went that changed calls: what was said of them before comes under their old name.
+    moved: BTreeMap<(CallId, LegId), (CallId, LegId)>,
     /// Calls that were closed or have crashed: nothing more may come for the first, anything for the second.
     closed: BTreeSet<CallId>,
     crashed: BTreeSet<CallId>,
@@ -94,8 +98,8 @@ fn choose(params: &LegParams, offer: &[u8]) -> Result<Codec, Refusal> {
 
 impl Plane {
     pub fn new(rng: Rng) -> Self {
-        let (calls, closed, crashed) = Default::default();
-        Plane { rng, calls, closed, crashed, keep_one: false }
+        let (calls, workers, moved, closed, crashed) = Default::default();
+        Plane { rng, calls, workers, moved, closed, crashed, keep_one: false }
     }
 
     /// Ports held for all calls.
@@ -125,8 +129,33 @@ impl Plane {
         self.crashed.insert(call) && self.calls.remove(&call).is_some()
     }
 
+    /// The other worker that the command takes a leg from.
+    pub fn crosses(&self, worker: WorkerId, command: &Command) -> Option<WorkerId> {
+        let Command::Adopt { worker: theirs, .. } = command else { return None };
+        Some(*theirs).filter(|theirs| *theirs != worker)
+    }
+
+    /// Every command goes to the worker that has the call, and names the one that another call is on.
+    fn check_worker(&mut self, worker: WorkerId, command: &CallCommand) -> Result<(), String> {
+        let CallCommand { call, command } = command;
+        let known = *self.workers.entry(*call).or_insert(worker);
+        if known != worker {
+            return Err(format!("{call}: {command:?} for {worker:?}, but it is on {known:?}"));
+        }
+        if let Command::Adopt { from, worker, .. } = command
+            && self.workers.get(from) != Some(worker)
+        {
+            return Err(format!(
+                "{call}: {command:?} names another worker than {:?}",
+                self.workers.get(from)
+            ));
+        }
+        Ok(())
+    }
+
     /// Carries a command out. An error is a command that makes no sense.
-    pub fn handle(&mut self, command: CallCommand) -> Result<Vec<Reply>, String> {
+    pub fn handle(&mut self, worker: WorkerId, command: CallCommand) -> Result<Vec<Reply>, String> {
+        self.check_worker(worker, &command)?;
         let call = command.call;
         if self.crashed.contains(&call) {
             return Ok(Vec::new());
@@ -172,10 +201,11 @@ impl Plane {
                 Ok(vec![(soon, Event::Dtmf { leg, digit, duration })])
             }
             Command::SendDtmf { leg, .. } => self.need(call, leg, "SendDtmf").map(|()| Vec::new()),
-            Command::Adopt { leg, from, their } => {
+            Command::Adopt { leg, from, their, .. } => {
                 self.need(from, their, "Adopt")?;
                 let moved = self.calls.get_mut(&from).and_then(|legs| legs.remove(&their));
                 self.calls.entry(call).or_default().extend(moved.map(|moved| (leg, moved)));
+                self.moved.insert((from, their), (call, leg));
                 Ok(Vec::new())
             }
             Command::Remove { leg } => {
@@ -200,9 +230,12 @@ impl Plane {
 
     /// An event is on its way into the switch.
     pub fn tells(&mut self, event: &CallEvent) {
-        if let Event::Direction { leg, direction } = event.event
-            && let Some(leg) = self.leg(event.call, leg)
-        {
+        let Event::Direction { leg, direction } = event.event else { return };
+        let mut name = (event.call, leg);
+        while let Some(now) = self.moved.get(&name) {
+            name = *now;
+        }
+        if let Some(leg) = self.leg(name.0, name.1) {
             leg.told = direction;
         }
     }

@@ -11,7 +11,7 @@ use sip_ua::message::Message;
 use sip_ua::{
     ConnectionId, Endpoint, EndpointConfig, Flow, Listener, Output as EndpointOutput, Target, Transport,
 };
-use types::{SessionId, Wall};
+use types::{SessionId, Wall, WorkerId};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 use crate::browser::Browser;
@@ -98,7 +98,7 @@ pub(crate) struct World {
     next: u64,
     next_connection: u64,
     pub next_session: u64,
-    media_at: Instant,
+    media_at: BTreeMap<WorkerId, Instant>,
     /// In this run peers may say nothing at all.
     pub silence: bool,
     /// Branches of INVITEs that a proxy behind the first carrier has given to the second as well.
@@ -147,7 +147,7 @@ impl World {
             next: 0,
             next_connection: 0,
             next_session: 0,
-            media_at: start,
+            media_at: BTreeMap::new(),
             silence: false,
             forked: BTreeSet::new(),
         }
@@ -414,7 +414,7 @@ impl World {
                 });
                 self.later(WEBSOCKET, What::Signal(session, SignalIn::Closed));
             }
-            Output::Media(_, command) => self.media(command)?,
+            Output::Media(worker, command) => self.media(worker, command)?,
             Output::Cdr(cdr) => {
                 self.summary.answered += usize::from(cdr.answered.is_some());
                 self.summary.reasons.insert(cdr.reason.word());
@@ -425,18 +425,26 @@ impl World {
         Ok(())
     }
 
-    fn media(&mut self, command: CallCommand) -> Result<(), String> {
+    fn media(&mut self, worker: WorkerId, command: CallCommand) -> Result<(), String> {
         let call = command.call;
         self.note(names::of_media_command(&command.command));
+        if let Some(giver) = self.plane.crosses(worker, &command.command) {
+            self.note("ask:adopt-from-another-worker");
+            // A leg is handed over after all that was said of it.
+            let said = self.media_at.get(&giver).copied();
+            let at = self.media_at.entry(worker).or_insert(self.now);
+            *at = said.map_or(*at, |said| said.max(*at));
+        }
         let closes = command.command == Media::Close && self.plane.leases_of(call) != 0;
         if closes && self.saboteur.keeps_lease() {
             self.plane.keep_one = true;
         }
         // Answers of one worker come in the order of its commands.
-        for (after, event) in self.plane.handle(command)? {
-            let at = self.media_at.max(self.now + after);
+        for (after, event) in self.plane.handle(worker, command)? {
+            let last = self.media_at.entry(worker).or_insert(self.now);
+            let at = (*last).max(self.now + after);
             if !matches!(event, MediaEvent::Connected { .. }) {
-                self.media_at = at;
+                *last = at;
             }
             self.at(at, What::Media(CallEvent { call, event }));
         }

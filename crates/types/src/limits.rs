@@ -76,6 +76,13 @@ pub const LEGS_PER_CALL: usize = 16;
 pub const CALLS_PER_SESSION: usize = 8;
 /// Commands waiting for one media worker. Full: the call that asked ends with `GatewayOverloaded`.
 pub const WORKER_COMMANDS: usize = 4_096;
+/// Commands to one call that wait because a leg of it is still coming from another call. Full: the leg counts as lost.
+pub const COMMANDS_BEHIND_A_LEG: usize = 64;
+/// Datagrams of browsers that one media worker was handed by others, whose sockets they came on. Full: the oldest is dropped.
+pub const WORKER_PARCELS: usize = 1_024;
+/// Notes for one media worker about legs that are with others and use its browser socket, a few for each that moves. Full:
+/// the note is lost; what it was about then hears nothing of its browser, and ends as such a leg does.
+pub const WORKER_LETTERS: usize = 1_024;
 /// Events waiting from one media worker. Full: statistics are dropped first; the worker never blocks.
 pub const WORKER_EVENTS: usize = 8_192;
 /// Streams (SSRCs) protected or opened with one SRTP master key. Full: packets of further ones are dropped and counted.

@@ -29,7 +29,7 @@ use crate::transfer::Effect;
 pub(crate) use dial::{address, usual_kind};
 pub(crate) use end::{Failure, quoted};
 pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase, Proxy};
-pub(crate) use transfer::{Aim, Given, Transfer};
+pub(crate) use transfer::{Adopted, Aim, Given, Transfer};
 
 /// How long an answering browser may take to have its audio up before the caller is connected regardless: its
 /// first words would be lost otherwise (field problem 10).

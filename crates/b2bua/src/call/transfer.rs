@@ -3,7 +3,7 @@
 
 use media_bridge::control::{Command as Media, Source, Tone};
 use sip_ua::{Command as Sip, ReferId, ReferOutcome};
-use types::{CallId, EndReason, EndedBy, LegId};
+use types::{CallId, EndReason, EndedBy, LegId, WorkerId};
 use webrtc_peer::signalling::{ToBrowser, TransferState};
 
 use super::end::{Failure, stop_leg};
@@ -52,6 +52,18 @@ pub(crate) struct Given {
     pub leg: LegId,
     /// Where it is now.
     pub to: (CallId, LegId),
+}
+
+/// A leg that comes from another call.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    /// Under its name here.
+    pub leg: Leg,
+    pub call: CallId,
+    /// Where that call's media is.
+    pub worker: WorkerId,
+    /// Its name there.
+    pub their: LegId,
 }
 
 impl Call {
@@ -108,11 +120,19 @@ impl Call {
         }
     }
 
-    /// The new party sends media and has not answered: leg `from` of the call that rings it, called `id` here.
-    pub fn hear_early(&mut self, id: LegId, from: (CallId, LegId), holds: bool, sh: &mut Shared) {
+    /// The new party sends media and has not answered: leg `from` of the call that rings it, whose media is on `worker`,
+    /// called `id` here.
+    pub fn hear_early(
+        &mut self,
+        id: LegId,
+        from: (CallId, LegId),
+        worker: WorkerId,
+        holds: bool,
+        sh: &mut Shared,
+    ) {
         if self.borrowed.is_none_or(|b| b.to != from) {
             self.borrowed = Some(Given { leg: id, to: from });
-            self.tell_media(Media::Adopt { leg: id, from: from.0, their: from.1 }, sh);
+            self.tell_media(Media::Adopt { leg: id, from: from.0, worker, their: from.1 }, sh);
         }
         if let Some(transfer) = &mut self.transfer {
             transfer.early = Some(Early { leg: id, holds });
@@ -229,8 +249,9 @@ impl Call {
         id
     }
 
-    /// Takes over a leg `(call, leg)` of another call in the place of `out`, or as who answers while it rings.
-    pub fn adopt(&mut self, mut leg: Leg, from: (CallId, LegId), out: LegId, sh: &mut Shared, t: Clock) {
+    /// Takes a leg over in the place of `out`, or as who answers while it rings.
+    pub fn adopt(&mut self, adopted: Adopted, out: LegId, sh: &mut Shared, t: Clock) {
+        let Adopted { mut leg, call: from, worker, their } = adopted;
         let id = leg.id;
         match &leg.device {
             Device::Sip(sip) => {
@@ -240,7 +261,7 @@ impl Call {
             Device::Proxy(_) => {}
         }
         if leg.lent.take().is_none() && leg.has_media {
-            self.tell_media(Media::Adopt { leg: id, from: from.0, their: from.1 }, sh);
+            self.tell_media(Media::Adopt { leg: id, from, worker, their }, sh);
         }
         if matches!(self.state, State::Trying { .. }) {
             self.legs.push(leg);
@@ -249,7 +270,7 @@ impl Call {
         }
         let State::Talking { callee, deadline } = self.state else { return };
         let transferor = self.leg(out).map(|l| l.cdr_party(sh));
-        self.note_transfer(transferor, Some(from.0), t);
+        self.note_transfer(transferor, Some(from), t);
         if out == self.caller {
             self.caller = id;
             self.legs.insert(0, leg);
@@ -268,7 +289,7 @@ impl Call {
         let (a, b) = (self.caller, callee);
         self.show_party(a, b, sh);
         self.show_party(b, a, sh);
-        sh.log(Level::Info, Some(self.id), format!("transferred: goes on with the party of {}", from.0));
+        sh.log(Level::Info, Some(self.id), format!("transferred: goes on with the party of {from}"));
     }
 
     /// Another device of the same party counts as the same call of theirs.

@@ -7,7 +7,7 @@ use crate::rig::*;
 use b2bua::{CdrParty, RouteTo};
 use media_bridge::control::{Command as Media, Source, Tone};
 use sip_ua::{Command as Sip, Event, LegEnd, ReferId, ReferOutcome, Referral, ReplacedDialog, SipLeg};
-use types::{CallId, EndReason, LegId, UserName};
+use types::{CallId, EndReason, LegId, UserName, WorkerId};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser, TransferState};
 
 const FIRST: CallId = CallId(1);
@@ -50,7 +50,7 @@ fn a_blind_transfer_joins_the_trunk_with_the_new_party_and_both_calls_have_recor
     bench.browser(BOB, FromBrowser::Offer { call: call.clone(), sdp: "opus".into() });
     bench.browser(BOB, FromBrowser::Answer { call: call.clone() });
     bench.media(SECOND, media_bridge::control::Event::Connected { leg: CALLEE });
-    let adopted = Media::Adopt { leg: LegId(2), from: SECOND, their: CALLEE };
+    let adopted = Media::Adopt { leg: LegId(2), from: SECOND, worker: WorkerId(0), their: CALLEE };
     assert_eq!(bench.media_count(|m| *m == adopted), 1);
     assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
     assert_eq!(hears(&bench, FIRST, LegId(2)), Source::Leg(CALLEE));
@@ -182,8 +182,8 @@ fn after_an_announcement_the_next_trunk_rings_and_the_waiting_party_hears_that()
     bench.heard(Event::Ended { leg: trunk, end: LegEnd::Bye { q850: None } });
     assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == backup));
     bench.heard(Event::Ended { leg: backup, end: LegEnd::Local });
-    let mut of_first = bench.plane.commands.iter().rev().filter(|(_, c)| c.call == FIRST);
-    assert_eq!(of_first.next().map(|(_, c)| &c.command), Some(&Media::Close));
+    let mut of_first = bench.plane.commands.iter().filter(|(_, c)| c.call == FIRST);
+    assert_eq!(of_first.next_back().map(|(_, c)| &c.command), Some(&Media::Close));
     bench.assert_over(2);
 }
 
@@ -566,7 +566,7 @@ fn calls_of_one_user_share_a_worker_so_that_they_can_be_joined() {
     consulting(&mut bench, true);
     bench.trunk_calls("+12025550110", "pcmu");
     let worker = |call: u64| {
-        let of = |c: &&(types::WorkerId, media_bridge::control::CallCommand)| c.1.call == CallId(call);
+        let of = |c: &&(WorkerId, media_bridge::control::CallCommand)| c.1.call == CallId(call);
         bench.plane.commands.iter().find(of).unwrap().0
     };
     assert_ne!(worker(1), worker(2), "calls of others are spread");
@@ -584,4 +584,108 @@ fn a_transfer_that_nobody_answers_ends_by_the_clock_and_returns() {
     bench.pass(types::limits::RING_DURATION + Duration::from_secs(1));
     let failed = shows(TransferState::Failed, Some(EndReason::NoAnswer));
     assert_eq!(bench.take_said(ALICE).last(), Some(&failed));
+}
+
+/// The worker of a call, as its first command was addressed.
+fn worker_of(bench: &Bench, call: CallId) -> WorkerId {
+    bench.plane.commands.iter().find(|(_, c)| c.call == call).unwrap().0
+}
+
+/// A transferor on two workers: Bob is in a call of his own when he calls Alice, who talks already.
+fn alice_and_bob_on_two_workers(bench: &mut Bench) -> [SipLeg; 2] {
+    let first = talking(bench);
+    bench.sign_in(BOB, "bob");
+    bench.call(BOB, "+12025550101");
+    let (second, _) = bench.invite();
+    bench.heard(Event::Answered { leg: second, body: sdp("pcmu") });
+    assert_ne!(worker_of(bench, FIRST), worker_of(bench, SECOND));
+    bench.take_said(BOB);
+    bench.take_said(ALICE);
+    [first, second]
+}
+
+#[test]
+fn the_far_ends_of_calls_on_two_workers_are_joined_all_the_same() {
+    let mut bench = Bench::new();
+    let [first, second] = alice_and_bob_on_two_workers(&mut bench);
+    let call = (BOB, "b2");
+    bench.browser(call.0, FromBrowser::Call { call: call.1.into(), to: "100".into(), sdp: "opus".into() });
+    let third = CallId(3);
+    let incoming = bench.incoming(ALICE);
+    bench.browser(ALICE, FromBrowser::Offer { call: incoming.clone(), sdp: "opus".into() });
+    bench.browser(ALICE, FromBrowser::Answer { call: incoming.clone() });
+    bench.media(third, media_bridge::control::Event::Connected { leg: CALLEE });
+    bench.take_said(ALICE);
+    assert_eq!(worker_of(&bench, third), worker_of(&bench, SECOND), "where Bob's other call is");
+    bench.sip.clear();
+    transfer(&mut bench, None, Some(&incoming));
+    let adopted = |m: &Media| matches!(m, Media::Adopt { from, worker, their: CALLER, .. } if *from == third && *worker == WorkerId(1));
+    assert_eq!(bench.media_count(adopted), 1, "the worker that has the leg is named");
+    assert_eq!(hears(&bench, FIRST, CALLEE), Source::Leg(LegId(2)));
+    assert_eq!(hears(&bench, FIRST, LegId(2)), Source::Leg(CALLEE));
+    let to_first = |m: &&(WorkerId, media_bridge::control::CallCommand)| m.1.call == FIRST;
+    let workers: Vec<u8> = bench.plane.commands.iter().filter(to_first).map(|m| m.0.0).collect();
+    assert!(workers.iter().all(|w| *w == 0), "a call stays on its worker: {workers:?}");
+    let said = bench.take_said(ALICE);
+    assert!(said.contains(&ended("c1", EndReason::Transferred)), "{said:?}");
+    bench.heard(Event::Ended { leg: first, end: LegEnd::Bye { q850: None } });
+    bench.heard(Event::Ended { leg: second, end: LegEnd::Bye { q850: None } });
+    bench.assert_over(3);
+}
+
+/// Alice calls Bob, who holds her and rings a third party, on the worker where Bob's first call is.
+fn bob_consults_on_the_other_worker(bench: &mut Bench) -> (String, SipLeg) {
+    alice_and_bob_on_two_workers(bench);
+    bench.browser(ALICE, FromBrowser::Call { call: "c2".into(), to: "101".into(), sdp: "opus".into() });
+    let incoming = bench.incoming(BOB);
+    bench.browser(BOB, FromBrowser::Offer { call: incoming.clone(), sdp: "opus".into() });
+    bench.browser(BOB, FromBrowser::Answer { call: incoming.clone() });
+    bench.media(CallId(3), media_bridge::control::Event::Connected { leg: CALLEE });
+    bench.browser(BOB, FromBrowser::Hold { call: incoming.clone() });
+    bench.sip.clear();
+    bench
+        .browser(BOB, FromBrowser::Call { call: "b3".into(), to: "+12025550103".into(), sdp: "opus".into() });
+    let (target, _) = bench.invite();
+    bench.heard(Event::Provisional { leg: target, status: 180, body: None });
+    assert_eq!((worker_of(bench, CallId(3)), worker_of(bench, CallId(4))), (WorkerId(0), WorkerId(1)));
+    (incoming, target)
+}
+
+#[test]
+fn who_rings_on_another_worker_is_handed_over_though_the_transferor_holds_or_leaves() {
+    // RFC 5589 §6.1, §7.6.
+    for leaves in [false, true] {
+        let mut bench = Bench::new();
+        let (incoming, target) = bob_consults_on_the_other_worker(&mut bench);
+        let (call, with) = (incoming.clone(), Some("b3".into()));
+        bench.browser(BOB, FromBrowser::Transfer { call, to: None, with });
+        assert_eq!(hears(&bench, CallId(3), CALLER), Source::Tone(Tone::Ringback));
+        if leaves {
+            bench.browser(BOB, FromBrowser::Bye { call: incoming.clone() });
+        }
+        bench.heard(Event::Answered { leg: target, body: sdp("pcmu") });
+        let adopted = Media::Adopt { leg: LegId(2), from: CallId(4), worker: WorkerId(1), their: CALLEE };
+        assert_eq!(bench.media_count(|m| *m == adopted), 1);
+        assert_eq!(hears(&bench, CallId(3), CALLER), Source::Leg(LegId(2)));
+        assert_eq!(hears(&bench, CallId(3), LegId(2)), Source::Leg(CALLER), "nobody is on hold any more");
+        let why = if leaves { EndReason::HungUp } else { EndReason::Transferred };
+        assert!(bench.take_said(BOB).contains(&ended(&incoming, why)));
+        bench.browser(ALICE, FromBrowser::Bye { call: "c2".into() });
+        assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == target));
+    }
+}
+
+#[test]
+fn who_gives_up_while_it_rings_on_another_worker_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    let (incoming, target) = bob_consults_on_the_other_worker(&mut bench);
+    bench.browser(BOB, FromBrowser::Transfer { call: incoming, to: None, with: Some("b3".into()) });
+    bench.browser(ALICE, FromBrowser::Bye { call: "c2".into() });
+    assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == target));
+    // It was answered meanwhile.
+    bench.heard(Event::Answered { leg: target, body: sdp("pcmu") });
+    bench.heard(Event::Ended { leg: target, end: LegEnd::Local });
+    assert_eq!(bench.media_count(|m| matches!(m, Media::Adopt { .. })), 0);
+    let over: Vec<CallId> = bench.cdrs.iter().map(|c| c.call).collect();
+    assert!(over.contains(&CallId(3)) && over.contains(&CallId(4)), "{over:?}");
 }

@@ -43,13 +43,15 @@ pub fn describe() {
     describe_gauge!("webtrunk_rtp_port_pairs_free", "Pairs of RTP ports that are free.");
     describe_counter!(
         "webtrunk_media_packets_total",
-        "Datagrams by side (browser, rtp) and direction (in, out)."
+        "Datagrams by side (browser, rtp) and direction: in, out, and passed-on: from the media worker whose socket a browser \
+         uses to the one that its leg has gone to."
     );
     describe_counter!(
         "webtrunk_media_dropped_total",
         "What was given up, by cause. unknown-sender: a datagram on a browser port that is nobody's. socket-error: a \
          datagram that the system refused. no-port: a leg without a free RTP port. event-queue-full: an event of a \
-         media worker. crashed: a call ended by a defect."
+         media worker. mail-lost: what a media worker had for another that was too far behind. crashed: a call ended by \
+         a defect."
     );
     describe_counter!(
         "webtrunk_sip_dropped_total",
@@ -123,6 +125,7 @@ fn measure_media(media: &MediaPlane) {
         ("browser", "out", c.browser_out),
         ("rtp", "in", c.rtp_in),
         ("rtp", "out", c.rtp_out),
+        ("browser", "passed-on", c.passed_on),
     ] {
         counter!("webtrunk_media_packets_total", "side" => side, "direction" => direction).absolute(count);
     }
@@ -131,6 +134,7 @@ fn measure_media(media: &MediaPlane) {
         ("socket-error", c.socket_errors),
         ("no-port", c.no_port),
         ("event-queue-full", c.events_lost),
+        ("mail-lost", c.mail_lost),
         ("crashed", c.crashed),
     ] {
         counter!("webtrunk_media_dropped_total", "cause" => cause).absolute(count);

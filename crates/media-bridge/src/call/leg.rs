@@ -1,15 +1,16 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use types::{Entropy, LegId};
 use webrtc_peer::{Peer, PeerOutput, RtpOut};
 
-use super::Output;
 use super::ear::{Ear, Tally};
 use super::mouth::Mouth;
 use super::negotiate::Negotiation;
 use super::outbox::Outbox;
 use super::secured::{Kind, Secured};
+use super::{MediaSetup, Output};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
 use crate::rtp::{InStats, Latch, OutStream, SourceId, Stamp};
@@ -84,6 +85,8 @@ pub(super) struct RtpPath {
 }
 
 pub(super) struct WebRtcPath {
+    /// Of the worker that the leg began on: the browser sends to that one's socket, wherever the leg goes.
+    pub home: Arc<MediaSetup>,
     /// Ours.
     pub ice: IceCredentials,
     /// Theirs, as last negotiated.

@@ -247,6 +247,7 @@ impl MediaCall {
                 }))
             }
             LegKind::WebRtc => Path::WebRtc(Box::new(WebRtcPath {
+                home: self.setup.clone(),
                 ice: credentials(&mut *self.entropy),
                 remote_ice: None,
                 fingerprint: None,
@@ -441,7 +442,7 @@ impl MediaCall {
                 rtc.ice = credentials(&mut *self.entropy);
             }
             let params = PeerParams {
-                candidates: self.setup.candidates.clone(),
+                candidates: rtc.home.candidates.clone(),
                 local_ufrag: rtc.ice.ufrag.clone(),
                 local_pwd: rtc.ice.pwd.clone(),
                 remote_ufrag: remote_ice.ufrag.clone(),
@@ -487,7 +488,7 @@ impl MediaCall {
                 ice: rtc.ice.clone(),
                 fingerprint: self.setup.peers.fingerprint(),
                 setup: Setup::ActPass,
-                candidates: self.setup.candidates.clone(),
+                candidates: rtc.home.candidates.clone(),
                 mid: mid.unwrap_or_default().to_owned(),
                 bundle: mid.is_some_and(bundled),
                 extensions: vec![(OUR_LEVEL_ID, sdp::LEVEL_URI)],
@@ -502,7 +503,7 @@ impl MediaCall {
         let leg = &self.legs[index];
         let bound = match &leg.path {
             Path::Rtp(rtp) => Some(rtp.local.ip()),
-            Path::WebRtc(_) => self.setup.candidates.first().map(SocketAddr::ip),
+            Path::WebRtc(rtc) => rtc.home.candidates.first().map(SocketAddr::ip),
         };
         let usable = |ip: &IpAddr| !ip.is_unspecified();
         let advertised = match &leg.path {

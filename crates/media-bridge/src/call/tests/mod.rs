@@ -1,6 +1,7 @@
 //! `MediaCall` in virtual time, its peers scripted.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod adopt;
 mod anything;
 mod digits;
 mod encrypted;
@@ -66,9 +67,13 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::with_seed(7)
+    }
+
+    fn with_seed(seed: u64) -> World {
         let candidates = vec!["192.0.2.2:4000".parse().unwrap()];
         let setup = Arc::new(MediaSetup { peers: FACTORY.clone(), candidates });
-        let call = MediaCall::new(CallId(1), setup, Box::new(Seed(7)));
+        let call = MediaCall::new(CallId(1), setup, Box::new(Seed(seed)));
         let now = Instant::now();
         let (sent, rtcp, events, others) = Default::default();
         World { call, now, begun: now, sent, rtcp, events, others }
@@ -148,7 +153,11 @@ impl World {
 
     /// Two legs that hear each other.
     fn bridged(a: Codec, b: Codec) -> (World, Peer, Peer) {
-        let mut world = World::new();
+        World::bridged_with(7, a, b)
+    }
+
+    fn bridged_with(seed: u64, a: Codec, b: Codec) -> (World, Peer, Peer) {
+        let mut world = World::with_seed(seed);
         world.answer(A, &[a], &offer(PEER_A, a));
         world.answer(B, &[b], &offer(PEER_B, b));
         world.hear(A, Source::Leg(B));

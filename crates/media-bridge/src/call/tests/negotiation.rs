@@ -1,7 +1,7 @@
 use super::*;
 use crate::control::{Direction, Refusal, Tone};
 
-const CHROMIUM: &str = include_str!("../../sdp/fixtures/chromium_audio_video.sdp");
+pub(super) const CHROMIUM: &str = include_str!("../../sdp/fixtures/chromium_audio_video.sdp");
 
 fn version(sdp: &str) -> u64 {
     let origin = sdp.lines().find(|l| l.starts_with("o=")).unwrap();

@@ -1,6 +1,8 @@
 //! The workers over loopback: real sockets, real threads. Waiting is always for a datagram or an event, with a deadline.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod moves;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;

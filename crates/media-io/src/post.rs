@@ -1,0 +1,220 @@
+//! What the workers send each other. A browser's datagrams come to the socket that its leg began on; when the leg has gone to
+//! a call of another worker, that worker hands them on, as they are, through a bounded queue without locks. The other way
+//! needs none of this: any worker may send from any worker's socket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use crossbeam_queue::ArrayQueue;
+use media_bridge::call::GivenLeg;
+use media_bridge::control::CallCommand;
+use mio::Waker;
+use types::{CallId, LegId, limits};
+
+use crate::browser::{Arrival, BrowserSocket};
+use crate::counters::{Tally, bump};
+use crate::ports::RtpSockets;
+
+/// Room for any datagram of a browser.
+const DATAGRAM: usize = 1_500;
+
+/// Where a leg is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Place {
+    pub(crate) worker: usize,
+    pub(crate) call: CallId,
+    pub(crate) leg: LegId,
+}
+
+/// What a worker is told from outside, in order.
+pub(crate) enum Order {
+    /// A command of signalling, except `Adopt`, which is the other two.
+    Call(CallCommand),
+    /// The leg goes to another call.
+    Give { from: (CallId, LegId), to: Place, into: SyncSender<Handed> },
+    /// A leg comes from another call. The sender's end is dropped if it does not.
+    Take { to: (CallId, LegId), from: Receiver<Handed> },
+}
+
+impl Order {
+    /// Whose it is.
+    pub(crate) fn call(&self) -> CallId {
+        match self {
+            Order::Call(command) => command.call,
+            Order::Give { from: (call, _), .. } | Order::Take { to: (call, _), .. } => *call,
+        }
+    }
+}
+
+/// A leg between two workers, with all that it has. Dropping it returns its ports.
+pub(crate) struct Handed {
+    pub(crate) leg: GivenLeg,
+    /// At most one pair of each address family.
+    pub(crate) rtp: Vec<RtpSockets>,
+    pub(crate) browser: Option<Lodging>,
+}
+
+/// The place of a browser leg in the demultiplexer of the worker whose socket its browser uses, while the leg is
+/// elsewhere. Dropping it gives the place up.
+pub(crate) struct Lodging {
+    post: Arc<Post>,
+    home: usize,
+    place: Option<Place>,
+}
+
+impl Lodging {
+    /// The demultiplexer of `home` names the leg `Away(place)`.
+    pub(crate) fn new(post: Arc<Post>, home: usize, place: Place) -> Lodging {
+        Lodging { post, home, place: Some(place) }
+    }
+
+    /// Another ICE restart of the leg: checks with this ufrag are its own from now on.
+    pub(crate) fn accept(&self, ufrag: String, password: String) {
+        if let Some(place) = self.place {
+            self.post.write(self.home, Letter::Accept { place, ufrag, password });
+        }
+    }
+
+    /// The leg goes on to `place`.
+    pub(crate) fn go_to(&mut self, to: Place) {
+        if let Some(from) = self.place.replace(to) {
+            self.post.write(self.home, Letter::Moved { from, to });
+        }
+    }
+
+    /// If `worker` is its home: what its demultiplexer calls it. That is the end of this lodging.
+    pub(crate) fn comes_home(&mut self, worker: usize) -> Option<Place> {
+        self.place.take_if(|_| self.home == worker)
+    }
+}
+
+impl Drop for Lodging {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.post.write(self.home, Letter::Gone(place));
+        }
+    }
+}
+
+/// A note to the worker whose socket a leg uses.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    Accept { place: Place, ufrag: String, password: String },
+    Moved { from: Place, to: Place },
+    Gone(Place),
+}
+
+/// A browser's datagram on its way to the worker that has its leg.
+pub(crate) struct Parcel {
+    pub(crate) call: CallId,
+    pub(crate) leg: LegId,
+    pub(crate) local: SocketAddr,
+    pub(crate) source: SocketAddr,
+    pub(crate) data: Vec<u8>,
+}
+
+/// One worker, as the others see it.
+struct Mailbox {
+    socket: BrowserSocket,
+    waker: Waker,
+    /// It was woken and has not looked since.
+    called: AtomicBool,
+    letters: ArrayQueue<Letter>,
+    parcels: ArrayQueue<Parcel>,
+    /// Buffers go round, so nothing is allocated once there are enough.
+    spare: ArrayQueue<Vec<u8>>,
+    tally: Arc<Tally>,
+}
+
+/// All workers.
+pub(crate) struct Post {
+    boxes: Vec<Mailbox>,
+}
+
+impl Post {
+    /// By worker: its browser socket, how it is woken, what it counts.
+    pub(crate) fn new(workers: Vec<(BrowserSocket, Waker, Arc<Tally>)>) -> Post {
+        let mailbox = |(socket, waker, tally)| Mailbox {
+            socket,
+            waker,
+            called: AtomicBool::new(false),
+            letters: ArrayQueue::new(limits::WORKER_LETTERS),
+            parcels: ArrayQueue::new(limits::WORKER_PARCELS),
+            spare: ArrayQueue::new(limits::WORKER_PARCELS),
+            tally,
+        };
+        Post { boxes: workers.into_iter().map(mailbox).collect() }
+    }
+
+    pub(crate) fn socket(&self, worker: usize) -> &BrowserSocket {
+        &self.boxes[worker].socket
+    }
+
+    /// The socket that a browser reaches at `local`: `worker`'s own, unless the leg began elsewhere.
+    pub(crate) fn socket_at(&self, local: SocketAddr, worker: usize) -> &BrowserSocket {
+        let own = self.socket(worker);
+        if own.port() == local.port() {
+            return own;
+        }
+        self.boxes.iter().map(|b| &b.socket).find(|s| s.port() == local.port()).unwrap_or(own)
+    }
+
+    /// Ends a worker's wait for its sockets.
+    pub(crate) fn wake(&self, worker: usize) {
+        // Failing to wake means that the worker is gone or awake already; either way there is nothing to add.
+        let _ = self.boxes[worker].waker.wake();
+    }
+
+    /// The same with a word that there is mail: one system call until the worker has looked.
+    pub(crate) fn call(&self, worker: usize) {
+        if !self.boxes[worker].called.swap(true, Ordering::AcqRel) {
+            self.wake(worker);
+        }
+    }
+
+    /// Whether `worker` was called since it last asked.
+    pub(crate) fn was_called(&self, worker: usize) -> bool {
+        self.boxes[worker].called.swap(false, Ordering::AcqRel)
+    }
+
+    /// Hands a datagram to the worker that has its leg.
+    pub(crate) fn pass_on(&self, place: Place, arrival: &Arrival<'_>) {
+        let to = &self.boxes[place.worker];
+        let mut data = to.spare.pop().unwrap_or_else(|| Vec::with_capacity(DATAGRAM));
+        data.clear();
+        data.extend_from_slice(arrival.data);
+        let Place { call, leg, .. } = place;
+        let parcel = Parcel { call, leg, local: arrival.local, source: arrival.source, data };
+        if let Some(oldest) = to.parcels.force_push(parcel) {
+            bump(&to.tally.mail_lost);
+            self.give_back(place.worker, oldest.data);
+        }
+        self.call(place.worker);
+    }
+
+    /// The oldest datagram that `worker` was handed.
+    pub(crate) fn parcel(&self, worker: usize) -> Option<Parcel> {
+        self.boxes[worker].parcels.pop()
+    }
+
+    /// A parcel's buffer, emptied by `worker`.
+    pub(crate) fn give_back(&self, worker: usize, buffer: Vec<u8>) {
+        // More than enough of them: it is freed.
+        let _ = self.boxes[worker].spare.push(buffer);
+    }
+
+    /// The oldest note to `worker`.
+    pub(crate) fn letter(&self, worker: usize) -> Option<Letter> {
+        self.boxes[worker].letters.pop()
+    }
+
+    fn write(&self, to: usize, letter: Letter) {
+        if let Err(lost) = self.boxes[to].letters.push(letter) {
+            tracing::error!("media worker {to} does not read its notes; lost: {lost:?}");
+            bump(&self.boxes[to].tally.mail_lost);
+        }
+        self.call(to);
+    }
+}
