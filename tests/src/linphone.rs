@@ -21,9 +21,11 @@ pub struct Linphone {
 }
 
 /// It takes its network for absent where there is no default route, unless it is told not to look.
-fn configuration(sip: u16, rtp: u16) -> String {
+fn configuration(sip: u16, rtp: u16, encrypted: bool) -> String {
+    let encryption =
+        if encrypted { "[sip]\nmedia_encryption=srtp\nmedia_encryption_mandatory=1\n" } else { "[sip]\n" };
     format!(
-        "[sip]\nauto_net_state_mon=0\nregister_only_when_network_is_up=0\nsip_port={sip}\nsip_tcp_port=0\nsip_tls_port=0\nuse_ipv6=0\nguess_hostname=0\n\
+        "{encryption}auto_net_state_mon=0\nregister_only_when_network_is_up=0\nsip_port={sip}\nsip_tcp_port=0\nsip_tls_port=0\nuse_ipv6=0\nguess_hostname=0\n\
          [net]\nfirewall_policy=0\n[rtp]\naudio_rtp_port={rtp}\n\
          [audio_codec_0]\nmime=PCMU\nrate=8000\nchannels=1\nenabled=1\n"
     )
@@ -32,6 +34,15 @@ fn configuration(sip: u16, rtp: u16) -> String {
 impl Linphone {
     /// Starts it; it says the 8 or 16 kHz mono WAV file and writes down what it hears.
     pub fn start(speech: &Path) -> Linphone {
+        Linphone::configured(speech, false)
+    }
+
+    /// One that talks encrypted or not at all, with its keys in the session description.
+    pub fn encrypted(speech: &Path) -> Linphone {
+        Linphone::configured(speech, true)
+    }
+
+    fn configured(speech: &Path, encrypted: bool) -> Linphone {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("linphone/{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tools_dir().join(name);
@@ -39,7 +50,7 @@ impl Linphone {
             std::fs::create_dir_all(dir.join(made)).expect("directories of this linphone");
         }
         let rc = dir.join("linphonerc");
-        std::fs::write(&rc, configuration(free_ports(2), free_ports(2))).expect("configuration");
+        std::fs::write(&rc, configuration(free_ports(2), free_ports(2), encrypted)).expect("configuration");
         let mut command = Command::new("linphonec");
         command.arg("-c").arg(&rc).current_dir(&dir).env("HOME", &dir);
         let mut process = Process::start("linphonec", &mut command);

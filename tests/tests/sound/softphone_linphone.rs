@@ -3,6 +3,7 @@
 use e2e::gateway::{Gateway, Setup};
 use e2e::linphone::Linphone;
 use e2e::ports::free_ports;
+use e2e::process::wait_for;
 use e2e::sipp::Sipp;
 use e2e::speech::{read_wav, speech};
 use std::time::Duration;
@@ -32,6 +33,39 @@ fn linphone_calls_the_trunk_holds_resumes_and_hears_its_echo() {
     phone.say("resume 1");
     phone.wait("it talks again", "Media streams established");
     std::thread::sleep(Duration::from_secs(2));
+    phone.say("terminate 1");
+    phone.wait("the end", "ended (No error)");
+    sipp.finish().must_pass();
+    assert!(loud(&phone), "the echo of its own speech");
+    assert_eq!(gateway.wait_cdrs(1)[0]["reason"], "hung-up");
+}
+
+/// RFC 4568 §7.1: the re-INVITEs of hold and resume carry keys again.
+#[test]
+fn linphone_insists_on_srtp_holds_resumes_and_hears_its_echo() {
+    let mut sipp = Sipp::scenario("outbound_answer_echo").echo();
+    sipp.timeout = 60;
+    let gateway = Gateway::run(&Setup::with_trunk(sipp.port));
+    let sipp = sipp.start();
+    let mut phone = Linphone::encrypted(&speech().reference);
+    phone.register("alice", gateway.sip);
+    phone.say(&format!("call sip:+12025550100@127.0.0.1:{}", gateway.sip));
+    phone.wait("it talks", "Media streams established");
+    let encrypted = || {
+        let lines = gateway.process.lines();
+        lines
+            .iter()
+            .filter(|l| l.starts_with("m=audio ") && l.contains(" RTP/SAVP"))
+            .count()
+            .ge(&2)
+            .then_some(())
+    };
+    wait_for(Duration::from_secs(30), "its offer and our answer are encrypted", encrypted);
+    phone.say("pause 1");
+    phone.wait("it holds", "is now paused");
+    phone.say("resume 1");
+    phone.wait("it talks again", "Media streams established");
+    std::thread::sleep(Duration::from_secs(3));
     phone.say("terminate 1");
     phone.wait("the end", "ended (No error)");
     sipp.finish().must_pass();
