@@ -31,6 +31,8 @@ pub struct Setup {
     pub tls: Option<Identity>,
     /// Further keys of `[sip]`, e.g. `digest = ["SHA-256", "MD5"]`.
     pub sip_keys: String,
+    /// Keys of `[http]`, e.g. `origins = ["https://phone.example"]`.
+    pub http_keys: String,
     /// Further TOML at the end of the file.
     pub toml: String,
 }
@@ -93,10 +95,11 @@ fn config(setup: &Setup, http: u16, sip: u16, webrtc: u16, rtp: u16, dir: &std::
     let ipv4 = format!("\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"{tls}");
     let ipv6 = if setup.ipv6 { format!(", {}", ipv4.replace("127.0.0.1", "[::1]")) } else { String::new() };
     let mut toml = format!(
-        "[http]\nlisten = \"127.0.0.1:{http}\"\n\
+        "[http]\nlisten = \"127.0.0.1:{http}\"\n{}\n\
          [sip]\ncountry = \"US\"\ndomain = \"127.0.0.1\"\nlisten = [{ipv4}{ipv6}]\n{keys}{}\n\
          [media]\nwebrtc_port = {webrtc}\nrtp_ports = \"{rtp}-{}\"\nworkers = {WORKERS}\n\
          [cdr]\nfile = \"{}\"\n",
+        setup.http_keys,
         setup.sip_keys,
         rtp + 39,
         dir.join("cdr.jsonl").display()

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use phonenumber::{Mode, Type, country, metadata::DATABASE};
+use phonenumber::{Mode, PhoneNumber, Type, country, metadata::DATABASE};
 use types::limits;
 
 /// A country by its ISO 3166 letters.
@@ -66,9 +66,15 @@ const EMERGENCY: [(&str, &[&str]); 22] = [
     ("ZA", &["10111", "10177"]),
 ];
 
-fn is_emergency(number: &str, home: Option<Country>) -> bool {
+/// Whether it is a number for help in this country, or everywhere.
+pub(crate) fn is_emergency(number: &str, home: Option<Country>) -> bool {
     let own = |c: Country| EMERGENCY.iter().any(|(code, list)| *code == c.code() && list.contains(&number));
     matches!(number, "112" | "911") || home.is_some_and(own)
+}
+
+/// Whether it is a number for help in any country.
+pub(crate) fn may_be_emergency(number: &str) -> bool {
+    is_emergency(number, None) || EMERGENCY.iter().any(|(_, list)| list.contains(&number))
 }
 
 /// Where a number leads.
@@ -115,12 +121,10 @@ impl Number {
         }
         let home = home.filter(|_| !raw.starts_with('+')).map(|c| c.0);
         let Ok(number) = phonenumber::parse(home, raw) else { return Number { leads: unknown, ..plain } };
-        // Each question about the country costs a search: valid is what has a type.
-        let kind = number.number_type(&DATABASE);
-        if kind != Type::Unknown {
+        if let Some((kind, place)) = kind_and_place(&number) {
             return Number {
                 e164: Some(number.format().mode(Mode::E164).to_string()),
-                leads: number.country().id().map_or(Leads::Unknown, |id| Leads::To(Country(id))),
+                leads: place.map_or(Leads::Unknown, |id| Leads::To(Country(id))),
                 premium: kind == Type::PremiumRate,
                 ..plain
             };
@@ -138,6 +142,37 @@ impl Number {
         self.e164.as_deref().unwrap_or(&self.raw)
     }
 }
+
+/// What a valid number is for, and its country. Each question about the country costs a search: valid is what has a type.
+fn kind_and_place(number: &PhoneNumber) -> Option<(Type, Option<country::Id>)> {
+    let kind = number.number_type(&DATABASE);
+    if kind != Type::Unknown {
+        return Some((kind, number.country().id()));
+    }
+    if number.national().zeros() == 0 {
+        return None;
+    }
+    // The library asks without the zeros that belong to the number, as in Italy.
+    let national = number.national().to_string();
+    let plans = DATABASE.by_code(&number.code().value())?;
+    plans.into_iter().find_map(|plan| {
+        let takes = |kind: &Type| plan.descriptors().get(*kind).is_some_and(|d| d.is_match(&national));
+        let kind = WITH_ZEROS.into_iter().find(takes)?;
+        Some((kind, plan.id().parse().ok()))
+    })
+}
+
+/// Kinds of numbers that may begin with zeros.
+const WITH_ZEROS: [Type; 8] = [
+    Type::PremiumRate,
+    Type::FixedLine,
+    Type::Mobile,
+    Type::TollFree,
+    Type::SharedCost,
+    Type::PersonalNumber,
+    Type::Voip,
+    Type::Uan,
+];
 
 /// What was read lately: a country of `+1` takes a twelfth of a millisecond to find.
 #[derive(Debug, Default)]
@@ -187,6 +222,8 @@ mod tests {
             ("+12025550100", "DE", "+12025550100", to("US")),
             // The same country code, another country: where toll fraud calls.
             ("+18762345678", "US", "+18762345678", to("JM")),
+            // The zero belongs to the number.
+            ("0212345678", "IT", "+390212345678", to("IT")),
             ("100", "US", "100", Leads::Private),
             ("100", "DE", "100", Leads::Private),
             ("*43#", "DE", "*43#", Leads::Private),

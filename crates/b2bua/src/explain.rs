@@ -43,7 +43,7 @@ pub fn explain(config: &SwitchConfig, dialled: &str, from: &RouteFrom) -> Explan
         Ok(Destination::Trunks(trunks)) => {
             let names = trunks.iter().map(|(index, number)| {
                 let trunk = &config.trunks[*index];
-                format!("trunk {} as sip:{number}@{}", trunk.name, trunk.host)
+                format!("trunk {} as sip:{}@{}", trunk.name, trunk.write_number(number), trunk.host)
             });
             lines.push(format!("goes out through {}", names.collect::<Vec<_>>().join(", else ")));
         }

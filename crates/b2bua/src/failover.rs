@@ -19,9 +19,19 @@ pub(crate) enum Next {
 /// failure, switching congestion, channel not available, resource unavailable.
 const NETWORK_CAUSES: [u8; 6] = [34, 38, 41, 42, 44, 47];
 
+/// Q.850 causes about the number or the person, which hold for every trunk: unallocated number, user busy, no user
+/// responding, no answer, subscriber absent, call rejected, number changed, invalid number format.
+const CALL_CAUSES: [u8; 8] = [1, 17, 18, 19, 20, 21, 22, 28];
+
+/// Whether the cause beside a general refusal says that it was not about the machine at all.
+pub(crate) fn is_about_the_call(q850: Option<u8>) -> bool {
+    q850.is_some_and(|cause| CALL_CAUSES.contains(&cause))
+}
+
 /// What follows a trunk's failure. `urgent`: an emergency call takes every way there is.
 pub(crate) fn after(failure: &Failure, urgent: bool) -> Next {
     let next = match (failure.status, failure.reason) {
+        (Some(500..=599), _) if is_about_the_call(failure.q850) => Next::Nobody,
         (Some(503), _) | (None, EndReason::TrunkUnreachable) => Next::Target,
         // Our password or account there; what it knows nothing of; the time on its way on; its own codecs.
         (Some(401 | 402 | 407 | 408 | 488), _) => Next::Trunk,
@@ -70,6 +80,16 @@ mod tests {
         assert_eq!(after(&said(480, Some(19)), false), Next::Nobody);
         assert_eq!(after(&said(486, Some(17)), false), Next::Nobody);
         assert_eq!(after(&said(404, Some(34)), false), Next::Nobody);
+    }
+
+    #[test]
+    fn a_cause_of_the_number_or_the_person_behind_5xx_is_no_word_of_the_machine() {
+        for cause in [1, 17, 21] {
+            assert_eq!(after(&said(503, Some(cause)), false), Next::Nobody, "{cause}");
+            assert_eq!(after(&said(500, Some(cause)), false), Next::Nobody, "{cause}");
+        }
+        assert_eq!(after(&said(503, Some(34)), false), Next::Target);
+        assert_eq!(after(&said(503, Some(1)), true), Next::Trunk, "for help everything is tried");
     }
 
     #[test]

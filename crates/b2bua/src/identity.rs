@@ -27,7 +27,7 @@ impl CallerId {
     /// (RFC 3325 §5).
     pub fn of_trunk(request: &Message, trunk: &TrunkConfig) -> CallerId {
         let from = request.from();
-        let read = |n: &str| trunk.profile.inbound_number_format.read(n);
+        let read = |n: &str| trunk.read_number(n);
         let own =
             from.as_ref().and_then(|f| f.uri().ok()).map(|u| read(&u.user_unescaped())).unwrap_or_default();
         let name = from.map(|f| f.display_name()).unwrap_or_default();
@@ -98,7 +98,7 @@ impl Outward<'_> {
         if self.private && !account {
             return ANONYMOUS.to_owned();
         }
-        let own = self.number.map(|n| trunk.profile.number_format.write(n));
+        let own = self.number.map(|n| trunk.write_number(n));
         let user = trunk.profile.from_user.clone().or(own).unwrap_or_else(|| trunk.contact_user.clone());
         format!("<{}>", trunk_address(&user, trunk))
     }
@@ -109,7 +109,7 @@ impl Outward<'_> {
         // Who an anonymous caller is may be known within the trust domain only (RFC 3325 §7).
         let number = self.number.filter(|_| trunk.profile.trusted || !self.private);
         if let Some(number) = number {
-            let address = trunk_address(&trunk.profile.number_format.write(number), trunk);
+            let address = trunk_address(&trunk.write_number(number), trunk);
             match trunk.profile.identity {
                 IdentityHeader::None => {}
                 IdentityHeader::Pai => headers.push(("P-Asserted-Identity", format!("<{address}>"))),
@@ -125,7 +125,7 @@ impl Outward<'_> {
             headers.push(("Privacy", "id".to_owned()));
         }
         if let Some(forwarder) = self.forwarder {
-            let address = trunk_address(&trunk.profile.number_format.write(forwarder), trunk);
+            let address = trunk_address(&trunk.write_number(forwarder), trunk);
             match trunk.profile.forwarded {
                 ForwardHeader::None => {}
                 ForwardHeader::Diversion => {

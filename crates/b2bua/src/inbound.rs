@@ -10,7 +10,7 @@ use types::{EndReason, LegId, SessionId, UserName, WorkerId, limits};
 use crate::auth::Asker;
 use crate::call::{Device, Facts, Failure, Leg, NewCall, Party, Phase, quoted, usual_kind};
 use crate::config::without_port;
-use crate::dialplan::Number;
+use crate::dialplan::{Number, is_emergency, may_be_emergency};
 use crate::identity::{CallerId, wants_privacy};
 use crate::lookup::{self, Destination};
 use crate::number::clean;
@@ -30,10 +30,8 @@ impl Switch {
         t: Clock,
     ) {
         let asker = Asker::Invite(sip);
-        if let Err(reason) = self.admit() {
-            let headers = vec![("Retry-After", "5".to_owned())];
-            self.shared.sip(asker.refuse(reason.sip_status(), sentence(reason), headers));
-            return;
+        if let Err(reason) = self.admit(for_help_anywhere(&request)) {
+            return self.turn_away(asker, reason);
         }
         let Some(uri) = request.request_uri() else {
             self.shared.sip(asker.refuse(416, "", Vec::new()));
@@ -61,6 +59,9 @@ impl Switch {
             Party::User(_) if self.is_ours(&uri, &flow) => uri.user_unescaped(),
             Party::User(_) => String::new(),
         };
+        if let Err(reason) = self.admit(self.calls_for_help(&party, &dialled)) {
+            return self.turn_away(asker, reason);
+        }
         let mut leg = Leg::new(LegId::CALLER, party.clone(), Device::Sip(sip), Phase::Trying);
         leg.flow = Some(flow);
         leg.local = Some(flow.local.ip());
@@ -100,12 +101,14 @@ impl Switch {
     ) {
         let Some(known) = self.shared.sessions.get(session) else { return };
         let Some(user) = known.user.clone() else { return };
+        let dialled = self.strip_domain(&to);
+        let urgent = self.calls_for_help(&Party::User(user.clone()), &dialled);
         let problem =
             if name.is_empty() || name.chars().count() > limits::SIGNAL_CALL_ID || name.starts_with("in-") {
                 Some(("bad-message", "A call's id has 1 to 32 characters and does not begin with `in-`."))
             } else if known.calls.contains_key(&name) {
                 Some(("bad-message", "There is a call with this id already."))
-            } else if known.calls.len() >= limits::CALLS_PER_SESSION {
+            } else if known.calls.len() >= limits::CALLS_PER_SESSION && !urgent {
                 Some(("too-many-calls", EndReason::TooManyCalls.sentence()))
             } else {
                 None
@@ -113,13 +116,12 @@ impl Switch {
         if let Some((code, text)) = problem {
             return self.shared.error(session, code, text, Some(&name));
         }
-        if let Err(reason) = self.admit() {
+        if let Err(reason) = self.admit(urgent) {
             let code = if reason == EndReason::GatewayOverloaded { "busy-gateway" } else { reason.word() };
             return self.shared.error(session, code, sentence(reason), Some(&name));
         }
         let id = self.new_call_id();
         self.shared.sessions.remember_call(session, &name, (id, LegId::CALLER));
-        let dialled = self.strip_domain(&to);
         let from = self.shown_as(&user);
         let leg =
             Leg::new(LegId::CALLER, Party::User(user), Device::Browser { session, name }, Phase::Trying);
@@ -152,8 +154,10 @@ impl Switch {
         };
         self.shared.log(Level::Info, Some(id), format!("call from a {kind}"));
         self.shared.log(Level::Debug, Some(id), format!("{} calls {}", asked.from.number, asked.dialled));
+        let from_e164 = self.callers_number(&leg.party, &asked.from);
         let facts = Facts {
             from: asked.from.number,
+            from_e164,
             from_name: asked.from.name,
             private: asked.from.private,
             asserted: asked.from.asserted,
@@ -184,6 +188,30 @@ impl Switch {
         Ok(self.readings.read(&cleaned, home))
     }
 
+    /// The caller's number in international form, unless they want not to be known.
+    fn callers_number(&mut self, party: &Party, from: &CallerId) -> Option<String> {
+        let config = &self.shared.config;
+        let own = match party {
+            Party::User(name) => config.user(name.as_str()).and_then(|u| u.caller_id.as_deref()),
+            Party::Trunk(_) => Some(from.number.as_str()),
+        };
+        let cleaned = clean(own.filter(|_| !from.private)?)?;
+        let home = lookup::home(config, party);
+        self.readings.read(&cleaned, home).e164
+    }
+
+    /// Whether this caller asks for help by this number.
+    pub(crate) fn calls_for_help(&self, party: &Party, dialled: &str) -> bool {
+        let home = lookup::home(&self.shared.config, party);
+        clean(dialled).is_some_and(|number| is_emergency(&number, home))
+    }
+
+    /// There is no room, or the gateway is being stopped.
+    fn turn_away(&mut self, asker: Asker, reason: EndReason) {
+        let headers = vec![("Retry-After", "5".to_owned())];
+        self.shared.sip(asker.refuse(reason.sip_status(), sentence(reason), headers));
+    }
+
     fn route(
         &mut self,
         leg: &mut Leg,
@@ -197,6 +225,7 @@ impl Switch {
         if !matches!(leg.device, Device::Proxy(_)) {
             let permit = match &leg.party {
                 Party::User(user) if number.emergency => Some(sh.usage.force_user(user)),
+                Party::Trunk(trunk) if number.emergency => Some(sh.usage.force_trunk(*trunk)),
                 Party::User(user) => sh.usage.take_user(&sh.config, user),
                 Party::Trunk(trunk) => sh.usage.take_trunk(&sh.config, *trunk),
             };
@@ -260,7 +289,7 @@ impl Switch {
             Some(to) if trunk.registration.is_some() && number == trunk.contact_user && !to.is_empty() => to,
             Some(_) | None => number,
         };
-        trunk.profile.inbound_number_format.read(&wanted)
+        trunk.read_number(&wanted)
     }
 
     /// Whether a URI names this gateway: our domain, or an address and port that we listen on.
@@ -320,6 +349,12 @@ impl Asked {
         let (flow, worker, waiting, takes_over, referred_by) = (None, None, None, None, None);
         Asked { dialled, from, offer, flow, worker, waiting, takes_over, referred_by }
     }
+}
+
+/// Whether the number may be one for help somewhere: so much is known before it is known who calls.
+fn for_help_anywhere(request: &Message) -> bool {
+    let to = request.to().and_then(|to| to.uri().ok());
+    [request.request_uri(), to].into_iter().flatten().any(|uri| may_be_emergency(&uri.user_unescaped()))
 }
 
 /// A sentence as a reason phrase.

@@ -16,6 +16,7 @@ mod identity;
 mod inbound;
 mod later;
 mod lookup;
+mod national;
 mod number;
 mod output;
 mod profile;

@@ -95,6 +95,8 @@ pub struct Cdr {
     pub ended: Wall,
     /// Number or name of the caller as shown to the callee.
     pub from: String,
+    /// The caller's number in international form, where it has one and may be known.
+    pub from_e164: Option<String>,
     /// What was dialled.
     pub to: String,
     /// The same in international form, where it has one.

@@ -5,6 +5,9 @@ use std::fmt;
 use media_bridge::control::{Codec, DtmfMode, Srtp};
 use sip_ua::{Refresher, Reliable100, SessionTimer};
 
+use crate::config::TrunkConfig;
+use crate::dialplan::Country;
+
 /// The header that tells a trunk who calls, beside From.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum IdentityHeader {
@@ -41,20 +44,33 @@ pub enum NumberFormat {
     E164,
     /// `12025550100`.
     E164WithoutPlus,
+    /// `03012345678` and `00442079460000`: as the trunk's country dials.
+    National,
 }
 
 impl NumberFormat {
-    /// A number of ours as this trunk wants it. Names, extensions and short codes stay as they are.
-    pub(crate) fn write(self, number: &str) -> String {
-        match (self, number.strip_prefix('+')) {
-            (NumberFormat::E164WithoutPlus, Some(digits)) if is_digits(digits) => digits.to_owned(),
-            (NumberFormat::Raw | NumberFormat::E164 | NumberFormat::E164WithoutPlus, _) => number.to_owned(),
+    /// A number of ours as a trunk in this country wants it. Names, extensions and short codes stay as they are.
+    fn write(self, number: &str, country: Option<Country>) -> String {
+        match (self, number.strip_prefix('+'), country) {
+            (NumberFormat::E164WithoutPlus, Some(digits), _) if is_digits(digits) => digits.to_owned(),
+            (NumberFormat::National, Some(_), Some(country)) => country.dial(number),
+            (
+                NumberFormat::Raw
+                | NumberFormat::E164
+                | NumberFormat::E164WithoutPlus
+                | NumberFormat::National,
+                _,
+                _,
+            ) => number.to_owned(),
         }
     }
 
-    /// A number as this trunk writes it, in the form that we compare.
-    pub(crate) fn read(self, number: &str) -> String {
+    /// A number as a trunk in this country writes it, in the form that we compare.
+    fn read(self, number: &str, country: Option<Country>) -> String {
         match self {
+            NumberFormat::National => {
+                country.map_or_else(|| number.to_owned(), |country| country.undial(number))
+            }
             // Eight digits: shorter ones are extensions and short codes, no international numbers.
             NumberFormat::E164WithoutPlus
                 if is_digits(number) && number.len() >= 8 && !number.starts_with('0') =>
@@ -63,6 +79,18 @@ impl NumberFormat {
             }
             NumberFormat::Raw | NumberFormat::E164 | NumberFormat::E164WithoutPlus => number.to_owned(),
         }
+    }
+}
+
+impl TrunkConfig {
+    /// A number of ours as this trunk wants it.
+    pub(crate) fn write_number(&self, number: &str) -> String {
+        self.profile.number_format.write(number, self.country)
+    }
+
+    /// A number as this trunk writes it, in the form that we compare.
+    pub(crate) fn read_number(&self, number: &str) -> String {
+        self.profile.inbound_number_format.read(number, self.country)
     }
 }
 
@@ -167,6 +195,7 @@ impl NumberFormat {
             NumberFormat::Raw => "raw",
             NumberFormat::E164 => "e164",
             NumberFormat::E164WithoutPlus => "e164-without-plus",
+            NumberFormat::National => "national",
         }
     }
 }

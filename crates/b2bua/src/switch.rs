@@ -239,11 +239,12 @@ impl Switch {
         id
     }
 
-    /// Whether one more call may begin.
-    pub(crate) fn admit(&self) -> Result<(), EndReason> {
+    /// Whether one more call may begin; `urgent`: for help, for which room is kept.
+    pub(crate) fn admit(&self, urgent: bool) -> Result<(), EndReason> {
+        let room = limits::CALLS + if urgent { limits::EMERGENCY_CALLS } else { 0 };
         if self.stopping {
             Err(EndReason::GatewayStopping)
-        } else if self.calls.len() >= limits::CALLS {
+        } else if self.calls.len() >= room {
             Err(EndReason::GatewayOverloaded)
         } else {
             Ok(())

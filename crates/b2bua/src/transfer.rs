@@ -184,20 +184,16 @@ impl Switch {
     }
 
     fn dial_for(&mut self, ask: Ask, dialled: String, t: Clock) -> Result<(), Problem> {
-        self.admit().map_err(Problem::Refused)?;
-        let id = self.new_call_id();
         let call = self.calls.get(&ask.call).ok_or(Problem::NoSuchCall)?;
         let other = call.transferable(ask.leg)?;
         let transferor = call.legs.iter().find(|l| l.id == ask.leg).ok_or(Problem::NotConnected)?;
-        let proxy = Proxy { of: ask.call, by: id, transferor: transferor.cdr_party(&self.shared) };
-        let party = transferor.party.clone();
+        self.admit(self.calls_for_help(&transferor.party, &dialled)).map_err(Problem::Refused)?;
+        let (party, codec, shown) = (transferor.party.clone(), other.codec, other.shown.clone());
+        let transferor_shown = transferor.cdr_party(&self.shared);
         let by = match &party {
             Party::User(user) => Some(user.clone()),
             Party::Trunk(_) => None,
         };
-        let mut leg = Leg::new(LegId::CALLER, party, Device::Proxy(proxy), Phase::Trying);
-        leg.codec = other.codec;
-        leg.shown = other.shown.clone();
         let asked = Asked {
             dialled: dialled.clone(),
             from: shown_again(&other.shown),
@@ -208,6 +204,11 @@ impl Switch {
             takes_over: None,
             referred_by: by.filter(|_| !ask.private),
         };
+        let id = self.new_call_id();
+        let proxy = Proxy { of: ask.call, by: id, transferor: transferor_shown };
+        let mut leg = Leg::new(LegId::CALLER, party, Device::Proxy(proxy), Phase::Trying);
+        leg.codec = codec;
+        leg.shown = shown;
         let transfer = Transfer {
             by: ask.leg,
             refer: ask.refer,

@@ -15,7 +15,7 @@ mod sdp;
 mod srtp;
 
 pub use digest::fuzz_digest;
-pub use endpoint::fuzz_endpoint;
+pub use endpoint::{ENDPOINT_OPERATIONS, endpoint_operations, fuzz_endpoint};
 pub use framer::fuzz_framer;
 pub use headers::{fuzz_headers, fuzz_uri};
 pub use message::fuzz_message;

@@ -1,9 +1,10 @@
 //! Every target over its corpus, and over a bounded number of seeded mutations of it.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use fuzz_targets::{Random, TARGETS, Target, corpus, mutate};
+use fuzz_targets::{ENDPOINT_OPERATIONS, Random, TARGETS, Target, corpus, endpoint_operations, mutate};
 
 /// Runs one input; if it fails, says which.
 fn run(target: &Target, input: &[u8], what: &str) {
@@ -68,6 +69,14 @@ fn any_packet_is_refused_unless_we_could_have_sent_it() {
 #[test]
 fn any_sequence_of_operations_ends_every_leg_once_and_leaves_nothing() {
     play("endpoint", 10_000);
+}
+
+#[test]
+fn the_kept_sequences_bring_up_every_operation_of_the_endpoint() {
+    let kept = corpus::of("endpoint").expect("the corpus");
+    let seen: BTreeSet<_> = kept.iter().flat_map(|input| endpoint_operations(input)).collect();
+    let missing: Vec<_> = ENDPOINT_OPERATIONS.iter().filter(|name| !seen.contains(*name)).collect();
+    assert!(missing.is_empty(), "never: {missing:?}");
 }
 
 #[test]

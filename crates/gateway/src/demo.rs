@@ -74,7 +74,7 @@ impl Plan {
         let users = vec![user("alice", "100", "+12025550110"), user("bob", "101", "+12025550111")];
         greeting.extend(numbers());
         let config = Config {
-            http: HttpConfig { listen: self.http, tls: Tls::Off },
+            http: HttpConfig { listen: self.http, tls: Tls::Off, origins: Vec::new() },
             sip: SipConfig {
                 domain: "webtrunk.localhost".into(),
                 listen: [Transport::Udp, Transport::Tcp]

@@ -70,6 +70,8 @@ pub const SIGNAL_FIELD: usize = 256;
 pub const SIGNAL_QUEUE: usize = 64;
 /// Calls at once through the gateway. Full: 503 with Retry-After, or `busy-gateway` to a browser.
 pub const CALLS: usize = 10_000;
+/// Calls for help beyond those. Full: as above.
+pub const EMERGENCY_CALLS: usize = 100;
 /// Legs of one call (every device that rings is one). Full: further devices do not ring.
 pub const LEGS_PER_CALL: usize = 16;
 /// Calls one browser session may have at once, ringing ones counted. Full: error `too-many-calls`.

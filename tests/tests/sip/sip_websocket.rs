@@ -85,9 +85,27 @@ fn a_handshake_needs_the_subprotocol_sip_our_own_origin_and_host() {
     let sip = ("Sec-WebSocket-Protocol", "sip");
     assert!(try_open(&gateway, &[sip, ("Origin", &own)]).is_ok());
     let foreign = try_open(&gateway, &[sip, ("Origin", "http://evil.example")]).expect_err("refused");
-    assert_eq!(foreign.0, 403, "{}", foreign.1);
+    assert!(foreign.0 == 403 && foreign.1.contains("those that [http] origins names"), "{foreign:?}");
     let rebound = try_open(&gateway, &[sip, ("Host", "evil.example")]).expect_err("refused");
     assert_eq!(rebound.0, 421, "{}", rebound.1);
+}
+
+/// RFC 6455 §10.2, RFC 6454 §6.2: a page on another server, with JsSIP or SIP.js, where the file names it.
+#[test]
+fn a_page_of_another_origin_that_the_file_names_speaks_sip_and_signalling() {
+    let http_keys = "origins = [\"https://Phone.example:443\"]".to_owned();
+    let gateway = Gateway::run(&Setup { http_keys, ..Setup::default() });
+    let (sip, named) = (("Sec-WebSocket-Protocol", "sip"), ("Origin", "https://phone.example"));
+    let mut socket = try_open(&gateway, &[sip, named]).expect("a WebSocket");
+    socket.send(Message::text(options("one"))).expect("sent");
+    is_answered(&mut socket, "one");
+    for other in ["http://phone.example", "https://phone.example:8443", "https://evil.example"] {
+        let refused = try_open(&gateway, &[sip, ("Origin", other)]).expect_err("refused");
+        assert_eq!(refused.0, 403, "{other}: {}", refused.1);
+    }
+    let to = address(&gateway);
+    assert_eq!(e2e::http::upgrade(to, &to.to_string(), Some(named.1)).status, 101);
+    assert_eq!(e2e::http::upgrade(to, &to.to_string(), Some("https://evil.example")).status, 403);
 }
 
 /// RFC 7118 §5, RFC 5626 §3.5.1: a message needs no Content-Length, its frame says where it ends.

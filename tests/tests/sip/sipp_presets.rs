@@ -57,20 +57,22 @@ fn sipgate_gets_the_account_in_from_and_the_number_in_p_preferred_identity() {
 fn telekom_is_reached_and_registered_at_through_its_outbound_proxy_over_tcp() {
     let mut callee = Sipp::scenario("preset_telekom_answered").over_tcp();
     callee.count = 2;
-    let keys = format!("outbound_proxy = \"tcp:127.0.0.1:{}\"\n{LOGIN}", callee.port);
+    // Names as a customer's papers give them.
+    let names = "server = \"sip-trunk.telekom.de\"\n";
+    let keys = format!("{names}outbound_proxy = \"tcp:127.0.0.1:{}\"\n{LOGIN}", callee.port);
     verified(&call(callee, "telekom", &keys), "register");
 }
 
 #[test]
-fn voipms_is_registered_at_and_gets_remote_party_id() {
+fn voipms_is_registered_at_and_called_with_user_name_and_password() {
     let verdict = preset("preset_voipms_answered", "voipms", 2, LOGIN);
     verified(&verdict, "register");
     verified(&verdict, "invite");
 }
 
 #[test]
-fn fritzbox_is_registered_at_and_gets_g711_alone() {
-    let verdict = preset("preset_fritzbox_answered", "fritzbox", 2, LOGIN);
+fn fritzbox_is_registered_at_and_called_like_an_ip_telephone() {
+    let verdict = preset("preset_fritzbox_answered", "fritzbox", 2, &format!("register = true\n{LOGIN}"));
     verified(&verdict, "register");
     verified(&verdict, "invite");
 }

@@ -117,7 +117,7 @@ impl Call {
         // Where a proxy stands between, its Route says the transport, not the Request-URI.
         let direct = trunk.profile.route.is_none();
         let param = if direct { hop.target.transport().param() } else { "" };
-        let to = address(&trunk.profile.number_format.write(&hop.number), &trunk.host);
+        let to = address(&trunk.write_number(&hop.number), &trunk.host);
         let caller = self.outward(&to, &sh.config);
         let who = caller.headers(trunk).into_iter().chain(self.referrer(hop.trunk, &sh.config));
         let headers = self.hops_left().into_iter().chain(who).collect();
@@ -173,7 +173,7 @@ impl Call {
     fn referrer(&self, trunk: usize, config: &SwitchConfig) -> Option<(&'static str, String)> {
         let trunk = config.trunks.get(trunk).filter(|t| t.profile.referred_by)?;
         let user = config.user(self.facts.referred_by.as_ref()?.as_str())?;
-        let number = trunk.profile.number_format.write(user.caller_id.as_deref()?);
+        let number = trunk.write_number(user.caller_id.as_deref()?);
         Some(referred_by(&trunk_address(&number, trunk)))
     }
 

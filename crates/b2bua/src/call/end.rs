@@ -228,6 +228,7 @@ impl Call {
             ended: ended.1,
             from: self.facts.from,
             to: self.facts.to,
+            from_e164: self.facts.from_e164,
             to_e164: self.facts.to_e164,
             emergency: self.facts.emergency,
             caller: self.facts.caller,

@@ -7,6 +7,7 @@ use types::{EndReason, LegId};
 
 use super::end::Failure;
 use super::{Call, Leg, Party, State};
+use crate::failover::is_about_the_call;
 use crate::output::Level;
 use crate::shared::{Clock, Shared};
 
@@ -35,7 +36,10 @@ impl Call {
     pub(super) fn learn_by_end(&mut self, id: LegId, end: &LegEnd, sh: &mut Shared, t: Clock) {
         match end {
             LegEnd::Unreachable => self.target_failed(id, None, sh, t),
-            LegEnd::Refused { status: 503, retry_after, .. } => self.target_failed(id, *retry_after, sh, t),
+            // RFC 3398 §7.2.4.1: the cause beside it may be about the call alone.
+            LegEnd::Refused { status: 503, q850, retry_after, .. } if !is_about_the_call(*q850) => {
+                self.target_failed(id, *retry_after, sh, t);
+            }
             LegEnd::Refused { status, reason, .. } => {
                 if let (401 | 407, Some(Party::Trunk(trunk))) =
                     (status, self.leg(id).map(|l| l.party.clone()))

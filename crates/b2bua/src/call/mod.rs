@@ -90,6 +90,8 @@ pub(crate) enum MediaPlane {
 pub(crate) struct Facts {
     /// Number or name shown to callees of ours.
     pub from: String,
+    /// Their number in international form, where it has one and may be known.
+    pub from_e164: Option<String>,
     /// Display name, may be empty.
     pub from_name: String,
     /// The caller wants not to be known (RFC 3323).

@@ -155,6 +155,19 @@ fn a_503_leads_to_the_next_target_and_another_5xx_to_the_next_trunk() {
 }
 
 #[test]
+fn a_503_with_a_cause_about_the_number_is_the_callers_answer_and_says_nothing_against_the_target() {
+    // RFC 3398 §7.2.4.1, Q.850: 1 is an unallocated number.
+    let mut bench = bench(&[ranked(ONE, 0, 1), ranked(TWO, 1, 1)]);
+    let (leg, remote) = dials(&mut bench);
+    assert_eq!(remote, addr(ONE));
+    let end = LegEnd::Refused { status: 503, reason: String::new(), q850: Some(1), retry_after: None };
+    bench.heard(Event::Ended { leg, end });
+    bench.assert_over(1);
+    assert_eq!(bench.cdrs[0].reason, EndReason::NumberNotInService);
+    assert_eq!(first_choice(&mut bench), addr(ONE));
+}
+
+#[test]
 fn a_target_that_named_a_time_gets_nothing_until_then_and_the_caller_learns_it() {
     let mut config = config();
     config.routes[1].to.truncate(1);

@@ -1,11 +1,13 @@
 //! What a trunk's profile makes of a call: who it is told calls, in which form, and what is believed of it.
 
-use crate::rig::{ALICE, Bench, CALLER, TRUNK, config, sdp};
-use b2bua::{ForwardHeader, IdentityHeader, NumberFormat, PrivateFrom, RouteFrom, RouteTo, TrunkProfile};
+use crate::rig::{ALICE, Bench, CALLER, TRUNK, config, country, route, sdp};
+use b2bua::{
+    Countries, ForwardHeader, IdentityHeader, NumberFormat, PrivateFrom, RouteFrom, RouteTo, TrunkProfile,
+};
 use media_bridge::control::{DtmfMode, Event as MediaEvent};
-use sip_ua::{Command as Sip, Event, Headers, Refresher, Reliable100, SessionTimer};
+use sip_ua::{Command as Sip, Event, Headers, LegEnd, Refresher, Reliable100, SessionTimer};
 use types::{CallId, LegId};
-use webrtc_peer::signalling::ToBrowser;
+use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 fn bench(profile: TrunkProfile) -> Bench {
     let mut config = config();
@@ -183,6 +185,43 @@ fn numbers_of_a_trunk_without_plus_are_read_as_international() {
 }
 
 #[test]
+fn a_trunk_that_writes_as_its_country_dials_is_read_and_written_so() {
+    let national = TrunkProfile {
+        number_format: NumberFormat::National,
+        inbound_number_format: NumberFormat::National,
+        ..identity(IdentityHeader::Pai)
+    };
+    let mut config = config();
+    config.trunks[0].profile = national;
+    config.trunks[0].country = Some(country("DE"));
+    config.routes[0] = route("+*", &[RouteTo::Trunk("carrier".into())]);
+    config.routes[0].countries = Countries::All;
+    let mut bench = Bench::with(config);
+    bench.sign_in(ALICE, "alice");
+    for (dialled, uri) in [("+493012345678", "sip:03012345678"), ("+442079460000", "sip:00442079460000")] {
+        bench.call(ALICE, dialled);
+        let (leg, invite) = bench.invite();
+        assert_eq!(invite.uri, format!("{uri}@carrier.example"));
+        assert_eq!(invite.from, "<sip:0012025550110@carrier.example>");
+        assert_eq!(invite.headers, [("P-Asserted-Identity", "<sip:0012025550110@carrier.example>".into())]);
+        bench.browser(ALICE, FromBrowser::Bye { call: "c1".into() });
+        bench.heard(Event::Ended { leg, end: LegEnd::Local });
+        bench.sip.clear();
+    }
+    bench.take_said(ALICE);
+    let leg =
+        bench.invited("sip:03012345678@c.example", "sip:0012025550110@192.0.2.1", TRUNK, Vec::new(), "pcmu");
+    let said = bench.take_said(ALICE);
+    assert!(matches!(&said[..], [ToBrowser::Incoming { from, .. }] if from == "+493012345678"), "{said:?}");
+    bench.heard(Event::Ended { leg, end: LegEnd::Cancelled { reason: None } });
+    let record = bench.cdrs.last().unwrap();
+    assert_eq!(
+        (record.from_e164.as_deref(), record.to_e164.as_deref()),
+        (Some("+493012345678"), Some("+12025550110"))
+    );
+}
+
+#[test]
 fn a_forwarded_call_says_who_forwards_in_the_header_that_the_trunk_wants() {
     // RFC 5806 §4, RFC 7044 §5.
     for (forwarded, name, value) in [
@@ -218,6 +257,6 @@ fn digits_for_a_trunk_that_wants_info_go_by_info_and_count() {
     assert_eq!(body.bytes, b"Signal=5\r\nDuration=120\r\n");
     bench.media(CallId(1), MediaEvent::Dtmf { leg: LegId(1), digit: '7', duration });
     assert!(bench.sip.is_empty(), "its own digits do not come back");
-    bench.heard(Event::Ended { leg, end: sip_ua::LegEnd::Bye { q850: None } });
+    bench.heard(Event::Ended { leg, end: LegEnd::Bye { q850: None } });
     assert_eq!(bench.cdrs[0].digits, 2);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::rig::*;
 use b2bua::{Countries, Did, Pattern, RouteFrom, RouteTo, SwitchConfig, UserConfig, explain};
 use sip_ua::{Command as Sip, Event, LegEnd, Target};
-use types::{EndReason, UserName};
+use types::{EndReason, UserName, limits};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 #[test]
@@ -93,6 +93,8 @@ fn numbers_are_read_once_by_the_callers_country_and_the_record_has_both_forms() 
     bench.assert_over(1);
     assert_eq!(bench.cdrs[0].to, "030/12345678");
     assert_eq!(bench.cdrs[0].to_e164.as_deref(), Some("+493012345678"));
+    assert_eq!(bench.cdrs[0].from, "100");
+    assert_eq!(bench.cdrs[0].from_e164.as_deref(), Some("+12025550110"), "alice's own number");
     // Patterns for what people dial go on working.
     assert!(alice_dials(in_country("DE", "0[1-9]*"), "03012345678").is_ok());
 }
@@ -169,6 +171,84 @@ fn an_emergency_call_goes_past_limits_and_takes_a_trunk_though_no_route_takes_it
     }
     bench.assert_over(2);
     assert_eq!(bench.cdrs.iter().filter(|c| c.emergency).count(), 1);
+}
+
+#[test]
+fn a_call_for_help_from_a_pbx_goes_past_the_limit_of_its_trunk() {
+    let mut config = in_country("DE", "*");
+    config.routes[0].from = vec![RouteFrom::Trunk("pbx".into())];
+    let pbx = config.trunks.iter_mut().find(|t| t.name == "pbx").unwrap();
+    pbx.max_calls = Some(1);
+    let mut bench = Bench::with(config);
+    bench.invited(
+        "sip:10@pbx.example",
+        "sip:+493012345678@192.0.2.1",
+        "198.51.100.9:5060",
+        Vec::new(),
+        "pcmu",
+    );
+    bench.invite();
+    bench.invited(
+        "sip:11@pbx.example",
+        "sip:+493012345679@192.0.2.1",
+        "198.51.100.9:5060",
+        Vec::new(),
+        "pcmu",
+    );
+    let refused = bench.sip_command();
+    assert!(
+        matches!(&refused, Sip::Reject { status: 486, reason, .. } if reason == "The limit of simultaneous calls is reached"),
+        "{refused:?}"
+    );
+    bench.invited("sip:12@pbx.example", "sip:110@192.0.2.1", "198.51.100.9:5060", Vec::new(), "pcmu");
+    assert_eq!(bench.invite().1.uri, "sip:110@carrier.example");
+}
+
+#[test]
+fn room_is_kept_for_calls_for_help_when_the_gateway_is_full() {
+    let mut bench = Bench::with(in_country("DE", "+49*"));
+    bench.sign_in(ALICE, "alice");
+    // Refused, and not over until the carrier has confirmed it.
+    let from_trunk = |bench: &mut Bench| {
+        bench.invited("sip:+12025550177@c.example", "sip:+12025550111@192.0.2.1", TRUNK, Vec::new(), "pcmu")
+    };
+    for _ in 0..limits::CALLS {
+        from_trunk(&mut bench);
+    }
+    from_trunk(&mut bench);
+    let refused = bench.sip.pop_back().unwrap();
+    assert!(matches!(refused, Sip::Reject { status: 503, .. }), "{refused:?}");
+    bench.sip.clear();
+    bench.take_said(ALICE);
+    bench.browser(
+        ALICE,
+        FromBrowser::Call { call: "c1".into(), to: "+493012345678".into(), sdp: "opus".into() },
+    );
+    let said = bench.take_said(ALICE);
+    assert!(matches!(&said[..], [ToBrowser::Error { code, .. }] if code == "busy-gateway"), "{said:?}");
+    bench.browser(ALICE, FromBrowser::Call { call: "c2".into(), to: "110".into(), sdp: "opus".into() });
+    assert_eq!(bench.invite().1.uri, "sip:110@carrier.example");
+    bench.phone_calls("bob", "112", "192.0.2.90:5060", "pcmu");
+    assert_eq!(bench.invite().1.uri, "sip:112@carrier.example");
+}
+
+#[test]
+fn a_browser_with_as_many_calls_as_it_may_have_still_calls_for_help() {
+    let mut bench = Bench::with(in_country("DE", "+49*"));
+    bench.sign_in(ALICE, "alice");
+    let dial = |bench: &mut Bench, id: String, to: &str| {
+        bench.browser(ALICE, FromBrowser::Call { call: id, to: to.into(), sdp: "opus".into() });
+    };
+    for n in 0..limits::CALLS_PER_SESSION {
+        dial(&mut bench, format!("c{n}"), "+493012345678");
+        bench.invite();
+    }
+    bench.take_said(ALICE);
+    dial(&mut bench, "more".into(), "+493012345678");
+    let said = bench.take_said(ALICE);
+    assert!(matches!(&said[..], [ToBrowser::Error { code, .. }] if code == "too-many-calls"), "{said:?}");
+    dial(&mut bench, "help".into(), "112");
+    assert_eq!(bench.invite().1.uri, "sip:112@carrier.example");
 }
 
 #[test]

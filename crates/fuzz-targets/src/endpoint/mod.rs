@@ -2,14 +2,14 @@
 
 mod peer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sip_ua::{
-    Body, Command, ConnectionId, Credentials, Endpoint, EndpointConfig, Event, Flow, Invite, Listener,
-    Output, PingId, ReferId, Register, RegistrationId, Reliable100, RequestToken, SessionTimer, SipLeg,
-    Target, Transport,
+    Body, Command, ConnectionId, Credentials, Endpoint, EndpointConfig, Event, Flow, Invite, LegEnd,
+    Listener, Output, PingId, ReferId, ReferOutcome, Register, RegistrationId, Reliable100, RequestToken,
+    SessionTimer, SipLeg, Target, Transport,
 };
 use types::Wall;
 
@@ -23,6 +23,33 @@ const MEMORY: usize = 24;
 const OUTPUTS: usize = 200;
 const TIMER: SessionTimer = SessionTimer::On { interval: 120, min_se: 90, refresher: None };
 const WALL: Wall = Wall(1_800_000_000_000_000);
+
+/// What the kept inputs bring up, by name.
+pub const ENDPOINT_OPERATIONS: &[&str] = &[
+    "called with an offer",
+    "called without an offer",
+    "answer to a late offer",
+    "answered",
+    "reliable provisional of the peer",
+    "PRACK of the peer",
+    "re-INVITE of the peer",
+    "re-INVITE of the peer without an offer",
+    "re-INVITE of ours done",
+    "re-INVITE of ours refused",
+    "UPDATE of the peer",
+    "UPDATE of ours",
+    "REFER of the peer",
+    "REFER taken",
+    "REFER refused",
+    "NOTIFY of ours",
+    "REFER of ours",
+    "REFER of ours refused",
+    "REFER of ours done",
+    "Replaces that fits",
+    "flow of a leg closed",
+    "leg unreachable",
+    "leg never acknowledged",
+];
 
 /// The bytes, then zeros.
 struct Choices<'a>(std::slice::Iter<'a, u8>);
@@ -50,8 +77,9 @@ struct World<'a> {
     heard: VecDeque<Heard>,
     legs: BTreeMap<SipLeg, Life>,
     tokens: Vec<RequestToken>,
-    /// REFERs that wait for a decision.
+    /// REFERs that wait for a decision or for news.
     refers: Vec<ReferId>,
+    seen: BTreeSet<&'static str>,
     targets: Vec<Target>,
     numbers: u32,
 }
@@ -59,6 +87,11 @@ struct World<'a> {
 /// An endpoint under any sequence of messages, commands, errors and time: no panic, a bounded answer to each, every leg
 /// ends exactly once and says nothing afterwards, and when all is hung up nothing is left.
 pub fn fuzz_endpoint(data: &[u8]) {
+    let _ = endpoint_operations(data);
+}
+
+/// The same; which of `ENDPOINT_OPERATIONS` came up.
+pub fn endpoint_operations(data: &[u8]) -> BTreeSet<&'static str> {
     let mut world = World::new(data);
     let mut operations = 0;
     while world.choices.0.len() > 0 && operations < OPERATIONS {
@@ -69,7 +102,7 @@ pub fn fuzz_endpoint(data: &[u8]) {
         assert_eq!(world.endpoint.dialogs(), alive, "legs alive");
         assert!(world.endpoint.transactions() <= 16 + 8 * operations, "transactions after {operations}");
     }
-    world.end();
+    world.end()
 }
 
 impl<'a> World<'a> {
@@ -85,6 +118,7 @@ impl<'a> World<'a> {
             legs: BTreeMap::new(),
             tokens: Vec::new(),
             refers: Vec::new(),
+            seen: BTreeSet::new(),
             targets: Vec::new(),
             numbers: 0,
         }
@@ -173,8 +207,29 @@ impl<'a> World<'a> {
             7 => Command::AcceptReinvite { leg, body: sdp() },
             10 => Command::SetTimer { leg, timer: self.choices.of(&[SessionTimer::Off, TIMER]) },
             8 => Command::RejectReinvite { leg, status: 488, headers },
-            _ => Command::Info { leg, body: sdp() },
+            _ => match self.choices.byte() % 4 {
+                0 => Command::Info { leg, body: sdp() },
+                1 => Command::Refer { leg, to: "sip:x@198.51.100.9".into(), referred_by: String::new() },
+                _ => return self.refer_command(),
+            },
         };
+        self.command(command);
+    }
+
+    /// What the application decides about a REFER of the peer, and tells it afterwards.
+    fn refer_command(&mut self) {
+        let which = usize::from(self.choices.byte());
+        let Some(refer) = self.refers.get(which % self.refers.len().max(1)).copied() else { return };
+        let command = match self.choices.byte() % 4 {
+            0 => Command::RejectRefer { refer, status: 405, reason: String::new() },
+            1 => Command::ReferStatus { refer, status: self.choices.of(&[100, 180, 200, 486]) },
+            _ => Command::AcceptRefer { refer },
+        };
+        self.seen.extend(match command {
+            Command::RejectRefer { .. } => Some("REFER refused"),
+            Command::AcceptRefer { .. } => Some("REFER taken"),
+            _ => None,
+        });
         self.command(command);
     }
 
@@ -217,6 +272,9 @@ impl<'a> World<'a> {
             }
             1 => {
                 let flow = flow(&mut self.choices);
+                if flow.connection.is_some() && self.legs.values().any(|life| *life == Life::Alive) {
+                    self.seen.insert("flow of a leg closed");
+                }
                 self.endpoint.handle_flow_closed(flow, self.now);
             }
             _ => {
@@ -253,6 +311,7 @@ impl<'a> World<'a> {
                 Output::Transmit { target, bytes, .. } => {
                     assert!(bytes.len() <= 32 * 1024, "a message of {} bytes", bytes.len());
                     if let Some(heard) = Heard::read(&bytes) {
+                        self.seen.extend(heard.operation());
                         self.heard.push_front(heard);
                         self.heard.truncate(MEMORY);
                     }
@@ -264,6 +323,7 @@ impl<'a> World<'a> {
     }
 
     fn hears(&mut self, event: &Event) {
+        self.seen.extend(operation(event));
         match event {
             Event::Register { token, .. } => self.tokens.push(*token),
             Event::Invite { leg, .. } => {
@@ -292,7 +352,7 @@ impl<'a> World<'a> {
     }
 
     /// The application lets go of everything; then time does the rest.
-    fn end(mut self) {
+    fn end(mut self) -> BTreeSet<&'static str> {
         for _ in 0..3 {
             for token in std::mem::take(&mut self.tokens) {
                 let (reason, headers) = (String::new(), Vec::new());
@@ -319,7 +379,38 @@ impl<'a> World<'a> {
             self.endpoint,
             self.endpoint.poll_timeout()
         );
+        self.seen
     }
+}
+
+/// The name of what an event says.
+fn operation(event: &Event) -> Option<&'static str> {
+    Some(match event {
+        Event::Invite { replaces: Some(_), .. } => "Replaces that fits",
+        Event::Invite { request, .. } if request.body().is_empty() => "called without an offer",
+        Event::Invite { .. } => "called with an offer",
+        Event::Acked { body: Some(_), .. } => "answer to a late offer",
+        Event::Answered { .. } => "answered",
+        Event::Reinvite { body: Some(_), .. } => "re-INVITE of the peer",
+        Event::Reinvite { body: None, .. } => "re-INVITE of the peer without an offer",
+        Event::ReinviteDone { result: Ok(_), .. } => "re-INVITE of ours done",
+        Event::ReinviteDone { result: Err(_), .. } => "re-INVITE of ours refused",
+        Event::Refer { .. } => "REFER of the peer",
+        Event::Referred { outcome: ReferOutcome::Done(_), .. } => "REFER of ours done",
+        Event::Referred { outcome: ReferOutcome::Refused(_), .. } => "REFER of ours refused",
+        Event::Ended { end: LegEnd::Unreachable, .. } => "leg unreachable",
+        Event::Ended { end: LegEnd::NoAck, .. } => "leg never acknowledged",
+        Event::Acked { body: None, .. }
+        | Event::Trying { .. }
+        | Event::Provisional { .. }
+        | Event::Info { .. }
+        | Event::Referred { .. }
+        | Event::Ended { .. }
+        | Event::Register { .. }
+        | Event::Registration { .. }
+        | Event::Pong { .. }
+        | Event::FlowClosed { .. } => return None,
+    })
 }
 
 fn sdp() -> Body {

@@ -17,6 +17,31 @@ impl Heard {
         !self.text.starts_with("SIP/2.0")
     }
 
+    /// The name of what it shows.
+    pub fn operation(&self) -> Option<&'static str> {
+        let cseq = self.field("CSeq");
+        match self.text.split(' ').next().unwrap_or_default() {
+            "PRACK" => Some("reliable provisional of the peer"),
+            "UPDATE" => Some("UPDATE of ours"),
+            "NOTIFY" => Some("NOTIFY of ours"),
+            "REFER" => Some("REFER of ours"),
+            "SIP/2.0" if self.text.starts_with("SIP/2.0 200 ") && cseq.ends_with("PRACK") => {
+                Some("PRACK of the peer")
+            }
+            "SIP/2.0" if self.text.starts_with("SIP/2.0 200 ") && cseq.ends_with("UPDATE") => {
+                Some("UPDATE of the peer")
+            }
+            _ => None,
+        }
+    }
+
+    /// A Replaces value that names its dialog, as the endpoint knows it (RFC 3891 §3).
+    fn replaces(&self) -> String {
+        let tag = |field| self.field(field).split_once(";tag=").map_or("t1", |(_, tag)| tag);
+        let (ours, theirs) = if self.is_request() { ("From", "To") } else { ("To", "From") };
+        format!("{};to-tag={};from-tag={}", self.field("Call-ID"), tag(ours), tag(theirs))
+    }
+
     fn field(&self, name: &str) -> &str {
         let line = self.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.unwrap_or("")
@@ -44,10 +69,13 @@ const METHODS: &[&str] = &[
     "FOO",
 ];
 
+/// Stands for a Replaces that names a dialog of the endpoint.
+const REPLACES: &str = "Replaces";
+
 const REQUEST_FIELDS: &[&str] = &[
     "",
     "",
-    "",
+    REPLACES,
     "Require: 100rel\r\n",
     "Supported: 100rel, timer, replaces\r\n",
     "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n",
@@ -100,13 +128,24 @@ pub(super) fn request(choices: &mut Choices<'_>, heard: &VecDeque<Heard>) -> Str
         None => format!("SIP/2.0/UDP 198.51.100.9;branch=z9hG4bK{branch};rport"),
     };
     let cseq = choices.byte() % 6;
-    let rack = about.map(|one| one.field("RSeq")).filter(|rseq| method == "PRACK" && !rseq.is_empty());
+    let rack = about.map(|one| (one.field("RSeq"), one.field("CSeq")));
+    let rack = rack.filter(|(rseq, _)| method == "PRACK" && !rseq.is_empty());
+    let (state, news) = if method == "NOTIFY" { choices.of(NEWS) } else { ("", "") };
     let fields = match rack {
-        Some(rseq) => format!("RAck: {rseq} {cseq} INVITE\r\n"),
-        None => choices.of(REQUEST_FIELDS).to_owned(),
+        Some((rseq, invite)) => format!("RAck: {rseq} {invite}\r\n"),
+        None if !state.is_empty() => {
+            format!("Event: refer\r\nSubscription-State: {state}\r\nContent-Type: message/sipfrag\r\n")
+        }
+        None => match choices.of(REQUEST_FIELDS) {
+            REPLACES => {
+                let one = heard.get(usize::from(choices.byte()) % heard.len().max(1));
+                one.map(|one| format!("Replaces: {}\r\n", one.replaces())).unwrap_or_default()
+            }
+            fields => fields.to_owned(),
+        },
     };
     let contact = choices.of(&["Contact: <sip:p@198.51.100.9>\r\n", "Contact: <sip:p@198.51.100.9>\r\n", ""]);
-    let body = choices.of(&["v=0", ""]);
+    let body = if news.is_empty() { choices.of(&["v=0", ""]) } else { news };
     let kind = if body.is_empty() || fields.contains("Content-Type") {
         ""
     } else {
@@ -118,6 +157,15 @@ pub(super) fn request(choices: &mut Choices<'_>, heard: &VecDeque<Heard>) -> Str
         body.len()
     )
 }
+
+/// News of a call that the endpoint's REFER asked for (RFC 3515 §2.4.5).
+const NEWS: &[(&str, &str)] = &[
+    ("active", "SIP/2.0 100 Trying"),
+    ("active;expires=60", "SIP/2.0 180 Ringing"),
+    ("terminated;reason=noresource", "SIP/2.0 200 OK"),
+    ("terminated", "SIP/2.0 486 Busy Here"),
+    ("terminated", "no status line"),
+];
 
 const STATUSES: &[u16] = &[
     100, 180, 180, 183, 199, 200, 200, 200, 202, 302, 401, 407, 408, 422, 423, 481, 486, 487, 488, 491, 500,

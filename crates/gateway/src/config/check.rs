@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use b2bua::{Countries, Country, RouteConfig, RouteFrom, RouteTo, UserConfig};
+use b2bua::{Countries, Country, NumberFormat, RouteConfig, RouteFrom, RouteTo, UserConfig};
 use sip_ua::digest::Algorithm;
 use types::UserName;
 
@@ -71,14 +71,28 @@ pub fn countries(
         }
     }
     for (trunk, span) in trunks {
+        let profile = &trunk.profile;
+        let formats = [
+            ("trunks.number_format", profile.number_format),
+            ("trunks.inbound_number_format", profile.inbound_number_format),
+        ];
+        for (key, format) in formats {
+            if format == NumberFormat::National && trunk.country.or(default).is_none() {
+                let message = "\"national\" of which country? Write country = \"DE\" beside it or into [sip]";
+                found.add(span, key, message);
+            }
+        }
         for did in &trunk.dids {
-            let missing = match &did.to {
-                RouteTo::User(name) => !users.iter().any(|(u, _)| u.name == *name),
-                RouteTo::Trunk(name) => !trunks.iter().any(|(t, _)| t.name == *name),
+            let (kind, name, there) = match &did.to {
+                RouteTo::User(name) => ("user", name.as_str(), users.iter().any(|(u, _)| u.name == *name)),
+                RouteTo::Trunk(name) => ("trunk", name.as_str(), trunks.iter().any(|(t, _)| t.name == *name)),
             };
-            if missing {
+            if !there {
                 let number = did.number.as_str();
-                found.add(span, "trunks.dids", format!("{number:?} leads to nobody in this file"));
+                let message = format!(
+                    "{number:?} leads to {kind} {name}, which is not in this file: add [[{kind}s]] name = {name:?}"
+                );
+                found.add(span, "trunks.dids", message);
             }
         }
     }

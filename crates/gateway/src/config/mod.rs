@@ -68,6 +68,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// How.
     pub tls: Tls,
+    /// Pages of other hosts that may open WebSockets, as browsers write them in Origin.
+    pub origins: Vec<String>,
 }
 
 /// The SIP side.

@@ -41,12 +41,13 @@ pub fn optional<T>(
 pub fn http(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<HttpConfig> {
     let default = values::socket_addr("127.0.0.1:8080").ok()?;
     let Some(mut section) = root.table(found, "http") else {
-        return Some(HttpConfig { listen: default, tls: Tls::Off });
+        return Some(HttpConfig { listen: default, tls: Tls::Off, origins: Vec::new() });
     };
     let listen = defaulted(&mut section, found, "listen", default, values::socket_addr);
     let tls = certificate(&mut section, found);
+    let origins = parsed_list(&mut section, found, "origins", values::origin).unwrap_or_default();
     section.finish(found);
-    Some(HttpConfig { listen: listen?, tls })
+    Some(HttpConfig { listen: listen?, tls, origins })
 }
 
 /// `tls_cert` and `tls_key`: both or neither.

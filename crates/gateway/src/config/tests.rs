@@ -276,6 +276,87 @@ fn wrong_words_of_a_trunk_are_named_with_the_right_ones() {
 }
 
 #[test]
+fn wrong_servers_are_named_with_what_is_expected() {
+    let wrong = |keys: &str| problems(&GOOD.replace("server = \"sip.example.net\"", keys));
+    for (keys, told) in [
+        ("servers = []", "trunks[0].servers: needs 1 to 16 servers"),
+        (
+            "server = \"a.example\"\nservers = [\"b.example\"]",
+            "trunks[0].server: give either server or servers, not both",
+        ),
+        ("", "trunks[0].server: is missing; for example: server = \"sip.example.net\""),
+        ("servers = [\"sip:b.example\"]", "without a URI scheme, for example \"sip.example.net\""),
+        (
+            "servers = [{ host = \"b.example\", weight = 70000 }]",
+            "servers[0].weight: 70000 is outside 0 to 65535",
+        ),
+        ("servers = [{ hots = \"b.example\" }]", "servers[0].hots: unknown key; did you mean `host`?"),
+        ("servers = [{ priority = 1 }]", "servers[0].host: is missing"),
+        ("servers = [5]", "trunks[0].servers"),
+    ] {
+        let all = wrong(keys).join("\n");
+        assert!(all.contains(told), "{keys}: {all}");
+    }
+}
+
+#[test]
+fn wrong_dids_are_named_with_the_number_and_who_is_missing() {
+    let wrong = |dids: &str| {
+        problems(
+            &GOOD.replace("server = \"sip.example.net\"", &format!("server = \"a.example\"\ndids = {dids}")),
+        )
+    };
+    for (dids, told) in [
+        (
+            "{ \"+12025550120\" = \"user:bob\" }",
+            "trunks.dids: \"+12025550120\" leads to user bob, which is not in this file: add [[users]]",
+        ),
+        ("{ \"+12025550120\" = \"trunk:pbx\" }", "add [[trunks]] name = \"pbx\""),
+        ("{ \"+12025550120\" = \"bob\" }", "expected \"trunk:NAME\" or \"user:NAME\""),
+        ("{ \"+1*2\" = \"user:alice\" }", "`*` stands only at the end"),
+        ("{ \"+12025550120\" = 5 }", "expected a string in quotes, found a number"),
+        ("\"+12025550120\"", "trunks[0].dids"),
+    ] {
+        let all = wrong(dids).join("\n");
+        assert!(all.contains(told), "{dids}: {all}");
+    }
+}
+
+#[test]
+fn wrong_countries_are_named_with_the_right_form() {
+    let routes = |keys: &str| problems(&GOOD.replace("countries = \"*\"", keys)).join("\n");
+    assert!(routes("").contains("routes.countries: allows no country: write country = \"US\" into [sip]"));
+    assert!(
+        routes("countries = [\"Germany\"]").contains("is not a country of two letters, for example \"DE\"")
+    );
+    assert!(routes("countries = [\"DE\", \"*\"]").contains("\"*\" allows every country and stands alone"));
+    let sip = |keys: &str| problems(&GOOD.replace("[sip]\n", &format!("[sip]\n{keys}\n"))).join("\n");
+    assert!(
+        sip("country = \"Deutschland\"").contains("sip.country: \"Deutschland\" is not a country of two")
+    );
+    let extension = GOOD.replace("extension = \"100\"", "extension = \"110\"\ncountry = \"DE\"");
+    assert!(
+        problems(&extension)[0].contains("users.extension: 110 calls for help in the country of this user")
+    );
+}
+
+#[test]
+fn a_national_format_needs_to_know_the_country() {
+    let with =
+        |keys: &str| GOOD.replace("server = \"sip.example.net\"", &format!("server = \"a.example\"\n{keys}"));
+    let all = problems(&with("number_format = \"national\"")).join("\n");
+    assert!(
+        all.contains("trunks.number_format: \"national\" of which country? Write country = \"DE\""),
+        "{all}"
+    );
+    let all = problems(&with("inbound_number_format = \"national\"")).join("\n");
+    assert!(all.contains("trunks.inbound_number_format"), "{all}");
+    assert!(load(&with("number_format = \"national\"\ncountry = \"DE\""), no_env).is_ok());
+    let of_all = with("number_format = \"national\"").replace("[sip]\n", "[sip]\ncountry = \"DE\"\n");
+    assert!(load(&of_all, no_env).is_ok());
+}
+
+#[test]
 fn an_outbound_proxy_is_the_next_hop_and_a_loose_route() {
     let trunk = trunk("server = \"carrier.example\"\noutbound_proxy = \"tcp:proxy.example:5070\"");
     assert_eq!(trunk.next_hops()[0].server.host, "proxy.example");

@@ -116,10 +116,11 @@ fn account(
     Account { username: username.map(|u| u.value), credentials }
 }
 
-const FORMATS: [(&str, NumberFormat); 3] = [
+const FORMATS: [(&str, NumberFormat); 4] = [
     ("raw", NumberFormat::Raw),
     ("e164", NumberFormat::E164),
     ("e164-without-plus", NumberFormat::E164WithoutPlus),
+    ("national", NumberFormat::National),
 ];
 const PRIVATE: [(&str, PrivateFrom); 2] =
     [("anonymous", PrivateFrom::Anonymous), ("account", PrivateFrom::Account)];

@@ -127,6 +127,18 @@ fn bare_address(text: &str) -> Option<IpAddr> {
     text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
 }
 
+/// Parses a page's origin (RFC 6454 §6.2) into the form in which browsers write it.
+pub fn origin(text: &str) -> Result<String, String> {
+    const WANT: &str =
+        "expected https://HOST or https://HOST:PORT without a path, for example \"https://phone.example\"";
+    let lower = text.to_ascii_lowercase();
+    let (scheme, usual) = if lower.starts_with("https://") { ("https", ":443") } else { ("http", ":80") };
+    let authority = lower.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")).ok_or(WANT)?;
+    let authority = authority.strip_suffix(usual).unwrap_or(authority);
+    let server = server(authority).map_err(|_| WANT)?;
+    if server.transport.is_some() { Err(WANT.into()) } else { Ok(format!("{scheme}://{authority}")) }
+}
+
 /// Parses `20000-29999`: RTP ports, at least one even/odd pair, none privileged.
 pub fn port_range(text: &str) -> Result<(u16, u16), String> {
     const WANT: &str =
@@ -161,6 +173,23 @@ mod tests {
         );
         for bad in ["sip:sip.example.net", "", "a b", "host:port", "user@host"] {
             assert!(server(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port_as_browsers_write_it() {
+        for (text, written) in [
+            ("https://phone.example", "https://phone.example"),
+            ("HTTPS://Phone.Example:443", "https://phone.example"),
+            ("http://192.0.2.1:8000", "http://192.0.2.1:8000"),
+            ("http://localhost:80", "http://localhost"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(written));
+        }
+        for bad in
+            ["phone.example", "https://phone.example/", "wss://phone.example", "*", "https://", "https://a b"]
+        {
+            assert!(origin(bad).is_err(), "{bad}");
         }
     }
 

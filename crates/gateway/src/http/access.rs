@@ -24,12 +24,21 @@ pub async fn check_host(State(app): State<Arc<App>>, request: Request, next: Nex
     (StatusCode::MISDIRECTED_REQUEST, sentence).into_response()
 }
 
-/// Whether a WebSocket may be opened: no Origin (not a browser) or the same host and port that it connects to.
-pub fn same_origin(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
+/// Whether a WebSocket may be opened: no Origin (not a browser), the same host and port that it connects to, or a page
+/// of `[http] origins` (RFC 6455 §10.2). The refusal names the key.
+pub fn check_origin(headers: &HeaderMap, others: &[String]) -> Result<(), Response> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default();
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    authority.is_some() && authority == host_of(headers)
+    let same = authority.is_some() && authority == host_of(headers);
+    if same || others.iter().any(|other| other == origin) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "a page of {origin:?} may not open this WebSocket: pages of this gateway's own host and port may, and those that \
+         [http] origins names\n"
+    );
+    Err((StatusCode::FORBIDDEN, sentence).into_response())
 }
 
 fn host_of(headers: &HeaderMap) -> Option<&str> {
@@ -77,11 +86,23 @@ mod tests {
             }
             map
         };
-        assert!(same_origin(&headers(None)));
-        assert!(same_origin(&headers(Some("http://localhost:8080"))));
-        assert!(same_origin(&headers(Some("https://localhost:8080"))), "TLS may end in front of us");
-        for bad in ["http://localhost", "http://evil.example", "null", "http://localhost:8080.evil.example"] {
-            assert!(!same_origin(&headers(Some(bad))), "{bad}");
+        let named = ["https://phone.example".to_owned()];
+        let opens = |origin: Option<&str>| check_origin(&headers(origin), &named).is_ok();
+        assert!(opens(None));
+        assert!(opens(Some("http://localhost:8080")));
+        assert!(opens(Some("https://localhost:8080")), "TLS may end in front of us");
+        assert!(opens(Some("https://phone.example")), "named in the file");
+        for bad in [
+            "http://localhost",
+            "http://evil.example",
+            "null",
+            "",
+            "http://localhost:8080.evil.example",
+            "http://phone.example",
+            "https://phone.example:8443",
+            "https://phone.example.evil.example",
+        ] {
+            assert!(!opens(Some(bad)), "{bad}");
         }
     }
 }

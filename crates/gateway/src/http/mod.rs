@@ -37,6 +37,8 @@ pub struct App {
     pub ready: Arc<AtomicBool>,
     /// Our domain, a valid `Host`.
     pub domain: String,
+    /// Pages of other hosts that may open WebSockets, as browsers write them in Origin.
+    pub origins: Vec<String>,
     /// Whether this port speaks TLS: then the certificate already vouches for the name.
     pub tls: bool,
     /// Numbers the browser sessions.

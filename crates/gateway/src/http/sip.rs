@@ -26,12 +26,8 @@ pub async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if !access::same_origin(&headers) {
-        return (
-            StatusCode::FORBIDDEN,
-            "SIP over WebSocket is only for pages of this gateway's own host and port\n",
-        )
-            .into_response();
+    if let Err(refusal) = access::check_origin(&headers, &app.origins) {
+        return refusal;
     }
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
     if upgrade.selected_protocol().is_none() {

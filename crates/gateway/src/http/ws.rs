@@ -33,9 +33,8 @@ pub async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if !access::same_origin(&headers) {
-        return (StatusCode::FORBIDDEN, "signalling is only for pages that this gateway serves itself\n")
-            .into_response();
+    if let Err(refusal) = access::check_origin(&headers, &app.origins) {
+        return refusal;
     }
     if app.sessions.load(Ordering::Relaxed) >= SESSIONS as u64 {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many browsers are connected; try again later\n")

@@ -64,6 +64,10 @@ pub struct Party {
     pub limit: u32,
     /// The next party starts only after this one's end.
     pub wait: bool,
+    /// The next party starts only once this one has written that.
+    pub until: Option<String>,
+    /// Calls that it takes or makes.
+    pub times: u32,
     /// What its `<log>` actions must have written.
     pub log: Vec<String>,
     /// `NAME=VALUE`, in the scenario `[NAME]`.
@@ -163,6 +167,8 @@ impl Party {
             echo: false,
             limit: 30,
             wait: !listens,
+            until: None,
+            times: 1,
             log: Vec::new(),
             keys: Vec::new(),
         }
@@ -250,6 +256,8 @@ fn party(section: &mut Section<'_, '_>, dir: &Path, found: &mut Findings<'_>) ->
     party.ipv6 = section.boolean(found, "ipv6").unwrap_or(false);
     party.echo = section.boolean(found, "echo").unwrap_or(false);
     party.wait = section.boolean(found, "wait").unwrap_or(party.wait);
+    party.until = section.string(found, "until").map(|text| text.value);
+    party.times = section.integer(found, "times", 1..=100).unwrap_or(1);
     party.log = section.strings(found, "log").into_iter().flatten().map(|one| one.value).collect();
     for key in section.strings(found, "keys").into_iter().flatten() {
         party.keys.extend(key.parse(found, |text| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::case::{Party, Scenario};
 use super::run::Ports;
 
-/// Longest wait for a listening SIPp to listen.
+/// Longest wait for a listening SIPp to listen, and for what one writes.
 const LISTENING: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -64,7 +64,7 @@ fn command(party: &Party, file: &Path, port: u16, ports: &mut Ports) -> Command 
         ("-p", u32::from(port)),
         ("-mp", u32::from(media)),
         ("-cp", u32::from(ports.more(2))),
-        ("-m", 1),
+        ("-m", party.times),
         ("-d", party.pause),
         ("-timeout", party.limit),
     ];
@@ -110,6 +110,24 @@ impl Running {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
+    }
+
+    /// Waits until it has written what the next one waits for.
+    ///
+    /// # Errors
+    /// It ends or takes long without a word of it.
+    pub fn wait_said(&mut self) -> io::Result<()> {
+        let Some(wanted) = self.party.until.clone() else { return Ok(()) };
+        let until = Instant::now() + LISTENING;
+        let said =
+            |dir: &Path| std::fs::read_to_string(dir.join("logs.log")).unwrap_or_default().contains(&wanted);
+        while !said(&self.dir) {
+            if self.child.try_wait()?.is_some() || Instant::now() > until {
+                return Err(io::Error::other(format!("SIPp never wrote {wanted:?}")));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
     }
 
     /// Whether it plays a scenario of ours.

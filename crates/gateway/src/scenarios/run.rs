@@ -207,7 +207,8 @@ fn play(case: &Case, dir: &Path, ladder: &mut String) -> io::Result<Vec<String>>
         if n == listeners_first {
             gateway = Some(Gateway::start(dir, ports.http)?);
         }
-        let started = party::start(one, dir.join(format!("party-{n}")), &mut ports)?;
+        let mut started = party::start(one, dir.join(format!("party-{n}")), &mut ports)?;
+        started.wait_said()?;
         if one.wait {
             wrong.extend(started.finish());
         } else {

@@ -89,6 +89,7 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         metrics,
         ready,
         domain: config.sip.domain.clone(),
+        origins: config.http.origins.clone(),
         tls: config.http.tls != Tls::Off,
         next_session: AtomicU64::new(1),
         sessions: AtomicU64::new(0),

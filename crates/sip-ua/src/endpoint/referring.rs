@@ -30,6 +30,9 @@ fn fragment_status(body: &[u8]) -> Option<u16> {
 impl Endpoint {
     /// One at a time; while one is under way, and outside answered calls, it is refused at once.
     pub(super) fn send_refer(&mut self, leg: SipLeg, to: &str, referred_by: &str, now: Instant) {
+        if !self.legs.contains_key(&leg) {
+            return;
+        }
         let free = !self.referring.contains_key(&leg);
         let Some(session) = self.session(leg).filter(|s| free && s.parting.is_none()) else {
             return self.tell(Event::Referred { leg, outcome: ReferOutcome::Refused(Some(491)) });

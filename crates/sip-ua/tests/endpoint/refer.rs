@@ -372,6 +372,16 @@ fn a_notify_that_nobody_asked_for_is_481() {
 }
 
 #[test]
+fn a_refer_for_a_leg_that_is_over_says_nothing_more() {
+    let (mut script, leg, tag) = called();
+    script.receive(&request("BYE", 2, "b2", &tag, ""));
+    assert!(matches!(script.events().last(), Some(Event::Ended { .. })));
+    let to = "sip:x@example.com".to_owned();
+    assert!(script.command(Command::Refer { leg, to, referred_by: String::new() }).is_empty());
+    assert_eq!(outcomes(&mut script), []);
+}
+
+#[test]
 fn a_second_refer_of_ours_waits_for_none() {
     let (mut script, leg, _, _) = referring();
     let to = "sip:x@example.com".to_owned();

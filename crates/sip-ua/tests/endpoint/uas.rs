@@ -116,6 +116,19 @@ fn bye_waits_for_the_ack_of_our_2xx() {
 }
 
 #[test]
+fn a_peer_that_vanishes_before_its_ack_owes_the_end_for_two_silences() {
+    // RFC 3261 §15: no BYE before the ACK or the end of our 2xx; then 64*T1 for the answer to it.
+    let (mut script, leg, _) = answered();
+    assert!(script.command(Command::HangUp { leg, reason: None }).is_empty());
+    let sent = script.wait(Duration::from_millis(32_100));
+    assert_eq!(starts(&sent[10..]), ["BYE sip:bob@192.0.2.2:5060 SIP/2.0"]);
+    assert!(script.party.ends().is_empty());
+    script.wait(Duration::from_millis(32_100));
+    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Local)]);
+    script.assert_drained();
+}
+
+#[test]
 fn the_answer_to_a_late_offer_comes_in_the_ack() {
     let mut script = Script::new();
     script.receive(&request("INVITE", 1, "i1", "", ""));
