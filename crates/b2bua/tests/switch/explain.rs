@@ -71,10 +71,9 @@ fn german() -> SwitchConfig {
 }
 
 #[test]
-fn did_help_country_premium_caller_and_national_form_are_told_word_by_word() {
+fn dids_help_and_countries_are_told_word_by_word() {
     let carrier = RouteFrom::Trunk("carrier".into());
-    let mut config = german();
-    config.trunks[0].profile.number_format = NumberFormat::National;
+    let config = german();
     for (dialled, from, told) in [
         (
             "+493012345678",
@@ -117,6 +116,16 @@ fn did_help_country_premium_caller_and_national_form_are_told_word_by_word() {
                 "goes nowhere (403): Route 2 does not allow calls to the country GB.",
             ],
         ),
+    ] {
+        assert_eq!(explain(&config, dialled, from).lines, told, "{dialled}");
+    }
+}
+
+#[test]
+fn the_trunks_form_premium_rate_and_other_callers_are_told_word_by_word() {
+    let mut config = german();
+    config.trunks[0].profile.number_format = NumberFormat::National;
+    for (dialled, from, told) in [
         (
             "+33123456789",
             &alice(),
