@@ -215,7 +215,7 @@ impl Switch {
         if !registers {
             self.explain_stranger(flow);
         }
-        let headers = self.challenges(flow, false, wall);
+        let headers = self.challenger.challenge(Asks::Www, false, wall, &mut *self.entropy);
         Screen::Refuse(Verdict { status: Asks::Www.status(), reason: "Unauthorized", headers })
     }
 

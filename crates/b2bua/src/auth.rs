@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use sip_ua::digest::{Asks, Check, Hash, Secret, ha1};
 use sip_ua::message::Message;
-use sip_ua::{Command as Sip, Flow, Headers, RequestToken, SipLeg, Transport};
-use types::{SessionId, UserName, Wall};
+use sip_ua::{Command as Sip, Flow, Headers, RequestToken, SipLeg};
+use types::{SessionId, UserName};
 use webrtc_peer::signalling::{ToBrowser, VERSION};
 
 use crate::guard::Gate;
@@ -59,12 +59,12 @@ impl Switch {
                     let item = asker.waiting(request.clone(), flow, user.clone());
                     if self.later.put(at, item).is_err() {
                         self.guard.waited(source, user);
-                        self.challenge(asker, &flow, (false, None), t);
+                        self.challenge(asker, false, None, t);
                     }
                     return None;
                 }
                 Gate::Refuse(at) => {
-                    self.challenge(asker, &flow, (false, Some(at)), t);
+                    self.challenge(asker, false, Some(at), t);
                     return None;
                 }
             }
@@ -77,11 +77,11 @@ impl Switch {
                 self.shared.config.user(&user).map(|u| u.name.clone())
             }
             Check::Missing => {
-                self.challenge(asker, &flow, (false, None), t);
+                self.challenge(asker, false, None, t);
                 None
             }
             Check::Stale => {
-                self.challenge(asker, &flow, (true, None), t);
+                self.challenge(asker, true, None, t);
                 None
             }
             Check::Wrong { user } => {
@@ -92,7 +92,7 @@ impl Switch {
                     None,
                     format!("wrong digest password for {user} from {source}"),
                 );
-                self.challenge(asker, &flow, (false, Some(at)), t);
+                self.challenge(asker, false, Some(at), t);
                 None
             }
             Check::Malformed(why) => {
@@ -102,20 +102,9 @@ impl Switch {
         }
     }
 
-    /// What a 401 says over this flow, the best algorithm first (RFC 8760 §2.3). Over WebSocket it is the last: JsSIP and
-    /// SIP.js look at the first challenge alone, and give up where that is not MD5.
-    pub(crate) fn challenges(&mut self, flow: &Flow, stale: bool, wall: Wall) -> Headers {
-        let mut fields = self.challenger.challenge(Asks::Www, stale, wall, &mut *self.entropy);
-        match flow.transport {
-            Transport::Ws | Transport::Wss => fields.reverse(),
-            Transport::Udp | Transport::Tcp | Transport::Tls => {}
-        }
-        fields
-    }
-
     /// A 401, now or at a time that slows guessing down. The same whether the user exists or not.
-    fn challenge(&mut self, asker: Asker, flow: &Flow, (stale, at): (bool, Option<Instant>), t: Clock) {
-        let fields = self.challenges(flow, stale, t.wall);
+    fn challenge(&mut self, asker: Asker, stale: bool, at: Option<Instant>, t: Clock) {
+        let fields = self.challenger.challenge(Asks::Www, stale, t.wall, &mut *self.entropy);
         let command = Output::Sip(asker.refuse(Asks::Www.status(), "", fields));
         self.say(command, at);
     }

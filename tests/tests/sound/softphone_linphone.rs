@@ -14,6 +14,18 @@ fn registered(user: &str, gateway: &Gateway) -> Linphone {
     phone
 }
 
+/// RFC 8760: these algorithms and no others.
+fn offering(digest: &str) -> String {
+    format!("digest = [{digest}]")
+}
+
+/// Whether it proved its password by SHA-256.
+fn by_sha_256(gateway: &Gateway) -> bool {
+    let answers =
+        |line: &String| line.contains("Authorization: Digest ") && line.contains("algorithm=SHA-256");
+    gateway.process.lines().iter().any(answers)
+}
+
 fn loud(phone: &Linphone) -> bool {
     read_wav(&phone.heard()).iter().any(|sample| sample.unsigned_abs() > 3000)
 }
@@ -22,9 +34,11 @@ fn loud(phone: &Linphone) -> bool {
 fn linphone_calls_the_trunk_holds_resumes_and_hears_its_echo() {
     let mut sipp = Sipp::scenario("outbound_answer_echo").echo();
     sipp.timeout = 60;
-    let gateway = Gateway::run(&Setup::with_trunk(sipp.port));
+    let sip_keys = offering("\"SHA-256\", \"MD5\"");
+    let gateway = Gateway::run(&Setup { sip_keys, ..Setup::with_trunk(sipp.port) });
     let sipp = sipp.start();
     let mut phone = registered("alice", &gateway);
+    assert!(by_sha_256(&gateway), "of several challenges it takes the best");
     phone.say(&format!("call sip:+12025550100@127.0.0.1:{}", gateway.sip));
     phone.wait("it talks", "Media streams established");
     std::thread::sleep(Duration::from_secs(3));
@@ -76,8 +90,9 @@ fn linphone_insists_on_srtp_holds_resumes_and_hears_its_echo() {
 #[test]
 fn linphone_is_called_by_the_trunk_and_hears_it() {
     let trunk = free_ports(2);
-    let gateway = Gateway::run(&Setup::with_trunk(trunk));
+    let gateway = Gateway::run(&Setup { sip_keys: offering("\"SHA-256\""), ..Setup::with_trunk(trunk) });
     let mut phone = registered("alice", &gateway);
+    assert!(by_sha_256(&gateway), "MD5 is not offered");
     let mut sipp = Sipp::scenario("inbound_trunk-call_answered").calls("+12025550110").to(gateway.sip).echo();
     (sipp.port, sipp.pause) = (trunk, 6000);
     let sipp = sipp.start();

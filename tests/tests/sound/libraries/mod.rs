@@ -53,7 +53,7 @@ fn tone_microphone() -> PathBuf {
 
 pub fn alice(library: Library) -> Scene {
     let trunk = Trunk::start();
-    // Two challenges: the libraries look at the first alone, and know MD5 alone (RFC 8760 §2.3).
+    // Two challenges: the libraries see the last alone, and know MD5 alone (RFC 8760 §2.3).
     let sip_keys = "digest = [\"SHA-256\", \"MD5\"]".into();
     let gateway = Gateway::run(&Setup { sip_keys, ..Setup::with_trunk(trunk.port) });
     let mut phone = Phone::chromium(Some(&tone_microphone()));
