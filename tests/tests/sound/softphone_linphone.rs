@@ -21,8 +21,7 @@ fn offering(digest: &str) -> String {
 
 /// Whether it proved its password by SHA-256.
 fn by_sha_256(gateway: &Gateway) -> bool {
-    let answers =
-        |line: &String| line.contains("Authorization: Digest ") && line.contains("algorithm=SHA-256");
+    let answers = |line: &String| line.contains("Authorization:") && line.contains("algorithm=SHA-256");
     gateway.process.lines().iter().any(answers)
 }
 
