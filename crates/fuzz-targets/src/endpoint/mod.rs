@@ -220,16 +220,18 @@ impl<'a> World<'a> {
     fn refer_command(&mut self) {
         let which = usize::from(self.choices.byte());
         let Some(refer) = self.refers.get(which % self.refers.len().max(1)).copied() else { return };
-        let command = match self.choices.byte() % 4 {
-            0 => Command::RejectRefer { refer, status: 405, reason: String::new() },
-            1 => Command::ReferStatus { refer, status: self.choices.of(&[100, 180, 200, 486]) },
-            _ => Command::AcceptRefer { refer },
+        let (command, seen) = match self.choices.byte() % 4 {
+            0 => {
+                let refused = Command::RejectRefer { refer, status: 405, reason: String::new() };
+                (refused, Some("REFER refused"))
+            }
+            1 => {
+                let status = self.choices.of(&[100, 180, 200, 486]);
+                (Command::ReferStatus { refer, status }, None)
+            }
+            _ => (Command::AcceptRefer { refer }, Some("REFER taken")),
         };
-        self.seen.extend(match command {
-            Command::RejectRefer { .. } => Some("REFER refused"),
-            Command::AcceptRefer { .. } => Some("REFER taken"),
-            _ => None,
-        });
+        self.seen.extend(seen);
         self.command(command);
     }
 
