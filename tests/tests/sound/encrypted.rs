@@ -3,7 +3,8 @@
 use e2e::baresip::{Account, Baresip};
 use e2e::gateway::{Gateway, Setup};
 use e2e::launch::fresh_dir;
-use e2e::sipp::Sipp;
+use e2e::process::wait_for;
+use e2e::sipp::{Running, Sipp};
 use e2e::speech::{read_wav, write_wav};
 use e2e::tls::Authority;
 use e2e::tone::loudest_share;
@@ -37,13 +38,14 @@ fn echo() -> Sipp {
     sipp
 }
 
-/// RFC 4568 §5.1.2: one suite of the phone's offer is taken.
+/// RFC 4568 §5.1: out, where the phone offers, and in, where it refuses RTP/AVP with keys and is asked again with RTP/SAVP.
 #[test]
-fn a_phone_that_insists_on_srtp_calls_over_tls() {
+fn a_phone_that_insists_on_srtp_calls_and_is_called_over_tls() {
     let authority = Authority::new();
     let sipp = echo();
+    let trunk = sipp.port;
     let tls = Some(authority.sign("gateway", "IP:127.0.0.1,DNS:localhost", 30));
-    let gateway = Gateway::run(&Setup { tls, ..Setup::with_trunk(sipp.port) });
+    let gateway = Gateway::run(&Setup { tls, ..Setup::with_trunk(trunk) });
     let sipp = sipp.start();
     let file = tone();
     let account = Account {
@@ -60,7 +62,25 @@ fn a_phone_that_insists_on_srtp_calls_over_tls() {
     sipp.finish().must_pass();
     // All that it offers.
     assert_heard(&mut phone, "AES_CM_128_HMAC_SHA1_80");
-    assert_eq!(gateway.wait_cdrs(1)[0]["reason"], "hung-up");
+
+    let carrier = called(&gateway, trunk);
+    phone.wait_event("CALL_INCOMING", LIMIT);
+    phone.command("accept", "");
+    carrier.finish().must_pass();
+    let closed =
+        || phone.process.lines().iter().filter(|line| line.contains("terminated (duration")).count() == 2;
+    wait_for(LIMIT, "the second call is over", || closed().then_some(()));
+    assert_heard(&mut phone, "AEAD_AES_256_GCM");
+    let cdrs = gateway.wait_cdrs(2);
+    assert!(cdrs.iter().all(|cdr| cdr["reason"] == "hung-up"), "{cdrs:?}");
+}
+
+/// A carrier at this port calls alice and sends back what it hears.
+fn called(gateway: &Gateway, trunk: u16) -> Running {
+    let mut carrier =
+        Sipp::scenario("inbound_trunk-call_answered").calls("+12025550110").to(gateway.sip).echo();
+    (carrier.port, carrier.pause) = (trunk, 1500);
+    carrier.start()
 }
 
 /// RFC 4568 §5.1.1, RFC 8643 §3: what a trunk is offered, a carrier of libsrtp takes, whether it insists or not.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use media_bridge::control::{Codec, Command as Media, LegKind, Source, Tone};
+use media_bridge::control::{Codec, Command as Media, LegKind, Source, Srtp, Tone};
 use sip_ua::message::Uri;
 use sip_ua::{Flow, Invite, Reliable100, SessionTimer, Target, Transport};
 use types::{EndReason, EndedBy, LegId, SessionId, UserName, limits};
@@ -33,7 +33,7 @@ impl Call {
             for device in devices {
                 match device {
                     Ring::Browser(session) => self.ring_browser(&user, session, sh),
-                    Ring::Contact(contact) => self.ring_contact(&user, &contact.uri, contact.flow, sh),
+                    Ring::Contact(contact) => self.ring_contact(&user, &contact.uri, contact.flow, None, sh),
                 }
             }
         }
@@ -66,7 +66,14 @@ impl Call {
         self.ringing(true, sh);
     }
 
-    fn ring_contact(&mut self, user: &UserName, contact: &Uri, flow: Flow, sh: &mut Shared) {
+    fn ring_contact(
+        &mut self,
+        user: &UserName,
+        contact: &Uri,
+        flow: Flow,
+        srtp: Option<Srtp>,
+        sh: &mut Shared,
+    ) {
         let domain = sh.config.domain.clone();
         let referrer = self.facts.referred_by.as_ref();
         let referred_by = referrer.map(|by| referred_by(&address(by.as_str(), &domain)));
@@ -87,12 +94,27 @@ impl Call {
         let sip = sh.new_sip_leg(self.id, LegId(self.next_leg));
         let phase = Phase::Preparing(Box::new(invite));
         let leg = self.add_leg(Party::User(user.clone()), Device::Sip(sip), phase);
-        leg.flow = Some(flow);
+        (leg.flow, leg.contact, leg.srtp) = (Some(flow), Some(contact.clone()), srtp);
         leg.local = Some(flow.local.ip());
         leg.remote = Some(flow.remote.ip());
         leg.kind = usual_kind(flow.transport);
         let id = leg.id;
         self.offer(id, sh);
+    }
+
+    /// A phone has refused our offer. Some insist on RTP/SAVP and take RTP/AVP with keys for none: asked once more, so.
+    pub(super) fn ring_encrypted(&mut self, id: LegId, status: Option<u16>, sh: &mut Shared) -> bool {
+        let Some(leg) = self.leg(id) else { return false };
+        let (Party::User(user), Some(contact), Some(flow)) = (&leg.party, &leg.contact, leg.flow) else {
+            return false;
+        };
+        if status != Some(488) || leg.kind != LegKind::Rtp || leg.srtp == Some(Srtp::Required) {
+            return false;
+        }
+        let (user, contact) = (user.clone(), contact.clone());
+        self.drop_media(id, sh);
+        self.ring_contact(&user, &contact, flow, Some(Srtp::Required), sh);
+        true
     }
 
     /// Lets the media plane make our offer for a callee; the caller's codec first, so that audio passes unchanged.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats, Srtp};
+use sip_ua::message::Uri;
 use sip_ua::{Flow, Invite, SipLeg, Target, Transport};
 use types::{Advertised, CallId, LegId, SessionId, UserName};
 
@@ -129,6 +130,10 @@ pub(crate) struct Leg {
     pub hops: Option<u32>,
     /// The way to a SIP device of a user.
     pub flow: Option<Flow>,
+    /// Of a phone that we call: its address there.
+    pub contact: Option<Uri>,
+    /// Of a phone: whether its audio is encrypted, where more is known than its flow tells.
+    pub srtp: Option<Srtp>,
     /// Of a trunk that we call: which of its targets.
     pub target: Option<Target>,
     /// Of a trunk that we call, until it says anything: when the next target is tried instead.
@@ -171,6 +176,8 @@ impl Leg {
             hops: None,
             remote: None,
             flow: None,
+            contact: None,
+            srtp: None,
             target: None,
             unheard: None,
             stats: None,
@@ -213,12 +220,13 @@ impl Leg {
         }
     }
 
-    /// A phone may always encrypt. Keys of ours are offered only where nobody on the way reads them (RFC 4568 §8.3).
+    /// A phone may always encrypt. Unasked, keys of ours are offered only where nobody on the way reads them (RFC 4568 §8.3).
     fn phone_srtp(&self) -> Srtp {
-        match self.flow.map(|flow| flow.transport) {
+        let usual = || match self.flow.map(|flow| flow.transport) {
             Some(Transport::Tls | Transport::Wss) => Srtp::Optional,
             Some(Transport::Udp | Transport::Tcp | Transport::Ws) | None => Srtp::IfOffered,
-        }
+        };
+        self.srtp.unwrap_or_else(usual)
     }
 
     /// What the trunk of this leg wants.

@@ -214,7 +214,11 @@ impl Call {
             return self.end(failure, caller_or_gateway(&end), sh, t);
         }
         match self.state {
-            State::Trying { .. } => self.callee_failed(id, failure, sh, t),
+            State::Trying { .. } => {
+                if !self.ring_encrypted(id, failure.status, sh) {
+                    self.callee_failed(id, failure, sh, t);
+                }
+            }
             State::Connecting { callee, .. } | State::Talking { callee, .. } if callee == id => {
                 self.end(failure, EndedBy::Callee, sh, t);
             }

@@ -1,7 +1,7 @@
 //! Several devices of one user ring at once.
 
 use crate::rig::*;
-use media_bridge::control::{Command as Media, Event as MediaEvent, Source};
+use media_bridge::control::{Command as Media, Event as MediaEvent, Source, Srtp};
 use sip_ua::{Command as Sip, Event, LegEnd, SipLeg};
 use types::{CallId, EndReason, LegId};
 use webrtc_peer::signalling::{CallState, FromBrowser, ToBrowser};
@@ -226,4 +226,29 @@ fn ringback_reaches_a_browser_once_for_many_devices() {
     let rings = said.iter().filter(|m| matches!(m, ToBrowser::State { state: CallState::Ringing, .. }));
     assert_eq!(rings.count(), 1);
     assert_eq!(bench.media_count(|m| matches!(m, Media::SetSource { source: Source::Tone(_), .. })), 1);
+}
+
+#[test]
+fn a_phone_that_refuses_our_offer_is_asked_once_more_for_encrypted_audio() {
+    // RFC 4568 §5.1.1: a phone that insists on RTP/SAVP takes nothing else; whoever refuses that too is done.
+    let mut bench = Bench::new();
+    bench.phone("bob", PHONE);
+    let trunk = bench.trunk_calls("101", "pcmu");
+    let offered = |bench: &Bench| {
+        let all = bench.plane.commands.iter().filter_map(|(_, c)| match &c.command {
+            Media::Offer { params, .. } => Some(params.srtp),
+            _ => None,
+        });
+        all.collect::<Vec<_>>()
+    };
+    let (plain, first) = bench.invite();
+    bench.heard(refused(plain, 488));
+    let (encrypted, second) = bench.invite();
+    assert_eq!((first.uri, first.target), (second.uri, second.target));
+    assert_eq!(offered(&bench), [Srtp::IfOffered, Srtp::Required]);
+    assert!(bench.sip.is_empty());
+    bench.heard(refused(encrypted, 488));
+    assert!(matches!(bench.sip_command(), Sip::Reject { leg, status: 488, .. } if leg == trunk));
+    bench.heard(Event::Ended { leg: trunk, end: LegEnd::Local });
+    bench.assert_over(1);
 }
