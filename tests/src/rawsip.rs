@@ -54,6 +54,11 @@ impl RawSip {
         RawSip { peer, ..self }
     }
 
+    /// The socket itself, for what is no SIP.
+    pub fn socket(&self) -> UdpSocket {
+        self.socket.try_clone().expect("the same socket")
+    }
+
     /// Sends these bytes as one datagram.
     pub fn send(&self, bytes: &[u8]) {
         self.send_to(bytes, self.peer);

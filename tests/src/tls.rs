@@ -98,6 +98,19 @@ impl Party {
         party
     }
 
+    /// The same, and insists on a certificate of the client signed by `authority`.
+    pub fn serve_to_known(identity: &Identity, authority: &Identity) -> Party {
+        let port = free_ports(2);
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-quiet", "-Verify", "2", "-verify_return_error", "-CAfile"]);
+        command.arg(&authority.cert).args(["-accept", &format!("127.0.0.1:{port}")]);
+        command.arg("-cert").arg(&identity.cert).arg("-key").arg(&identity.key);
+        let party = Party::start(command, port);
+        let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
+        wait_for(Duration::from_secs(30), "openssl s_server listens", listens);
+        party
+    }
+
     /// A client that insists on a server certificate for `name` signed by `authority`.
     pub fn connect(port: u16, name: &str, authority: &Identity) -> Party {
         let mut command = Command::new("openssl");

@@ -5,13 +5,13 @@
 //! all else is dropped: a scanner learns nothing but that there is a challenge.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use sip_ua::digest::Asks;
 use sip_ua::message::{Message, Method, ParseError, Uri, Verdict, validate_request};
 use sip_ua::{Flow, overload};
-use types::{Wall, limits};
+use types::{Wall, customer, limits};
 
 use crate::output::Level;
 use crate::switch::Switch;
@@ -47,16 +47,22 @@ pub enum DropReason {
     Domain,
     /// More than one address may send.
     Flood,
+    /// From an address that the configuration denies.
+    Denied,
+    /// From a stranger whose address guessed too many passwords.
+    Banned,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [DropReason; 5] = [
+    pub const ALL: [DropReason; 7] = [
         DropReason::NotSip,
         DropReason::Malformed,
         DropReason::Method,
         DropReason::Domain,
         DropReason::Flood,
+        DropReason::Denied,
+        DropReason::Banned,
     ];
 
     /// As a metric's label.
@@ -67,6 +73,8 @@ impl DropReason {
             DropReason::Method => "method",
             DropReason::Domain => "domain",
             DropReason::Flood => "flood",
+            DropReason::Denied => "denied",
+            DropReason::Banned => "banned",
         }
     }
 }
@@ -93,10 +101,7 @@ impl Source {
     fn of(flow: &Flow, standing: Standing) -> Source {
         match (standing, flow.remote.ip()) {
             (Standing::Contact, _) => Source::Contact(flow.remote),
-            (Standing::Trusted | Standing::Stranger, IpAddr::V6(ip)) => {
-                Source::Stranger(Ipv6Addr::from(u128::from(ip) >> 64 << 64).into())
-            }
-            (Standing::Trusted | Standing::Stranger, ip @ IpAddr::V4(_)) => Source::Stranger(ip),
+            (Standing::Trusted | Standing::Stranger, ip) => Source::Stranger(customer(ip)),
         }
     }
 }
@@ -167,6 +172,9 @@ impl Switch {
         now: Instant,
         wall: Wall,
     ) -> Screen {
+        if self.bans.denies(flow.remote.ip()) {
+            return self.access.drop(DropReason::Denied);
+        }
         let request = match parsed {
             Ok(message) if message.is_request() => Some(message),
             Err(ParseError::BadRequest { .. }) => None,
@@ -177,6 +185,9 @@ impl Switch {
         let standing = self.standing(flow);
         if standing == Standing::Trusted || request.is_some_and(recognised) {
             return Screen::Admit;
+        }
+        if standing == Standing::Stranger && self.bans.bans(flow.remote.ip(), now) {
+            return self.access.drop(DropReason::Banned);
         }
         // The ACK to a refusal of ours that left nothing behind.
         if request.is_some_and(|r| r.method() == Some(&Method::Ack)) {
@@ -256,6 +267,11 @@ impl Switch {
         } else {
             Standing::Stranger
         }
+    }
+
+    /// How many addresses are banned for guessing passwords.
+    pub fn banned(&self, now: Instant) -> usize {
+        self.bans.banned(now)
     }
 
     /// How many messages were dropped, by reason.

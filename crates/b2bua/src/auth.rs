@@ -7,9 +7,10 @@ use std::time::Instant;
 use sip_ua::digest::{Asks, Check, Hash, Secret, ha1};
 use sip_ua::message::Message;
 use sip_ua::{Command as Sip, Flow, Headers, RequestToken, SipLeg};
-use types::{SessionId, UserName};
+use types::{SessionId, UserName, limits};
 use webrtc_peer::signalling::{ToBrowser, VERSION};
 
+use crate::ban::{GUESSES, GUESSING};
 use crate::guard::Gate;
 use crate::later::Item;
 use crate::output::{Level, Output};
@@ -87,6 +88,7 @@ impl Switch {
             Check::Wrong { user } => {
                 let at = self.guard.failed(source, &user, t.now);
                 self.access.wrong_password(&flow, t.now);
+                self.count_guess(source, t.now);
                 self.shared.log(
                     Level::Debug,
                     None,
@@ -150,6 +152,9 @@ impl Switch {
             return self.shared.error(session, code, text, None);
         }
         known.checking = true;
+        if self.bans.bans(source, t.now) {
+            return self.refuse_hello(session, Some(t.now + limits::FAILURE_DELAY));
+        }
         match self.guard.check(source, &user, t.now) {
             Gate::Open => self.check_password(session, source, &user, &password, t),
             Gate::Later(at) => {
@@ -180,8 +185,23 @@ impl Switch {
             return;
         }
         let at = self.guard.failed(source, name, t.now);
+        self.count_guess(source, t.now);
         self.shared.log(Level::Debug, None, format!("wrong browser password for {name} from {source}"));
         self.refuse_hello(session, Some(at));
+    }
+
+    /// A wrong password came from there. Whoever shares the address of a registered device is slowed down, not banned: the
+    /// device would be shut out with it.
+    fn count_guess(&mut self, source: IpAddr, now: Instant) {
+        let registrar = &self.shared.registrar;
+        let shared = || registrar.iter().any(|(_, b)| !b.suspended && b.flow.remote.ip() == source);
+        if self.bans.guessed(source, shared, now) {
+            let minutes = GUESSING.as_secs() / 60;
+            let text =
+                format!("an address guessed {GUESSES} passwords and hears nothing for {minutes} minutes");
+            self.shared.log(Level::Warn, None, text);
+            self.shared.log(Level::Debug, None, format!("that was {source}"));
+        }
     }
 
     fn refuse_hello(&mut self, session: SessionId, at: Option<Instant>) {

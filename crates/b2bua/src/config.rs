@@ -25,6 +25,8 @@ pub struct SwitchConfig {
     pub local_ports: Vec<u16>,
     /// Who may sign in and register.
     pub users: Users,
+    /// Addresses whose SIP requests hear nothing, trunks' and loopback included.
+    pub deny: Vec<IpNet>,
     /// Carriers and PBXs.
     pub trunks: Vec<TrunkConfig>,
     /// Where numbers go, in order.
@@ -66,6 +68,8 @@ pub struct TrunkRegistration {
     pub aor: String,
     /// Seconds to ask for.
     pub expires: u32,
+    /// Who we are at every start (RFC 5626 §4.1), where the profile wants outbound: e.g. `urn:uuid:…`.
+    pub instance: Option<String>,
 }
 
 /// One carrier or PBX.

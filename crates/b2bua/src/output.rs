@@ -133,4 +133,6 @@ pub struct Cdr {
     pub continued_in: Option<CallId>,
     /// Sentences on what was strange.
     pub notes: Vec<String>,
+    /// The sentence that people were told: the reason's own, or one that says more.
+    pub text: String,
 }

@@ -1,9 +1,10 @@
 //! What one carrier or PBX wants: every quirk is a field here and nothing else in the gateway knows carriers.
 
 use std::fmt;
+use std::time::Duration;
 
 use media_bridge::control::{Codec, DtmfMode, Srtp};
-use sip_ua::{Refresher, Reliable100, SessionTimer};
+use sip_ua::{Refresher, Reliable100, SessionTimer, Target};
 
 use crate::config::TrunkConfig;
 use crate::dialplan::Country;
@@ -108,6 +109,30 @@ pub enum PrivateFrom {
     Account,
 }
 
+/// How often something is sent so that NATs and firewalls keep the way open from a registrar to us.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum KeepAlive {
+    /// Every 25 s over UDP, which NATs forget after 30 s, every 100 s over TCP and TLS.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// So often.
+    Every(Duration),
+}
+
+impl KeepAlive {
+    /// For a registrar there; what it asks for itself goes before this.
+    pub(crate) fn towards(self, target: &Target) -> Option<Duration> {
+        match self {
+            KeepAlive::Auto if target.transport().is_datagram() => Some(Duration::from_secs(25)),
+            KeepAlive::Auto => Some(Duration::from_secs(100)),
+            KeepAlive::Off => None,
+            KeepAlive::Every(pause) => Some(pause),
+        }
+    }
+}
+
 /// One trunk's peculiarities. The default suits a PBX on the same network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrunkProfile {
@@ -141,6 +166,10 @@ pub struct TrunkProfile {
     pub session_timer: SessionTimer,
     /// Whether its audio is encrypted.
     pub srtp: Srtp,
+    /// What keeps the way to its registrar open.
+    pub keep_alive: KeepAlive,
+    /// Registrations name us and the flow that they came by (RFC 5626 §4.2), so that the registrar answers keep-alives.
+    pub outbound: bool,
 }
 
 impl Default for TrunkProfile {
@@ -161,6 +190,8 @@ impl Default for TrunkProfile {
             reliable: Reliable100::Supported,
             session_timer: SessionTimer::default(),
             srtp: Srtp::Off,
+            keep_alive: KeepAlive::Auto,
+            outbound: false,
         }
     }
 }
@@ -242,6 +273,12 @@ impl fmt::Display for TrunkProfile {
                 writeln!(f, "session_refresher = {refresher:?}")?;
             }
         }
+        match self.keep_alive {
+            KeepAlive::Auto => writeln!(f, "# keep_alive: 25 over UDP, 100 over TCP and TLS")?,
+            KeepAlive::Off => writeln!(f, "keep_alive = 0")?,
+            KeepAlive::Every(pause) => writeln!(f, "keep_alive = {}", pause.as_secs())?,
+        }
+        writeln!(f, "outbound = {}", self.outbound)?;
         write!(f, "srtp = {:?}", self.srtp.name())
     }
 }

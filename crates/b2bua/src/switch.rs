@@ -9,6 +9,7 @@ use sip_ua::{Event as SipEvent, RegistrationId, SipLeg};
 use types::{CallId, EndReason, EndedBy, Entropy, LegId, Wall, limits};
 
 use crate::access::Access;
+use crate::ban::Bans;
 use crate::call::{Call, Failure, NewCall, State};
 use crate::config::SwitchConfig;
 use crate::dialplan::Readings;
@@ -40,6 +41,8 @@ pub struct Switch {
     pub(crate) challenger: Challenger,
     /// Whose SIP requests are looked at at all.
     pub(crate) access: Access,
+    /// Who hears nothing.
+    pub(crate) bans: Bans,
     pub(crate) guard: Guard,
     /// Inputs and outputs that wait for a slowed-down password.
     pub(crate) later: Later,
@@ -64,6 +67,7 @@ impl Switch {
         };
         let challenger = Challenger::new(&config.domain, algorithms, &mut *entropy);
         let trunks = config.trunks.len();
+        let bans = Bans::new(config.deny.clone());
         let mut switch = Switch {
             shared: Shared::new(config),
             calls: BTreeMap::new(),
@@ -71,6 +75,7 @@ impl Switch {
             next_call: 1,
             challenger,
             access: Access::default(),
+            bans,
             guard: Guard::default(),
             later: Later::default(),
             entropy,

@@ -183,6 +183,11 @@ impl Targets {
         usable.min_by_key(|k| k.at.priority).map(|k| k.at.target)
     }
 
+    /// Whether a registration that fails there could go on elsewhere.
+    pub fn has_other(&self, trunk: usize, than: &Target) -> bool {
+        self.seen.map_or(self.trunks[trunk].len() > 1, |now| self.better(trunk, than, now).is_some())
+    }
+
     /// How long it lasts until one of them may be asked again; none: one may be now, or there is none at all.
     pub fn asked_to_wait(&self, trunk: usize, now: Instant) -> Option<Duration> {
         let waits =

@@ -1,13 +1,17 @@
 //! Trunks as a whole: our registrations at them, moved to the next target when one fails, and OPTIONS to the others.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sip_ua::{Command as Sip, PingId, Register, RegistrationId, RegistrationState, Target};
+use types::limits;
 
 use crate::output::Level;
 use crate::shared::Clock;
 use crate::switch::Switch;
 use crate::targets::{News, TargetStatus, TrunkTarget, shown};
+
+/// How long a registrar without another beside it may take (RFC 3261 §17.1.2.2).
+const TIMER_F: Duration = Duration::from_secs(32);
 
 /// The state of one trunk, for metrics and people.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,6 +74,8 @@ impl Switch {
         let (Some(registration), Some(target), false) = (&config.registration, target, self.stopping) else {
             return;
         };
+        let alone = !self.shared.targets.has_other(trunk, &target);
+        let patience = if alone { TIMER_F } else { limits::TRUNK_SILENCE };
         let register = Register {
             target,
             registrar: registration.registrar.clone(),
@@ -78,6 +84,9 @@ impl Switch {
             routes: config.profile.route.clone().into_iter().collect(),
             credentials: config.credentials.clone(),
             expires: registration.expires,
+            patience,
+            keep_alive: config.profile.keep_alive.towards(&target),
+            instance: registration.instance.clone(),
         };
         let id = RegistrationId(self.next_registration);
         self.next_registration += 1;

@@ -84,6 +84,7 @@ impl Plan {
                 tls: Tls::Off,
                 advertise: Advertised::default(),
                 country: Country::parse("US").ok(),
+                deny: Vec::new(),
             },
             media: MediaConfig {
                 webrtc_port: self.webrtc_port,
@@ -140,6 +141,7 @@ fn carrier_trunk(addr: SocketAddr) -> Trunk {
         username: None,
         ca: None,
         tls_name: None,
+        certificate: Tls::Off,
         credentials: None,
         register: false,
         inbound_from: Vec::new(),

@@ -78,7 +78,14 @@ fn peers(trunks: &[Trunk]) -> Result<Vec<TlsClient>, String> {
             );
         }
         let host = &trunk.next_hop().host;
-        TlsClient::new(host, trunk.tls_name.as_ref().unwrap_or(host), authorities)
+        let own = match &trunk.certificate {
+            Tls::Files { cert, key } => {
+                let section = format!("trunk {}:", trunk.name);
+                Some((read_chain(&format!("{section} tls_cert"), cert)?, read_key(&section, key)?))
+            }
+            Tls::Off | Tls::SelfSigned => None,
+        };
+        TlsClient::new(host, trunk.tls_name.as_ref().unwrap_or(host), authorities, own)
             .map_err(|e| format!("trunk {}: {e}", trunk.name))
     };
     trunks.iter().map(peer).collect()

@@ -165,7 +165,7 @@ pub(crate) fn of_event(event: &Event) -> &'static str {
         Event::FlowClosed { .. } => "sip:flow-closed",
         Event::Ended { end, .. } => match end {
             LegEnd::Refused { .. } => "sip:refused",
-            LegEnd::Unreachable => "sip:unreachable",
+            LegEnd::Unreachable { .. } => "sip:unreachable",
             LegEnd::Cancelled { .. } => "sip:cancelled",
             LegEnd::Bye { .. } => "sip:bye",
             LegEnd::Local => "sip:local",

@@ -146,6 +146,9 @@ impl Party {
             routes: Vec::new(),
             credentials: self.credentials(),
             expires: *self.rng.pick(&[30, 90, 600, 5000]),
+            patience: Duration::from_secs(32),
+            keep_alive: None,
+            instance: None,
         };
         self.registered = true;
         self.say(Command::Register(RegistrationId(1), Box::new(register)), now);

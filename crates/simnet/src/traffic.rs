@@ -78,6 +78,7 @@ pub(crate) fn config() -> SwitchConfig {
         registrar: "sip:backup.example".into(),
         aor: "sip:4930@backup.example".into(),
         expires: 90,
+        instance: None,
     });
     let trunks = ["carrier", "backup"].map(|name| RouteTo::Trunk(name.into())).to_vec();
     let route = |pattern: &str, from: &[RouteFrom], to: Vec<RouteTo>, rewrite: Option<&str>| RouteConfig {
@@ -89,6 +90,7 @@ pub(crate) fn config() -> SwitchConfig {
         premium: false,
     };
     SwitchConfig {
+        deny: Vec::new(),
         domain: "sim.example".into(),
         digest: Vec::new(),
         local_hosts: vec!["192.0.2.1".into()],

@@ -359,6 +359,8 @@ impl World {
                 quiet = false;
                 match output {
                     EndpointOutput::Transmit { target, bytes, .. } => self.gateway_sends(target, &bytes)?,
+                    // The network here has no connections.
+                    EndpointOutput::Close { .. } => {}
                     EndpointOutput::Event(event) => {
                         self.note(names::of_event(&event));
                         self.switch.handle_sip(event, self.now, self.wall());
@@ -391,6 +393,7 @@ impl World {
             busy = true;
             match output {
                 EndpointOutput::Transmit { target, bytes, .. } => self.party_sends(index, target, &bytes),
+                EndpointOutput::Close { .. } => {}
                 EndpointOutput::Event(event) => self.parties[index].on_event(event, self.now, wall),
             }
         }

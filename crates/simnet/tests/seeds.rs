@@ -44,8 +44,8 @@ fn every_call_ends_once_and_nothing_is_left_in_seeds_192_to_255() {
 }
 
 #[test]
-fn every_operation_of_the_switch_comes_up_in_forty_seeds() {
-    let summaries = play(0..40);
+fn every_operation_of_the_switch_comes_up_in_ninety_seeds() {
+    let summaries = play(0..90);
     let done: BTreeSet<_> = summaries.iter().flat_map(|s| s.operations.iter().copied()).collect();
     let missing: Vec<_> = OPERATIONS.iter().filter(|o| !done.contains(*o)).collect();
     assert!(missing.is_empty(), "never done: {missing:?}");

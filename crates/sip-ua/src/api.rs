@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::message::Message;
 
@@ -331,6 +332,14 @@ pub struct Register {
     pub credentials: Option<Credentials>,
     /// Expiry to ask for, in seconds.
     pub expires: u32,
+    /// How long the registrar may say nothing at all before the registration has failed: 32 s at the longest (timer F,
+    /// RFC 3261 §17.1.2.2), less where another one can be asked.
+    pub patience: Duration,
+    /// How often something is sent to keep the way open where the registrar agrees to nothing else (RFC 5626 §4.4, RFC 6223);
+    /// none: never.
+    pub keep_alive: Option<Duration>,
+    /// Who we are however often we start, e.g. `urn:uuid:…`: outbound is asked for (RFC 5626 §4.2). None: it is not.
+    pub instance: Option<String>,
 }
 
 /// What the application asks of the endpoint.
@@ -481,8 +490,11 @@ pub enum LegEnd {
         /// Seconds, if the peer said when to try again.
         retry_after: Option<u32>,
     },
-    /// No final answer to our INVITE in time (timer B), or the transport failed.
-    Unreachable,
+    /// No final answer to our INVITE in time (timer B), or the transport failed; the peer of a call says nothing any more.
+    Unreachable {
+        /// What the transport said, in words; none: there was silence.
+        why: Option<String>,
+    },
     /// The peer cancelled its INVITE.
     Cancelled {
         /// Its Reason value, if any.
@@ -629,7 +641,7 @@ pub enum Event {
     Pong {
         /// Which.
         ping: PingId,
-        /// The status, or none: no answer in 32 s or the transport failed.
+        /// The status, or none: nothing came within `limits::TRUNK_SILENCE`, or the transport failed.
         status: Option<u16>,
     },
     /// A stream connection is gone: contacts bound to it are unreachable (RFC 5626).

@@ -53,6 +53,14 @@ pub enum Frame {
     Message(Vec<u8>),
     /// A double CRLF between messages: answer with one CRLF (RFC 5626 §3.5.1).
     Ping,
+    /// A single CRLF between messages: it answers a ping of ours.
+    Pong,
+}
+
+/// What line ends between messages are.
+struct LineEnds {
+    pong: bool,
+    ping: bool,
 }
 
 /// Holds what has come of the next message; never more than `limits::SIP_MESSAGE_BYTES` and one read.
@@ -65,6 +73,10 @@ pub struct Framer {
     message_end: Option<usize>,
     /// One line end has come of the two that make a ping.
     half_ping: bool,
+    /// We have sent a ping: the next line end answers it.
+    pong_expected: bool,
+    /// A ping came right behind a pong.
+    ping_due: bool,
     failed: Option<FrameError>,
 }
 
@@ -79,6 +91,11 @@ impl Framer {
         if self.failed.is_none() {
             self.buffer.extend_from_slice(bytes);
         }
+    }
+
+    /// We have sent a ping.
+    pub fn expect_pong(&mut self) {
+        self.pong_expected = true;
     }
 
     /// Bytes that wait for the rest of their message.
@@ -108,8 +125,18 @@ impl Framer {
 
     fn cut(&mut self) -> Result<Option<Frame>, FrameError> {
         if self.message_end.is_none() {
-            if self.searched == 0 && self.skip_line_ends() {
+            if std::mem::take(&mut self.ping_due) {
                 return Ok(Some(Frame::Ping));
+            }
+            if self.searched == 0 {
+                let LineEnds { pong, ping } = self.skip_line_ends();
+                if pong {
+                    self.ping_due = ping;
+                    return Ok(Some(Frame::Pong));
+                }
+                if ping {
+                    return Ok(Some(Frame::Ping));
+                }
             }
             self.find_message_end()?;
         }
@@ -129,8 +156,8 @@ impl Framer {
     }
 
     /// Skips line ends in front of a message (RFC 3261 §7.5); two in a row are a ping, even in two reads. Many at once
-    /// are one ping: answering each would cost more than sending it.
-    fn skip_line_ends(&mut self) -> bool {
+    /// are one ping: answering each would cost more than sending it. Where a pong is due the first one is that.
+    fn skip_line_ends(&mut self) -> LineEnds {
         let (mut at, mut pairs) = (0, u32::from(self.half_ping));
         loop {
             match &self.buffer[at..] {
@@ -143,8 +170,10 @@ impl Framer {
             }
         }
         self.buffer.drain(..at);
+        let pong = at > 0 && std::mem::take(&mut self.pong_expected);
+        pairs -= u32::from(pong).min(pairs);
         self.half_ping = pairs % 2 == 1;
-        pairs >= 2
+        LineEnds { pong, ping: pairs >= 2 }
     }
 
     fn find_message_end(&mut self) -> Result<(), FrameError> {

@@ -7,8 +7,10 @@ mod endpoint;
 pub mod framer;
 #[cfg(feature = "io")]
 pub mod io;
+mod keep_alive;
 pub mod message;
 mod registration;
+mod stun;
 pub mod trace;
 pub mod transaction;
 

@@ -7,6 +7,7 @@ use types::Entropy;
 
 use crate::digest::{DigestClient, why_refused};
 use crate::endpoint::{OutRequest, Path, TxnId};
+use crate::keep_alive::{Act, Agreed, KeepAlive};
 use crate::message::{Message, Method, Uri};
 use crate::{Register, RegistrationState};
 
@@ -32,6 +33,8 @@ pub(crate) struct Registration {
     wanted: u32,
     failures: u32,
     state: State,
+    /// While the flow is in use.
+    keep_alive: Option<KeepAlive>,
     /// What the application was told last.
     told: Option<RegistrationState>,
 }
@@ -66,7 +69,8 @@ pub(crate) enum Next {
 
 impl Registration {
     /// Not sent yet.
-    pub fn new(config: Register, path: Path, entropy: &mut dyn Entropy) -> Registration {
+    pub fn new(config: Register, mut path: Path, entropy: &mut dyn Entropy) -> Registration {
+        path.keep = config.keep_alive.is_some();
         Registration {
             wanted: config.expires,
             auth: config.credentials.clone().map(DigestClient::new),
@@ -77,6 +81,7 @@ impl Registration {
             cseq: 0,
             failures: 0,
             state: State::New,
+            keep_alive: None,
             told: None,
         }
     }
@@ -89,6 +94,12 @@ impl Registration {
     pub fn request(&mut self, expires: u32) -> OutRequest {
         self.cseq += 1;
         let aor = format!("<{}>", self.config.aor);
+        let mut contact = self.contact();
+        let mut headers = vec![("Expires", expires.to_string())];
+        if let Some(instance) = &self.config.instance {
+            contact += &format!(";reg-id=1;+sip.instance=\"<{instance}>\"");
+            headers.push(("Supported", "outbound, path".to_owned()));
+        }
         OutRequest {
             method: Method::Register,
             uri: self.config.registrar.clone(),
@@ -98,8 +109,8 @@ impl Registration {
             to: aor,
             call_id: self.call_id.clone(),
             cseq: self.cseq,
-            contact: Some(self.contact()),
-            headers: vec![("Expires", expires.to_string())],
+            contact: Some(contact),
+            headers,
             body: None,
             auth: Vec::new(),
         }
@@ -114,6 +125,11 @@ impl Registration {
     /// It failed and waits for its next try.
     pub fn has_failed(&self) -> bool {
         matches!(self.state, State::Waiting { .. })
+    }
+
+    /// How long the registrar may say nothing.
+    pub fn patience(&self) -> Duration {
+        self.config.patience
     }
 
     /// Seconds to ask for now.
@@ -183,10 +199,48 @@ impl Registration {
             return self.failed(response.status(), why, None, entropy, now);
         }
         self.failures = 0;
+        self.keep_open(response, entropy, now);
         // Between 85 and 90 %: before it runs out, and not all trunks at once.
         let millis = u64::from(expires) * (850 + u64::from(entropy.u32() % 51));
         self.state = State::Registered { refresh: now + Duration::from_millis(millis) };
         Next::Tell(self.news(RegistrationState::Registered { expires }))
+    }
+
+    /// The flow works: it is kept so.
+    fn keep_open(&mut self, response: &Message, entropy: &mut dyn Entropy, now: Instant) {
+        let Some(pause) = self.config.keep_alive else { return };
+        let agreed = Agreed::of(response, self.config.instance.is_some());
+        match &mut self.keep_alive {
+            Some(running) => running.agree(agreed, entropy, now),
+            None => {
+                let datagrams = self.path.target.transport().is_datagram();
+                self.keep_alive = Some(KeepAlive::new(datagrams, pause, agreed, entropy, now));
+            }
+        }
+    }
+
+    /// A keep-alive may be due.
+    pub fn keep_alive_due(&mut self, entropy: &mut dyn Entropy, now: Instant) -> Act {
+        let act = self.keep_alive.as_mut().map(|k| k.on_timeout(entropy, now));
+        self.done(act)
+    }
+
+    /// What came from the registrar and is no message.
+    pub fn keep_alive_answered(&mut self, bytes: &[u8], entropy: &mut dyn Entropy, now: Instant) -> Act {
+        let act = self.keep_alive.as_mut().map(|k| k.on_answer(bytes, entropy, now));
+        self.done(act)
+    }
+
+    fn done(&mut self, act: Option<Act>) -> Act {
+        if act == Some(Act::Lost) {
+            self.keep_alive = None;
+        }
+        act.unwrap_or(Act::Nothing)
+    }
+
+    /// When a keep-alive is due.
+    pub fn keep_alive_timeout(&self) -> Option<Instant> {
+        self.keep_alive.as_ref().map(KeepAlive::next_timeout)
     }
 
     /// Our Contact's `expires`, else that of a single Contact (some registrars rewrite it), else Expires.
@@ -223,6 +277,7 @@ impl Registration {
         now: Instant,
     ) -> Next {
         self.failures += 1;
+        self.keep_alive = None;
         let longest = (BASE_PAUSE << self.failures.min(6)).min(MAX_PAUSE);
         // Uniform between 50 and 100 % (RFC 5626 §4.5).
         let pause = longest * (500 + u64::from(entropy.u32() % 501)) / 1000;
@@ -234,6 +289,7 @@ impl Registration {
 
     /// The connection to the registrar is gone, and our binding with it (RFC 5626 §4.2): register again now.
     pub fn flow_lost(&mut self, now: Instant) {
+        self.keep_alive = None;
         if let State::Registered { refresh } = &mut self.state {
             *refresh = now;
         }

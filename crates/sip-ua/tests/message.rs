@@ -337,3 +337,34 @@ fn a_stream_that_cannot_be_cut_says_why_and_keeps_saying_it() {
     endless.push(&vec![b'x'; limits::SIP_MESSAGE_BYTES + 1]);
     assert_eq!(endless.next_frame(), Err(FrameError::TooLarge));
 }
+
+#[test]
+fn the_first_line_end_after_a_ping_of_ours_is_its_pong_and_the_rest_are_theirs() {
+    // RFC 5626 §3.5.1: both sides may ping at once.
+    for (pieces, expected) in [
+        (&["\r\n"][..], vec![Frame::Pong]),
+        (&["\r", "\n"], vec![Frame::Pong]),
+        (&["\r\n\r\n\r\n"], vec![Frame::Pong, Frame::Ping]),
+        (&["\r\n\r\n", "\r\n"], vec![Frame::Pong, Frame::Ping]),
+        (&["\r\n", "\r\n\r\n"], vec![Frame::Pong, Frame::Ping]),
+    ] {
+        let mut framer = Framer::new();
+        framer.expect_pong();
+        let mut frames = Vec::new();
+        for piece in pieces {
+            framer.push(piece.as_bytes());
+            while let Some(frame) = framer.next_frame().unwrap() {
+                frames.push(frame);
+            }
+        }
+        assert_eq!(frames, expected, "{pieces:?}");
+    }
+    // One pong a ping: two answers in a row are no ping of theirs.
+    let mut framer = Framer::new();
+    for _ in 0..3 {
+        framer.expect_pong();
+        framer.push(b"\r\n");
+        assert_eq!(framer.next_frame(), Ok(Some(Frame::Pong)));
+        assert_eq!(framer.next_frame(), Ok(None));
+    }
+}

@@ -5,6 +5,7 @@ mod end_reason;
 mod entropy;
 mod ids;
 pub mod limits;
+mod places;
 mod timer_table;
 mod wall;
 
@@ -12,5 +13,6 @@ pub use advertised::Advertised;
 pub use end_reason::{EndReason, EndedBy};
 pub use entropy::Entropy;
 pub use ids::{CallId, LegId, SessionId, UserName, WorkerId};
+pub use places::{Places, customer};
 pub use timer_table::TimerTable;
 pub use wall::Wall;

@@ -17,12 +17,18 @@ pub const SIP_DIALOGS: usize = 50_000;
 pub const REFERS_PER_LEG: usize = 4;
 /// Accepted SIP stream connections. Full: the one idle longest is closed.
 pub const SIP_CONNECTIONS: usize = 10_000;
+/// Connections that one address opens (of IPv6: one customer's network), SIP over TCP and TLS counted apart from HTTP with its
+/// WebSockets; this machine's own are not counted. Full: further ones are closed at once and counted.
+pub const CONNECTIONS_PER_ADDRESS: usize = 1_000;
 /// Messages waiting for one slow SIP stream reader. Full: the connection is closed, nobody else waits.
 pub const SIP_WRITER_QUEUE: usize = 64;
 /// Dialled numbers whose meaning is remembered. Full: all are forgotten and read anew.
 pub const NUMBERS_READ: usize = 4_096;
 /// Addresses of one trunk, from DNS. More: the first in order are used.
 pub const TRUNK_TARGETS: usize = 16;
+/// How long a trunk's server may say nothing at all to a request before another one is tried, and to OPTIONS before it counts
+/// as gone.
+pub const TRUNK_SILENCE: Duration = Duration::from_secs(4);
 /// SIP messages read from sockets that wait for the endpoint. Full: stream readers wait, datagrams stay in the kernel's buffer.
 pub const SIP_INBOUND: usize = 1_024;
 /// Addresses remembered for not taking SIP over TCP. Full: all are forgotten and tried again.

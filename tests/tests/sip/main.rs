@@ -6,6 +6,7 @@ mod disturbances;
 mod dns;
 mod hold;
 mod ipv6;
+mod keep_alive;
 mod latching;
 mod libsrtp;
 mod many_calls;

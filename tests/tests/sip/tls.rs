@@ -130,6 +130,41 @@ fn a_trunk_over_tls_is_called_and_hangs_up_along_the_connection_we_opened() {
 }
 
 #[test]
+fn a_server_that_wants_our_certificate_gets_it_and_refuses_another() {
+    // RFC 5922 §7.4: mutual TLS. OpenSSL checks the chain.
+    let authority = Authority::new();
+    let strangers = Authority::new();
+    let ca = authority.identity.cert.display();
+    let server =
+        || Party::serve_to_known(&authority.sign("server", "DNS:localhost", 30), &authority.identity);
+    let (mut known, unknown, none) = (server(), server(), server());
+    let keys = |party: &Party, more: &str| {
+        format!("server = \"tls:localhost:{}\"\nca = \"{ca}\"\n{more}", party.port)
+    };
+    let shown = |own: &Identity| {
+        format!("outbound = true\ntls_cert = \"{}\"\ntls_key = \"{}\"", own.cert.display(), own.key.display())
+    };
+    let mut gateway = registering(&[
+        ("known", keys(&known, &shown(&authority.sign("us", "DNS:gateway.example", 30)))),
+        ("unknown", keys(&unknown, &shown(&strangers.sign("us", "DNS:gateway.example", 30)))),
+        ("none", keys(&none, "")),
+    ]);
+    let register = known.wait("REGISTER", |m| m.is("REGISTER"));
+    for (trunk, words) in
+        [("unknown", "does not accept our certificate"), ("none", "set tls_cert and tls_key")]
+    {
+        let said = |line: &str| line.contains(&format!("trunk {trunk}")) && line.contains(words);
+        gateway.process.wait_line(LIMIT, words, said);
+    }
+    assert!(unknown.seen().is_empty() && none.seen().is_empty());
+    // RFC 5626 §4.4.1, inside TLS: pinged as often as Flow-Timer says.
+    assert!(register.header("contact").contains(";reg-id=1;+sip.instance=\"<urn:uuid:"), "{register:?}");
+    known.reply(&register, "200 OK", "Require: outbound\r\nFlow-Timer: 2\r\nExpires: 600\r\n", "");
+    let pinged = || known.raw().ends_with(b"\r\n\r\n\r\n\r\n").then_some(());
+    e2e::process::wait_for(LIMIT, "a ping", pinged);
+}
+
+#[test]
 fn openssl_finds_the_name_in_our_certificate_and_pings_are_answered() {
     // RFC 5626 §3.5.1: CRLF CRLF is answered by CRLF.
     let authority = Authority::new();

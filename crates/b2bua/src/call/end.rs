@@ -247,6 +247,7 @@ impl Call {
             transfers: self.facts.transfers,
             continued_in: self.continued_in,
             notes: self.facts.notes,
+            text: failure.sentence().to_owned(),
         };
         sh.out.push_back(Output::Cdr(Box::new(cdr)));
     }

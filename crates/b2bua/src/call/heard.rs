@@ -35,7 +35,7 @@ impl Call {
     /// (RFC 3263 §4.3).
     pub(super) fn learn_by_end(&mut self, id: LegId, end: &LegEnd, sh: &mut Shared, t: Clock) {
         match end {
-            LegEnd::Unreachable => self.target_failed(id, None, sh, t),
+            LegEnd::Unreachable { .. } => self.target_failed(id, None, sh, t),
             // RFC 3398 §7.2.4.1: the cause beside it may be about the call alone.
             LegEnd::Refused { status: 503, q850, retry_after, .. } if !is_about_the_call(*q850) => {
                 self.target_failed(id, *retry_after, sh, t);

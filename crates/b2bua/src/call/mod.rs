@@ -38,7 +38,7 @@ pub const ANSWER_MEDIA: Duration = Duration::from_secs(2);
 pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a trunk's target may say nothing at all to an INVITE before the next one is tried (RFC 3263 §4.3): a server
 /// that is there says 100 within 200 ms (RFC 3261 §17.2.1), and by now four copies have gone out (§17.1.1.2).
-pub const TRUNK_PATIENCE: Duration = Duration::from_secs(4);
+pub const TRUNK_PATIENCE: Duration = limits::TRUNK_SILENCE;
 /// How long the media plane may take for one answer; it is local, so this is a defect when it passes.
 pub const MEDIA_REPLY: Duration = Duration::from_secs(5);
 

@@ -233,7 +233,7 @@ impl Call {
 fn caller_or_gateway(end: &LegEnd) -> EndedBy {
     match end {
         LegEnd::Cancelled { .. } | LegEnd::Bye { .. } | LegEnd::Refused { .. } => EndedBy::Caller,
-        LegEnd::Unreachable | LegEnd::Local | LegEnd::NoAck => EndedBy::Gateway,
+        LegEnd::Unreachable { .. } | LegEnd::Local | LegEnd::NoAck => EndedBy::Gateway,
     }
 }
 
@@ -242,8 +242,13 @@ fn failure_of(end: &LegEnd, party: &super::Party, was_up: bool) -> Failure {
         LegEnd::Refused { status, q850, retry_after, .. } => {
             Failure { retry_after: *retry_after, ..Failure::of_status(*status, *q850, party) }
         }
-        LegEnd::Unreachable if was_up => Failure::of(EndReason::PeerGone),
-        LegEnd::Unreachable => Failure { status: None, ..Failure::of_status(408, None, party) },
+        LegEnd::Unreachable { .. } if was_up => Failure::of(EndReason::PeerGone),
+        LegEnd::Unreachable { why } => {
+            // What the transport says of a carrier is for the person who runs this; of a device it is nobody's business.
+            let words = why.as_ref().filter(|_| matches!(party, super::Party::Trunk(_)));
+            let detail = words.map(|why| format!("The carrier could not be reached: {why}."));
+            Failure { status: None, detail, ..Failure::of_status(408, None, party) }
+        }
         // The caller's own network had it answered on another branch (RFC 3326 §3.1).
         LegEnd::Cancelled { reason: Some(reason) } if answered_elsewhere(reason) => {
             Failure::of(EndReason::AnsweredElsewhere)

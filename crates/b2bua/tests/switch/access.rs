@@ -218,3 +218,39 @@ fn a_call_from_nobody_we_know_says_in_the_log_why_it_is_no_trunks() {
     assert!(said.contains("trunk carrier: not its server (203.0.113.5)"), "{said}");
     assert!(said.contains("trunk pbx: not its server (198.51.100.9), nor in its 1 ranges of inbound_from"));
 }
+
+#[test]
+fn denied_addresses_hear_nothing_be_they_trunks_or_devices() {
+    let mut more = config();
+    more.deny = vec![IpNet::parse("203.0.113.0/24").unwrap()];
+    let mut bench = Bench::with(more);
+    let register = text("REGISTER", "sip:example.com", "alice", "");
+    for from in [STRANGER, TRUNK, PHONE] {
+        assert_eq!(screen(&mut bench, from, &register), Screen::Drop, "{from}");
+    }
+    assert_eq!(dropped(&bench, DropReason::Denied), 3);
+    assert!(matches!(screen(&mut bench, "192.0.2.77:5060", &register), Screen::Refuse(_)));
+}
+
+#[test]
+fn whoever_guesses_passwords_is_banned_and_no_longer_challenged_until_that_is_over() {
+    let mut bench = Bench::new();
+    let register = text("REGISTER", "sip:example.com", "alice", "");
+    // Browsers and phones guess into one account.
+    for n in 0..50_u64 {
+        let session = types::SessionId(1_000 + n);
+        let source = "203.0.113.200".parse().unwrap();
+        bench.signal(session, b2bua::SignalIn::Opened { source });
+        bench.hello(session, &format!("user{n}"), "wrong");
+    }
+    assert_eq!(bench.switch.banned(bench.now), 1);
+    assert_eq!(screen(&mut bench, STRANGER, &register), Screen::Drop);
+    assert_eq!(dropped(&bench, DropReason::Banned), 1);
+    let told =
+        |level: Level, words: &str| bench.logs.iter().any(|(l, _, text)| *l == level && text.contains(words));
+    assert!(told(Level::Warn, "guessed 50 passwords") && told(Level::Debug, "203.0.113.200"));
+    assert!(!told(Level::Warn, "203.0.113.200"), "addresses are for debugging");
+    bench.pass(Duration::from_secs(600));
+    assert!(matches!(screen(&mut bench, STRANGER, &register), Screen::Refuse(_)));
+    assert_eq!(bench.switch.banned(bench.now), 0);
+}

@@ -358,7 +358,7 @@ fn busy_declined_and_unknown_reach_the_person_as_such() {
 #[test]
 fn the_next_trunk_is_tried_when_the_first_is_unreachable_or_fails() {
     for first in [
-        LegEnd::Unreachable,
+        LegEnd::Unreachable { why: None },
         LegEnd::Refused { status: 503, reason: String::new(), q850: None, retry_after: Some(30) },
     ] {
         let mut bench = Bench::new();
@@ -380,9 +380,9 @@ fn when_every_trunk_fails_the_caller_hears_of_the_last() {
     let mut bench = Bench::new();
     let caller = bench.phone_calls("alice", "+12025550100", "192.0.2.60:5060", "pcmu");
     let (leg, _) = bench.invite();
-    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable });
+    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable { why: None } });
     let (leg, _) = bench.invite();
-    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable });
+    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable { why: None } });
     let Sip::Reject { status, headers, .. } = bench.sip_command() else { panic!() };
     assert_eq!(status, 503);
     assert!(headers.contains(&("Retry-After", "5".into())), "{headers:?}");
@@ -524,7 +524,7 @@ fn a_trunk_that_vanishes_from_an_answered_call_is_not_said_to_have_refused_it() 
     let mut bench = Bench::new();
     let leg = talking_browser_to_trunk(&mut bench);
     bench.take_said(ALICE);
-    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable });
+    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable { why: None } });
     assert_eq!(ended(&bench.take_said(ALICE)), Some("peer-gone"));
     bench.assert_over(1);
 }

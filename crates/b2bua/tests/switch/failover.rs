@@ -11,7 +11,7 @@ use b2bua::{
 };
 use sip_ua::{Command as Sip, Event, LegEnd, PingId, RegistrationState, SipLeg, Target};
 use types::EndReason;
-use webrtc_peer::signalling::FromBrowser;
+use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 const ONE: &str = "203.0.113.5:5060";
 const TWO: &str = "203.0.113.25:5060";
@@ -101,9 +101,27 @@ fn the_last_target_is_waited_for_as_long_as_the_transaction_lasts() {
     let (leg, _) = dials(&mut bench);
     bench.pass(Duration::from_secs(31));
     assert!(bench.sip.is_empty());
-    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable });
+    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable { why: None } });
     bench.assert_over(1);
     assert_eq!(bench.cdrs[0].reason, EndReason::TrunkUnreachable);
+    assert_eq!(bench.cdrs[0].text, EndReason::TrunkUnreachable.sentence());
+}
+
+#[test]
+fn what_the_transport_says_of_a_trunk_reaches_the_browser_and_the_record() {
+    let mut config = config();
+    config.routes[1].to.truncate(1);
+    let mut bench = Bench::with(config);
+    bench.sign_in(ALICE, "alice");
+    let (leg, _) = dials(&mut bench);
+    let why = Some("its certificate is for other.example, not for carrier.example".to_owned());
+    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable { why } });
+    bench.assert_over(1);
+    let words =
+        "The carrier could not be reached: its certificate is for other.example, not for carrier.example.";
+    assert_eq!((bench.cdrs[0].reason, bench.cdrs[0].text.as_str()), (EndReason::TrunkUnreachable, words));
+    let told = bench.said.iter().any(|(_, m)| matches!(m, ToBrowser::Ended { text, .. } if text == words));
+    assert!(told, "{:?}", bench.said);
 }
 
 #[test]
@@ -113,7 +131,7 @@ fn a_failed_target_is_tried_last_until_its_pause_is_over_which_doubles_up_to_fiv
     for _ in 0..6 {
         let (leg, at) = dials(&mut bench);
         assert_eq!(at, addr(ONE));
-        bench.heard(Event::Ended { leg, end: LegEnd::Unreachable });
+        bench.heard(Event::Ended { leg, end: LegEnd::Unreachable { why: None } });
         let (leg, at) = invited(&mut bench);
         assert_eq!(at, addr(TWO));
         refuse(&mut bench, leg, 486, None);
@@ -127,7 +145,7 @@ fn a_failed_target_is_tried_last_until_its_pause_is_over_which_doubles_up_to_fiv
     assert_eq!(first_choice(&mut bench), addr(ONE));
     // It answered: the next failure counts as the first again.
     let (leg, _) = dials(&mut bench);
-    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable });
+    bench.heard(Event::Ended { leg, end: LegEnd::Unreachable { why: None } });
     let (leg, _) = invited(&mut bench);
     refuse(&mut bench, leg, 486, None);
     bench.pass(FIRST_PAUSE);
@@ -233,21 +251,24 @@ fn a_registration_moves_to_the_next_target_on_silence_and_503_and_stays_on_a_ref
         registrar: "sip:carrier.example".into(),
         aor: "sip:us@carrier.example".into(),
         expires: 600,
+        instance: None,
     });
     let mut bench = Bench::with(config);
+    bench.switch.handle_timeout(bench.now, bench.wall);
+    bench.drain();
     let registers = |bench: &mut Bench| loop {
         match bench.sip_command() {
-            Sip::Register(id, register) => break (id, register.target),
+            Sip::Register(id, register) => break (id, register.target, register.patience),
             Sip::Unregister(_) => {}
             other => panic!("{other:?}"),
         }
     };
     let failed = |status| RegistrationState::Failed { status, why: "x".into(), retry_in: 40 };
-    let (id, target) = registers(&mut bench);
-    assert_eq!(target, udp(ONE));
+    let (id, target, patience) = registers(&mut bench);
+    assert_eq!((target, patience), (udp(ONE), TRUNK_PATIENCE), "silence costs no more than with a call");
     bench.heard(Event::Registration { id, state: failed(None) });
-    let (id, target) = registers(&mut bench);
-    assert_eq!(target, udp(TWO));
+    let (id, target, patience) = registers(&mut bench);
+    assert_eq!((target, patience), (udp(TWO), Duration::from_secs(32)), "nobody else is left to ask");
     bench.heard(Event::Registration { id, state: RegistrationState::Registered { expires: 600 } });
     // Calls know it too: what the registration learnt counts for them.
     bench.sign_in(ALICE, "alice");
@@ -257,7 +278,7 @@ fn a_registration_moves_to_the_next_target_on_silence_and_503_and_stays_on_a_ref
     bench.heard(Event::Registration { id, state: failed(Some(403)) });
     assert!(bench.sip.is_empty(), "another server would say the same");
     bench.heard(Event::Registration { id, state: failed(Some(503)) });
-    let (id, target) = registers(&mut bench);
+    let (id, target, _) = registers(&mut bench);
     assert_eq!(target, udp(ONE));
     // Both are in their pauses: the endpoint's own longer and longer pause holds.
     bench.heard(Event::Registration { id, state: failed(None) });

@@ -64,6 +64,7 @@ fn a_trunk_that_we_register_at_is_not_asked() {
             registrar: "sip:carrier.example".into(),
             aor: "sip:us@carrier.example".into(),
             expires: 600,
+            instance: None,
         });
     }
     let mut bench = Bench::with(config);

@@ -330,6 +330,7 @@ fn backup_registered() -> b2bua::SwitchConfig {
         registrar: "sip:backup.example".into(),
         aor: "sip:4930@backup.example".into(),
         expires: 600,
+        instance: None,
     });
     config.trunks[1].contact_user = "k7xq".into();
     config

@@ -384,6 +384,7 @@ fn trunks_register_when_their_address_is_known_and_move_with_it() {
         registrar: "sip:backup.example".into(),
         aor: "sip:4930@backup.example".into(),
         expires: 600,
+        instance: None,
     });
     let mut bench = Bench::with(config);
     assert!(bench.sip.is_empty());

@@ -135,7 +135,7 @@ fn busy_everywhere_is_busy_and_unreachable_everywhere_is_not_registered() {
         bench.call(ALICE, "bob");
         let (first, _) = bench.invite();
         let (second, _) = bench.invite();
-        bench.heard(Event::Ended { leg: first, end: LegEnd::Unreachable });
+        bench.heard(Event::Ended { leg: first, end: LegEnd::Unreachable { why: None } });
         bench.heard(refused(second, status));
         bench.assert_over(1);
         assert_eq!(bench.cdrs[0].reason, expected);

@@ -121,6 +121,6 @@ fn a_page_that_closed_while_it_rang_is_out_of_the_race() {
     bench.trunk_calls("+12025550111", "pcmu,pcma");
     let (leg, _): (SipLeg, _) = bench.invite();
     bench.heard(Event::FlowClosed { flow: websocket() });
-    bench.heard(Event::Ended { leg, end: sip_ua::LegEnd::Unreachable });
+    bench.heard(Event::Ended { leg, end: sip_ua::LegEnd::Unreachable { why: None } });
     assert!(bench.sip.iter().any(|s| matches!(s, Sip::Reject { status: 480, .. })), "{:?}", bench.sip);
 }

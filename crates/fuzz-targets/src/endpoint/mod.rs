@@ -256,6 +256,9 @@ impl<'a> World<'a> {
                         realm: None,
                     }),
                     expires: self.choices.of(&[60, 600, 0]),
+                    patience: Duration::from_secs(self.choices.of(&[4, 32])),
+                    keep_alive: self.choices.of(&[None, Some(Duration::from_secs(25))]),
+                    instance: self.choices.of(&[None, Some("urn:uuid:1")]).map(str::to_owned),
                 };
                 Command::Register(RegistrationId(number), Box::new(register))
             }
@@ -277,6 +280,7 @@ impl<'a> World<'a> {
                 if flow.connection.is_some() && self.legs.values().any(|life| *life == Life::Alive) {
                     self.seen.insert("flow of a leg closed");
                 }
+                self.endpoint.handle_keep_alive(flow, b"\r\n", self.now);
                 self.endpoint.handle_flow_closed(flow, self.now);
             }
             _ => {
@@ -319,6 +323,8 @@ impl<'a> World<'a> {
                     }
                     self.targets = vec![target];
                 }
+                // As if the network told nothing of it.
+                Output::Close { .. } => {}
                 Output::Event(event) => self.hears(&event),
             }
         }
@@ -400,7 +406,7 @@ fn operation(event: &Event) -> Option<&'static str> {
         Event::Refer { .. } => "REFER of the peer",
         Event::Referred { outcome: ReferOutcome::Done(_), .. } => "REFER of ours done",
         Event::Referred { outcome: ReferOutcome::Refused(_), .. } => "REFER of ours refused",
-        Event::Ended { end: LegEnd::Unreachable, .. } => "leg unreachable",
+        Event::Ended { end: LegEnd::Unreachable { .. }, .. } => "leg unreachable",
         Event::Ended { end: LegEnd::NoAck, .. } => "leg never acknowledged",
         Event::Acked { body: None, .. }
         | Event::Trying { .. }

@@ -87,6 +87,8 @@ pub struct SipConfig {
     pub advertise: Advertised,
     /// Where users and trunks are that name no country of their own.
     pub country: Option<Country>,
+    /// Whose SIP requests hear nothing.
+    pub deny: Vec<IpNet>,
 }
 
 /// The media side.
@@ -113,6 +115,8 @@ pub struct Trunk {
     pub ca: Option<PathBuf>,
     /// What its certificate must name; none: the host of the next hop.
     pub tls_name: Option<String>,
+    /// What we show to a server that asks who we are.
+    pub certificate: Tls,
     /// For challenges.
     pub credentials: Option<Credentials>,
     /// Whether we register there.

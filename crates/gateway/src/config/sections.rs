@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use b2bua::{Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfig};
+use b2bua::{IpNet, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfig};
 use types::{Advertised, UserName};
 
 use super::reader::{Findings, Section};
@@ -51,7 +51,7 @@ pub fn http(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<Http
 }
 
 /// `tls_cert` and `tls_key`: both or neither.
-fn certificate(section: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Tls {
+pub(super) fn certificate(section: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Tls {
     let cert = section.string(found, "tls_cert");
     let key = section.string(found, "tls_key");
     match (cert, key) {
@@ -93,8 +93,9 @@ pub fn sip(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SipCo
     let advertise = addresses::advertise(&mut section, found);
     let tls = certificate(&mut section, found);
     let country = numbers::country(&mut section, found);
+    let deny = parsed_list(&mut section, found, "deny", IpNet::parse).unwrap_or_default();
     section.finish(found);
-    Some(SipConfig { domain: domain?, digest, listen, tls, advertise, country })
+    Some(SipConfig { domain: domain?, digest, listen, tls, advertise, country, deny })
 }
 
 pub fn domain(text: &str) -> Result<String, String> {

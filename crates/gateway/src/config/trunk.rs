@@ -1,17 +1,18 @@
 //! `[[trunks]]`: which keys there are, their defaults and ranges.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use b2bua::{ForwardHeader, IdentityHeader, IpNet, NumberFormat, PrivateFrom, TrunkProfile};
+use b2bua::{ForwardHeader, IdentityHeader, IpNet, KeepAlive, NumberFormat, PrivateFrom, TrunkProfile};
 use media_bridge::control::{Codec, DtmfMode, Srtp};
 use sip_ua::{Credentials, Refresher, Reliable100, SessionTimer, Transport};
 
 use super::preset::preset;
 use super::reader::{Findings, Section};
-use super::sections::{Placed, domain, optional, parsed_list, password, user_name};
+use super::sections::{Placed, certificate, domain, optional, parsed_list, password, user_name};
 use super::servers::servers;
 use super::values::{self, Server};
-use super::{Trunk, numbers};
+use super::{Tls, Trunk, numbers};
 
 pub fn trunks(
     root: &mut Section<'_, '_>,
@@ -29,7 +30,7 @@ pub fn trunks(
             section.required(found, "name", "\"carrier\"").and_then(|n| n.parse(found, |t| user_name(t)));
         let servers = servers(&mut section, found);
         let outbound_proxy = optional(&mut section, found, "outbound_proxy", values::server);
-        let (ca, tls_name) =
+        let (ca, tls_name, certificate) =
             trust(&mut section, found, outbound_proxy.as_ref().or(servers.as_ref().map(|s| &s[0].server)));
         let account = account(&mut section, found, env);
         let register = section.boolean(found, "register").unwrap_or(false);
@@ -53,6 +54,7 @@ pub fn trunks(
                 outbound_proxy,
                 ca,
                 tls_name,
+                certificate,
                 username,
                 credentials,
                 register,
@@ -70,12 +72,12 @@ pub fn trunks(
     out
 }
 
-/// `ca` and `tls_name`: of use where the next hop may speak TLS only.
+/// `ca`, `tls_name`, and `tls_cert` with `tls_key`: of use where the next hop may speak TLS only.
 fn trust(
     section: &mut Section<'_, '_>,
     found: &mut Findings<'_>,
     next_hop: Option<&Server>,
-) -> (Option<PathBuf>, Option<String>) {
+) -> (Option<PathBuf>, Option<String>, Tls) {
     let plain = next_hop.is_some_and(|s| s.transport.is_some_and(|t| t != Transport::Tls));
     let mut one = |key| {
         let value = section.string(found, key)?;
@@ -84,7 +86,9 @@ fn trust(
         }
         Some(value.value)
     };
-    (one("ca").map(PathBuf::from), one("tls_name"))
+    let (ca, name) = (one("ca").map(PathBuf::from), one("tls_name"));
+    one("tls_cert");
+    (ca, name, certificate(section, found))
 }
 
 struct Account {
@@ -176,6 +180,16 @@ fn profile(
         reliable: choice(section, found, "reliable", &RELIABLE),
         session_timer: session_timer(section, found),
         srtp: choice(section, found, "srtp", &SRTP),
+        keep_alive: keep_alive(section, found),
+        outbound: section.boolean(found, "outbound").unwrap_or(default.outbound),
+    }
+}
+
+fn keep_alive(section: &mut Section<'_, '_>, found: &mut Findings<'_>) -> KeepAlive {
+    match section.integer(found, "keep_alive", 0..=3_600) {
+        None => KeepAlive::Auto,
+        Some(0) => KeepAlive::Off,
+        Some(seconds) => KeepAlive::Every(Duration::from_secs(seconds.into())),
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::shell::CoreInput;
 
-pub use serve::{Acceptor, bind, serve};
+pub use serve::{Acceptor, Seat, bind, serve};
 pub use sip::listener as sip_listener;
 
 /// What every handler may use.

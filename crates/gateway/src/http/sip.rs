@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use types::limits;
 
 use super::ws::{CLOSE_PATIENCE, is_too_large};
-use super::{App, Peer, access};
+use super::{App, Peer, Seat, access};
 
 /// RFC 7118 §4.1.
 const SUBPROTOCOL: &str = "sip";
@@ -23,6 +23,7 @@ const SUBPROTOCOL: &str = "sip";
 pub async fn upgrade(
     State(app): State<Arc<App>>,
     Extension(Peer { local, remote }): Extension<Peer>,
+    Extension(seat): Extension<Seat>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -40,6 +41,7 @@ pub async fn upgrade(
     let transport = if app.tls { Transport::Wss } else { Transport::Ws };
     upgrade.max_message_size(limits::SIP_MESSAGE_BYTES).on_upgrade(move |socket| async move {
         Connection::new(socket, app.sip.enter(transport, local, remote)).run().await;
+        drop(seat);
     })
 }
 

@@ -18,7 +18,7 @@ use types::limits::{SESSIONS, SIGNAL_MESSAGE_BYTES, SIGNAL_QUEUE};
 use webrtc_peer::session::{CloseReason, Received, SUBPROTOCOL, Session};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser, VERSION};
 
-use super::{App, Peer, access};
+use super::{App, Peer, Seat, access};
 use crate::shell::{CoreInput, ToSession};
 
 /// A message that the browser does not take for this long ends the connection.
@@ -30,6 +30,7 @@ pub const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 pub async fn upgrade(
     State(app): State<Arc<App>>,
     Extension(Peer { remote: peer, .. }): Extension<Peer>,
+    Extension(seat): Extension<Seat>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -51,6 +52,7 @@ pub async fn upgrade(
                 .run(peer.ip())
                 .await;
             app.sessions.fetch_sub(1, Ordering::Relaxed);
+            drop(seat);
         })
 }
 

@@ -100,7 +100,7 @@ struct Record<'a> {
     caller: Party<'a>,
     callee: Option<Party<'a>>,
     reason: &'static str,
-    text: &'static str,
+    text: &'a str,
     sip_status: Option<u16>,
     q850: u8,
     ended_by: &'static str,
@@ -147,7 +147,7 @@ impl Record<'_> {
             caller: Party::of(&cdr.caller),
             callee: cdr.callee.as_ref().map(Party::of),
             reason: cdr.reason.word(),
-            text: cdr.reason.sentence(),
+            text: &cdr.text,
             sip_status: cdr.sip_status,
             q850: cdr.q850,
             ended_by: match cdr.ended_by {

@@ -1,5 +1,7 @@
 //! What `/metrics` shows beyond what is counted where it happens: levels, and the media plane's counters.
 
+use std::time::Instant;
+
 use b2bua::{CallStage, Switch};
 use media_io::MediaPlane;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -56,8 +58,14 @@ pub fn describe() {
     describe_counter!(
         "webtrunk_sip_dropped_total",
         "SIP messages that got no answer, by reason. not-sip: no SIP message. From addresses that are no trunk's and no \
-         registered device's: malformed; method: neither REGISTER nor INVITE; domain: not for ours; flood: too many."
+         registered device's: malformed; method: neither REGISTER nor INVITE; domain: not for ours; flood: too many; banned: \
+         too many wrong passwords. denied: from an address that the configuration denies."
     );
+    describe_counter!(
+        "webtrunk_connections_refused_total",
+        "Connections closed at once because their address had too many, by port: sip, http."
+    );
+    describe_gauge!("webtrunk_banned_addresses", "Addresses that hear nothing for having guessed passwords.");
     describe_counter!("webtrunk_calls_ended_total", "Calls that are over, by reason.");
     describe_counter!("webtrunk_browser_errors_total", "Errors told to browsers, by code.");
 }
@@ -79,6 +87,8 @@ pub fn measure(sip: &SipPort, switch: &Switch, media: &MediaPlane) {
     gauge!("webtrunk_contacts").set(switch.registrar().iter().count() as f64);
     gauge!("webtrunk_sip_transactions").set(sip.transactions() as f64);
     gauge!("webtrunk_sip_dialogs").set(sip.dialogs() as f64);
+    counter!("webtrunk_connections_refused_total", "port" => "sip").absolute(sip.refused_connections());
+    gauge!("webtrunk_banned_addresses").set(switch.banned(Instant::now()) as f64);
     for (reason, count) in switch.dropped() {
         counter!("webtrunk_sip_dropped_total", "reason" => reason.word()).absolute(count);
     }

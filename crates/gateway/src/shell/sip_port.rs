@@ -91,9 +91,11 @@ impl SipPort {
                     (Screen::Refuse(_), Err(_)) | (Screen::Drop, _) => {}
                 }
             }
+            Inbound::KeepAlive { flow, bytes } => self.endpoint.handle_keep_alive(flow, &bytes, now),
             Inbound::Closed { flow, why } => {
                 tracing::debug!(why, "a SIP connection is gone");
-                self.endpoint.handle_flow_closed(flow, now);
+                self.sockets.release(&flow);
+                self.endpoint.handle_closed(flow, &why, now);
             }
             Inbound::Unreachable { target, why } => {
                 let (transport, remote) = (target.transport().name(), target.remote());
@@ -119,6 +121,10 @@ impl SipPort {
         self.endpoint.transactions()
     }
 
+    pub fn refused_connections(&self) -> u64 {
+        self.sockets.refused()
+    }
+
     pub fn dialogs(&self) -> usize {
         self.endpoint.dialogs()
     }
@@ -128,8 +134,10 @@ impl SipPort {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Event(event) => return Some(event),
+                Output::Close { target } => self.sockets.close(target),
                 Output::Transmit { target, local, bytes } => {
-                    if self.traced {
+                    // Keep-alives are no messages.
+                    if self.traced && bytes.first().is_some_and(u8::is_ascii_alphabetic) {
                         let (transport, remote) = (target.transport(), target.remote());
                         trace::print(trace::Direction::Out, transport, remote, &bytes, wall);
                     }

@@ -176,6 +176,7 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
     let mut local_ports: Vec<u16> = config.sip.listen.iter().map(|l| l.addr.port()).collect();
     local_ports.dedup();
     SwitchConfig {
+        deny: config.sip.deny.clone(),
         domain: config.sip.domain.clone(),
         digest: config.sip.digest.clone(),
         local_hosts,
@@ -200,6 +201,7 @@ pub fn trunk_config(trunk: &Trunk, peer: TlsPeer, config: &Config) -> TrunkConfi
         registrar: format!("sip:{host}"),
         aor: format!("sip:{}@{domain}", username.as_deref().unwrap_or("anonymous")),
         expires: 600,
+        instance: trunk.profile.outbound.then(|| instance(&trunk.name, &config.sip.domain)),
     });
     TrunkConfig {
         name: trunk.name.clone(),
@@ -217,6 +219,14 @@ pub fn trunk_config(trunk: &Trunk, peer: TlsPeer, config: &Config) -> TrunkConfi
         dids: trunk.dids.clone(),
         advertise: config.media.advertise,
     }
+}
+
+/// The same at every start, another for every trunk and domain (RFC 5626 §4.1): a UUID made of their names
+/// (RFC 9562 §5.8, its own hash).
+fn instance(trunk: &str, domain: &str) -> String {
+    let hash = sip_ua::digest::ha1(sip_ua::digest::Hash::Md5, "webtrunk", trunk, domain);
+    let part = |from, to| hash.get(from..to).unwrap_or_default();
+    format!("urn:uuid:{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }
 
 fn greet(config: &Config) {

@@ -178,6 +178,9 @@ impl<'a> Test<'a> {
                 routes: config.profile.route.clone().into_iter().collect(),
                 credentials: config.credentials.clone(),
                 expires: EXPIRES,
+                patience: PATIENCE,
+                keep_alive: None,
+                instance: None,
             },
         );
         self.command(Command::Register(id, Box::new(register)));

@@ -1,9 +1,12 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use types::limits;
 
 use crate::endpoint::reliable::Early;
 use crate::endpoint::{Endpoint, Hop, OutRequest, Owner, Path, TxnId};
 use crate::message::{Message, Method};
-use crate::transaction::{InviteClient, OtherClient, Reaction, Wire};
+use crate::registration::Registration;
+use crate::transaction::{GIVE_UP, InviteClient, OtherClient, Reaction, Wire};
 use crate::{Event, Flow, PingId, ReferId, RegistrationId, SipLeg};
 
 /// A request of ours that waits for its answer, or for repeated answers to die out.
@@ -13,6 +16,8 @@ pub(super) struct ClientTxn {
     machine: Machine,
     pub request: OutRequest,
     pub purpose: Purpose,
+    /// How long the peer may say nothing.
+    patience: Duration,
     /// The way of a request that goes over TCP for its size only.
     pub datagrams: Option<Path>,
     /// Challenges answered on the way to this request.
@@ -75,18 +80,18 @@ impl Purpose {
 impl ClientTxn {
     /// Starts over: the request has just been sent by another way.
     pub fn begin(&mut self, wire: Wire, now: Instant) {
-        self.machine = Machine::begin(&self.request, wire, now);
+        self.machine = Machine::begin(&self.request, wire, self.patience, now);
     }
 }
 
 impl Machine {
     /// For a request that has just been sent.
-    fn begin(request: &OutRequest, wire: Wire, now: Instant) -> Machine {
+    fn begin(request: &OutRequest, wire: Wire, patience: Duration, now: Instant) -> Machine {
         let reliable = !request.path.target.transport().is_datagram();
         if request.method == Method::Invite {
             Machine::Invite(InviteClient::new(wire, reliable, now))
         } else {
-            Machine::Other(OtherClient::new(wire, reliable, now))
+            Machine::Other(OtherClient::new(wire, reliable, patience, now))
         }
     }
 
@@ -139,14 +144,35 @@ impl Endpoint {
             wire = request.write(&branch, &self.config.user_agent);
         }
         self.transmit(&request.path, wire.clone());
-        let machine = Machine::begin(&request, wire, now);
+        let patience = self.patience(purpose);
+        let machine = Machine::begin(&request, wire, patience, now);
         self.client_index.insert(index_key(&branch, &request.method), id);
         self.client_hops.entry(Hop::of(&request.path.target)).or_default().insert(id);
         let (acks, early) = (Vec::new(), Early::default());
-        let txn = ClientTxn { branch, machine, request, purpose, datagrams, challenges, acks, early };
+        let txn =
+            ClientTxn { branch, machine, request, purpose, patience, datagrams, challenges, acks, early };
         self.clients.insert(id, Box::new(txn));
         self.settle_client(id);
         id
+    }
+
+    /// How long the peer may say nothing: where others can be asked, or nobody waits, not as long as timer F.
+    fn patience(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::Register(id) => self.registrations.get(&id).map_or(GIVE_UP, Registration::patience),
+            Purpose::Ping(_) => limits::TRUNK_SILENCE,
+            Purpose::Invite(_)
+            | Purpose::Reinvite(_)
+            | Purpose::Bye(_)
+            | Purpose::Info(_)
+            | Purpose::Notify(..)
+            | Purpose::Refer(_)
+            | Purpose::Update(_)
+            | Purpose::Offer(_)
+            | Purpose::Prack(_)
+            | Purpose::Fork(_)
+            | Purpose::Nobody => GIVE_UP,
+        }
     }
 
     /// Sends CANCEL for an INVITE of ours if its state allows; says whether.
@@ -256,10 +282,11 @@ impl Endpoint {
         }
     }
 
-    fn client_failed(&mut self, id: TxnId, why: &str, now: Instant) {
+    /// `why`: what the transport said; none: there was silence.
+    fn client_failed(&mut self, id: TxnId, why: Option<&str>, now: Instant) {
         let Some(purpose) = self.clients.get(&id).map(|t| t.purpose) else { return };
         match purpose {
-            Purpose::Invite(leg) => self.invite_failed(leg, id, now),
+            Purpose::Invite(leg) => self.invite_failed(leg, id, why, now),
             Purpose::Reinvite(leg) => self.reinvite_failed(leg, now),
             Purpose::Bye(leg) => self.bye_answered(leg),
             Purpose::Info(leg) => self.info_answered(leg, 408, now),
@@ -267,7 +294,9 @@ impl Endpoint {
             Purpose::Refer(leg) => self.refer_answered(leg, None),
             Purpose::Update(leg) => self.update_answered(leg, None, now),
             Purpose::Offer(leg) => self.offer_done(leg, id, None),
-            Purpose::Register(reg) => self.register_answered(reg, id, Err(why), now),
+            Purpose::Register(reg) => {
+                self.register_answered(reg, id, Err(why.unwrap_or("no answer")), now);
+            }
             Purpose::Ping(ping) => self.tell(Event::Pong { ping, status: None }),
             Purpose::Prack(_) | Purpose::Fork(_) | Purpose::Nobody => {}
         }
@@ -279,7 +308,7 @@ impl Endpoint {
             Machine::Invite(machine) => machine.on_timeout(now),
             Machine::Other(machine) => machine.on_timeout(now),
         };
-        self.client_react(id, reaction, "no answer", now);
+        self.client_react(id, reaction, None, now);
     }
 
     pub(super) fn client_transport_error(&mut self, id: TxnId, why: &str, now: Instant) {
@@ -291,10 +320,10 @@ impl Endpoint {
             Machine::Invite(machine) => machine.on_transport_error(),
             Machine::Other(machine) => machine.on_transport_error(),
         };
-        self.client_react(id, reaction, why, now);
+        self.client_react(id, reaction, Some(why), now);
     }
 
-    fn client_react(&mut self, id: TxnId, reaction: Reaction, why: &str, now: Instant) {
+    fn client_react(&mut self, id: TxnId, reaction: Reaction, why: Option<&str>, now: Instant) {
         match reaction {
             Reaction::Send(wire) => self.send_again(id, wire),
             Reaction::TimedOut => self.client_failed(id, why, now),

@@ -74,6 +74,11 @@ pub enum Output {
         /// The whole message.
         bytes: Wire,
     },
+    /// Close the connection to this target: its peer is gone. Then report `handle_flow_closed`.
+    Close {
+        /// Which.
+        target: Target,
+    },
     /// Tell the application.
     Event(Event),
 }
@@ -92,6 +97,7 @@ enum Owner {
     Refer(ReferId),
     Referring(SipLeg),
     Registration(u32),
+    KeepAlive(u32),
 }
 
 /// One hop's address, for finding what a transport error concerns.
@@ -217,7 +223,11 @@ impl Endpoint {
 
     /// A stream connection is gone.
     pub fn handle_flow_closed(&mut self, flow: Flow, now: Instant) {
-        let why = "the connection was closed";
+        self.handle_closed(flow, "the connection was closed", now);
+    }
+
+    /// The same, with the words for people: why it is gone.
+    pub fn handle_closed(&mut self, flow: Flow, why: &str, now: Instant) {
         self.fail_hop(Hop::of(&Target::Flow(flow)), why, now);
         // Requests that had the connection opened; it was the newest to that address.
         self.fail_hop(Hop::Address(flow.transport, flow.remote), why, now);
@@ -291,6 +301,7 @@ impl Endpoint {
                 Owner::Refer(id) => self.refer_timeout(id, now),
                 Owner::Referring(leg) => self.referring_over(leg, ReferOutcome::Done(None)),
                 Owner::Registration(id) => self.registration_timeout(RegistrationId(id), now),
+                Owner::KeepAlive(id) => self.keep_alive_timeout(RegistrationId(id), now),
             }
         }
     }

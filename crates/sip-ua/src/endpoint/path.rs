@@ -22,6 +22,8 @@ pub(crate) struct Path {
     pub local: Option<SocketAddr>,
     /// Our host and port as the peer shall see them.
     pub sent_by: String,
+    /// Via says that we would keep the way open (RFC 6223).
+    pub keep: bool,
 }
 
 impl Path {
@@ -40,7 +42,7 @@ impl Path {
                     SocketAddr::new(ip, transport.default_port())
                 }
             };
-            return Path { target, local: None, sent_by: local.to_string() };
+            return Path { target, local: None, sent_by: local.to_string(), keep: false };
         };
         let bound = listener.local.ip();
         let own = if bound.is_unspecified() { hint.unwrap_or_else(|| loopback(remote)) } else { bound };
@@ -54,7 +56,7 @@ impl Path {
             }
             (_, Target::Address { .. } | Target::Tls { .. }) => None,
         };
-        Path { target, local, sent_by }
+        Path { target, local, sent_by, keep: false }
     }
 
     /// The same name of ours, another target: requests inside a dialog.
@@ -65,13 +67,14 @@ impl Path {
                 self.local.filter(|_| target.transport() == self.target.transport())
             }
         };
-        Path { target, local, sent_by: self.sent_by.clone() }
+        Path { target, local, sent_by: self.sent_by.clone(), keep: false }
     }
 
     /// Our Via value. `rport` asks for the answer to where we really come from (RFC 3581).
     pub fn via(&self, branch: &str) -> String {
         let transport = self.target.transport().via();
-        format!("SIP/2.0/{transport} {};branch={branch};rport", self.sent_by)
+        let keep = if self.keep { ";keep" } else { "" };
+        format!("SIP/2.0/{transport} {};branch={branch};rport{keep}", self.sent_by)
     }
 
     /// Our Contact URI in brackets.

@@ -1,7 +1,8 @@
 use std::time::Instant;
 
 use crate::endpoint::client::Purpose;
-use crate::endpoint::{Endpoint, Owner, Path, TxnId};
+use crate::endpoint::{Endpoint, Output, Owner, Path, TxnId};
+use crate::keep_alive::Act;
 use crate::message::{Message, Method};
 use crate::registration::{Next, Registration};
 use crate::{Event, Flow, PingId, Register, RegistrationId, RegistrationState, Target};
@@ -80,6 +81,40 @@ impl Endpoint {
         }
     }
 
+    /// A line end or a datagram of STUN: it may answer what keeps the way to a registrar open.
+    pub fn handle_keep_alive(&mut self, flow: Flow, bytes: &[u8], now: Instant) {
+        let over = |r: &Registration| {
+            let target = r.path.target;
+            target.transport() == flow.transport && target.remote() == flow.remote
+        };
+        let mut ids: Vec<_> = self.registrations.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
+        ids.sort_by_key(|id| id.0);
+        for id in ids {
+            let Some(registration) = self.registrations.get_mut(&id) else { continue };
+            let act = registration.keep_alive_answered(bytes, self.entropy.as_mut(), now);
+            self.keep_open(id, act, now);
+        }
+    }
+
+    pub(super) fn keep_alive_timeout(&mut self, id: RegistrationId, now: Instant) {
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let act = registration.keep_alive_due(self.entropy.as_mut(), now);
+        self.keep_open(id, act, now);
+    }
+
+    fn keep_open(&mut self, id: RegistrationId, act: Act, now: Instant) {
+        let Some(registration) = self.registrations.get_mut(&id) else { return };
+        let path = registration.path.clone();
+        match act {
+            Act::Nothing => {}
+            Act::Send(bytes) => self.transmit(&path, bytes),
+            Act::Lost if path.target.transport().is_datagram() => registration.flow_lost(now),
+            // Once it is closed the registration is renewed over a new one.
+            Act::Lost => self.outputs.push_back(Output::Close { target: path.target }),
+        }
+        self.settle_registration(id);
+    }
+
     fn tell_registration(&mut self, id: RegistrationId, news: Option<RegistrationState>) {
         if let Some(state) = news {
             self.tell(Event::Registration { id, state });
@@ -89,6 +124,8 @@ impl Endpoint {
     fn settle_registration(&mut self, id: RegistrationId) {
         let at = self.registrations.get(&id).and_then(Registration::next_timeout);
         self.schedule.set(Owner::Registration(id.0), at);
+        let at = self.registrations.get(&id).and_then(Registration::keep_alive_timeout);
+        self.schedule.set(Owner::KeepAlive(id.0), at);
     }
 
     /// OPTIONS outside dialogs: is the peer there (RFC 3261 §11).

@@ -51,7 +51,7 @@ impl ServerTxn {
     fn reply_path(&self) -> Path {
         let mut flow = self.flow;
         flow.remote.set_port(self.reply_port);
-        Path { target: Target::Flow(flow), local: Some(flow.local), sent_by: String::new() }
+        Path { target: Target::Flow(flow), local: Some(flow.local), sent_by: String::new(), keep: false }
     }
 }
 
@@ -382,7 +382,7 @@ impl Endpoint {
         let mut flow = *flow;
         flow.remote.set_port(reply_port(request, &flow));
         let target = Target::Flow(flow);
-        self.transmit(&Path { target, local: Some(flow.local), sent_by: String::new() }, wire);
+        self.transmit(&Path { target, local: Some(flow.local), sent_by: String::new(), keep: false }, wire);
     }
 
     pub(super) fn server_timeout(&mut self, id: TxnId, now: Instant) {

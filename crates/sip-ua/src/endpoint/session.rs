@@ -279,7 +279,7 @@ impl Endpoint {
     pub(super) fn info_answered(&mut self, leg: SipLeg, status: u16, now: Instant) {
         match status {
             481 => self.dialog_gone(leg, now),
-            408 => self.close(leg, None, LegEnd::Unreachable, now),
+            408 => self.close(leg, None, LegEnd::Unreachable { why: None }, now),
             _ => {}
         }
     }
@@ -288,7 +288,7 @@ impl Endpoint {
     fn dialog_gone(&mut self, leg: SipLeg, now: Instant) {
         if self.session(leg).is_some() {
             self.refuse_incoming(leg, now);
-            self.end_leg(leg, LegEnd::Unreachable);
+            self.end_leg(leg, LegEnd::Unreachable { why: None });
         }
     }
 
@@ -389,7 +389,7 @@ impl Endpoint {
     pub(super) fn reinvite_failed(&mut self, leg: SipLeg, now: Instant) {
         if self.session(leg).is_some() {
             self.reinvite_done(leg, Err(408), now);
-            self.close(leg, None, LegEnd::Unreachable, now);
+            self.close(leg, None, LegEnd::Unreachable { why: None }, now);
         }
     }
 

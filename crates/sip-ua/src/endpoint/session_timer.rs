@@ -273,7 +273,7 @@ impl Endpoint {
         let Some(timer) = &mut refresh.timer else { return };
         if !up || timer.end <= now {
             refresh.timer = None;
-            self.close(leg, Some(EXPIRED.to_owned()), LegEnd::Unreachable, now);
+            self.close(leg, Some(EXPIRED.to_owned()), LegEnd::Unreachable { why: None }, now);
         } else if timer.refresh.take_if(|at| *at <= now).is_some() {
             self.refresh_session(leg, now);
         }
@@ -319,7 +319,7 @@ impl Endpoint {
                     session.dialog.refresh_target(response, flow);
                 }
             }
-            408 | 481 => self.close(leg, None, LegEnd::Unreachable, now),
+            408 | 481 => self.close(leg, None, LegEnd::Unreachable { why: None }, now),
             405 | 501 => {
                 if let Some(refresh) = self.refreshes.get_mut(&leg) {
                     refresh.by_update = false;
@@ -360,7 +360,7 @@ impl Endpoint {
         }
         match result {
             Ok(_) | Err(408) => {}
-            Err(481) => self.close(leg, None, LegEnd::Unreachable, now),
+            Err(481) => self.close(leg, None, LegEnd::Unreachable { why: None }, now),
             Err(491) => self.refresh_again(leg, now),
             Err(_) => self.refresh_again(leg, now + RETRY),
         }

@@ -199,10 +199,10 @@ impl Endpoint {
         self.send_request(bye, Purpose::Fork(leg), now);
     }
 
-    pub(super) fn invite_failed(&mut self, leg: SipLeg, txn: TxnId, now: Instant) {
+    pub(super) fn invite_failed(&mut self, leg: SipLeg, txn: TxnId, why: Option<&str>, now: Instant) {
         let Some(calling) = self.calling(leg, txn) else { return };
         let end = match calling.cancel {
-            Cancel::No => LegEnd::Unreachable,
+            Cancel::No => LegEnd::Unreachable { why: why.map(str::to_owned) },
             Cancel::Wanted(_) | Cancel::Sent(_) => LegEnd::Local,
         };
         self.refuse_incoming(leg, now);

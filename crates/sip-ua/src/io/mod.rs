@@ -2,7 +2,6 @@
 
 mod guest;
 mod stream;
-mod stun;
 mod tls;
 mod udp;
 
@@ -36,12 +35,21 @@ pub enum Inbound {
         /// Not yet parsed.
         bytes: Vec<u8>,
     },
-    /// A stream connection is gone, with everything that waited to be written.
+    /// A stream connection is gone, with everything that waited to be written; or it brought what cannot be framed, and
+    /// answers to what came before are still written: call `release` once they are sent.
     Closed {
         /// Which.
         flow: Flow,
         /// In words, for the log.
         why: String,
+    },
+    /// What shows that a peer is there and is no message: the line end that answers a double one on a stream, or a datagram
+    /// of STUN that answers.
+    KeepAlive {
+        /// How it came.
+        flow: Flow,
+        /// What.
+        bytes: Vec<u8>,
     },
     /// A connection that `send` asked for could not be opened; its messages are lost.
     Unreachable {
@@ -180,6 +188,23 @@ impl Sockets {
     /// Open stream connections, those being opened included.
     pub fn connections(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Connections that were closed at once because their address had `limits::CONNECTIONS_PER_ADDRESS` already.
+    pub fn refused(&self) -> u64 {
+        self.streams.refused()
+    }
+
+    /// `Inbound::Closed` has been dealt with: nothing more is to be written to this flow.
+    pub fn release(&self, flow: &Flow) {
+        if let Some(id) = flow.connection {
+            self.streams.remove(id);
+        }
+    }
+
+    /// Closes the connection to this target, if one is open; `Inbound::Closed` follows.
+    pub fn close(&self, target: Target) {
+        self.streams.close(target);
     }
 
     /// Takes in connections that others open and read.

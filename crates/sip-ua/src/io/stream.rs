@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, warn};
-use types::limits;
+use types::{Places, limits};
 
 use super::tls::{self, TlsSetup};
 use super::{Inbound, SendError};
 use crate::framer::{Frame, FrameError, Framer};
+use crate::keep_alive::PING;
 use crate::message::{Message, MessageWriter, Method, ParseError};
 use crate::{ConnectionId, Flow, Target, TlsPeer, Transport};
 
@@ -45,6 +46,15 @@ pub(super) enum End {
     Tls(TlsPeer, SocketAddr),
 }
 
+impl End {
+    fn of(target: &Target) -> End {
+        match target {
+            Target::Tls { peer, remote, .. } => End::Tls(*peer, *remote),
+            Target::Flow(_) | Target::Address { .. } => End::Tcp(target.remote()),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Table {
     next_id: u64,
@@ -52,6 +62,8 @@ struct Table {
     /// The newest connection to an end: later messages to it reuse it (RFC 3261 §18.1.1).
     by_end: HashMap<End, ConnectionId>,
     started: Instant,
+    /// Of those that others opened.
+    places: Places,
 }
 
 #[derive(Debug)]
@@ -61,6 +73,10 @@ struct Entry {
     queue: Queue,
     /// Milliseconds after the table's start when the last whole message came; 0: none yet.
     heard: Arc<AtomicU64>,
+    /// A ping was queued whose pong has not come.
+    asked: Arc<AtomicBool>,
+    /// Who opened it, where that was not we and it has a place of its address.
+    from: Option<IpAddr>,
     /// Dropping it closes the connection.
     _alive: oneshot::Sender<()>,
 }
@@ -73,13 +89,19 @@ pub(super) struct Ticket {
     queue: mpsc::WeakSender<Arc<[u8]>>,
     pub outbound: mpsc::Receiver<Arc<[u8]>>,
     heard: Arc<AtomicU64>,
+    asked: Arc<AtomicBool>,
     closed: oneshot::Receiver<()>,
 }
 
 impl Streams {
     pub(super) fn new(inbound: mpsc::Sender<Inbound>, tls: TlsSetup) -> Streams {
-        let table =
-            Table { next_id: 1, by_id: HashMap::new(), by_end: HashMap::new(), started: Instant::now() };
+        let table = Table {
+            next_id: 1,
+            by_id: HashMap::new(),
+            by_end: HashMap::new(),
+            started: Instant::now(),
+            places: Places::default(),
+        };
         Streams { table: Arc::new(Mutex::new(table)), inbound, tls: Arc::new(tls) }
     }
 
@@ -100,6 +122,9 @@ impl Streams {
     pub(super) fn send(&self, id: ConnectionId, bytes: Arc<[u8]>) -> Result<(), SendError> {
         let mut table = self.table();
         let entry = table.by_id.get(&id).ok_or(SendError::Gone)?;
+        if *bytes == *PING {
+            entry.asked.store(true, Ordering::Relaxed);
+        }
         match entry.queue.try_send(bytes) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SendError::Gone),
@@ -112,11 +137,7 @@ impl Streams {
 
     /// Queues for the connection to an address over TCP or TLS, opening it if need be.
     pub(super) fn send_to(&self, target: Target, bytes: Arc<[u8]>) -> Result<(), SendError> {
-        let remote = target.remote();
-        let end = match target {
-            Target::Tls { peer, .. } => End::Tls(peer, remote),
-            Target::Flow(_) | Target::Address { .. } => End::Tcp(remote),
-        };
+        let end = End::of(&target);
         let known = self.table().by_end.get(&end).copied();
         if let Some(id) = known {
             match self.send(id, bytes.clone()) {
@@ -125,10 +146,22 @@ impl Streams {
                 done => return done,
             }
         }
+        if bytes.iter().all(|b| b"\r\n".contains(b)) {
+            // There is nothing to keep open.
+            return Err(SendError::Gone);
+        }
         let ticket = self.enter(Some(end));
         let sent = self.send(ticket.id, bytes);
         tokio::spawn(connect(ticket, target, self.clone()));
         sent
+    }
+
+    /// Closes the connection to an address, if one is open.
+    pub(super) fn close(&self, target: Target) {
+        let mut table = self.table();
+        if let Some(id) = table.by_end.get(&End::of(&target)).copied() {
+            table.remove(id);
+        }
     }
 
     /// Closes all.
@@ -138,8 +171,26 @@ impl Streams {
         table.by_id.clear();
     }
 
+    /// Makes an entry for a connection that `from` opened, unless that has too many.
+    fn admit(&self, end: Option<End>, from: IpAddr) -> Option<Ticket> {
+        if !self.table().places.take(from) {
+            debug!("{from} has too many SIP connections");
+            return None;
+        }
+        Some(self.enter_from(end, Some(from)))
+    }
+
+    /// Connections that were closed at once because their address had too many.
+    pub(super) fn refused(&self) -> u64 {
+        self.table().places.refused()
+    }
+
     /// Makes an entry, closing another where there are too many.
     pub(super) fn enter(&self, end: Option<End>) -> Ticket {
+        self.enter_from(end, None)
+    }
+
+    fn enter_from(&self, end: Option<End>, from: Option<IpAddr>) -> Ticket {
         let mut table = self.table();
         if table.by_id.len() >= limits::SIP_CONNECTIONS {
             table.remove_idlest();
@@ -149,12 +200,14 @@ impl Streams {
         let (queue, outbound) = mpsc::channel(limits::SIP_WRITER_QUEUE);
         let (alive, closed) = oneshot::channel();
         let heard = Arc::new(AtomicU64::new(0));
+        let asked = Arc::new(AtomicBool::new(false));
         let weak = queue.downgrade();
-        table.by_id.insert(id, Entry { end, queue, heard: heard.clone(), _alive: alive });
+        let entry = Entry { end, queue, heard: heard.clone(), asked: asked.clone(), from, _alive: alive };
+        table.by_id.insert(id, entry);
         if let Some(end) = end {
             table.by_end.insert(end, id);
         }
-        Ticket { id, queue: weak, outbound, heard, closed }
+        Ticket { id, queue: weak, outbound, heard, asked, closed }
     }
 
     pub(super) fn remove(&self, id: ConnectionId) {
@@ -178,7 +231,11 @@ impl Streams {
 
 impl Table {
     fn remove(&mut self, id: ConnectionId) {
-        if let Some(end) = self.by_id.remove(&id).and_then(|entry| entry.end)
+        let Some(entry) = self.by_id.remove(&id) else { return };
+        if let Some(from) = entry.from {
+            self.places.give_back(from);
+        }
+        if let Some(end) = entry.end
             && self.by_end.get(&end) == Some(&id)
         {
             self.by_end.remove(&end);
@@ -214,13 +271,13 @@ pub(super) async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>,
         match listener.accept().await {
             Ok((stream, remote)) => {
                 let streams = streams.clone();
+                let end = acceptor.is_none().then_some(End::Tcp(remote));
+                let Some(ticket) = streams.admit(end, remote.ip()) else { continue };
                 match &acceptor {
                     None => {
-                        let ticket = streams.enter(Some(End::Tcp(remote)));
                         tokio::spawn(run(Link::Tcp(stream), remote, ticket, streams));
                     }
                     Some(acceptor) => {
-                        let ticket = streams.enter(None);
                         let acceptor = acceptor.clone();
                         tokio::spawn(welcome((stream, remote), acceptor, ticket, streams));
                     }
@@ -280,7 +337,7 @@ async fn open(target: &Target, setup: &TlsSetup) -> Result<Link, String> {
     Ok(Link::Tls(Box::new(stream.map_err(|e| tls::words(&e))?.into())))
 }
 
-const CLOSED_BY_US: &str = "closed by us: it read too slowly, or there were too many";
+const CLOSED_BY_US: &str = "closed by us: it read too slowly, answered no ping, or there were too many";
 
 /// An open connection.
 enum Link {
@@ -321,17 +378,29 @@ async fn live(
     ticket: Ticket,
     streams: Streams,
 ) {
-    let Ticket { id, queue, outbound, heard, closed } = ticket;
-    let mut reader = Reader { read, flow, heard, queue, streams: streams.clone() };
+    let Ticket { id, queue, outbound, heard, asked, closed } = ticket;
+    let mut reader = Reader { read, flow, heard, asked, queue, streams: streams.clone() };
     let mut writer = Writer { write, outbound };
-    let end = tokio::select! {
-        end = reader.run() => end,
-        why = writer.run() => Farewell::of(why),
-        _ = closed => Farewell::of(CLOSED_BY_US),
+    let end = {
+        let mut writing = std::pin::pin!(writer.run());
+        let end = tokio::select! {
+            end = reader.run() => end,
+            why = &mut writing => Farewell::of(why),
+            _ = closed => Farewell::of(CLOSED_BY_US),
+        };
+        if end.last.is_none() {
+            streams.remove(id);
+        }
+        debug!("SIP connection {} closed: {}", id.0, end.why);
+        let why = end.why.clone();
+        streams.tell(Inbound::Closed { flow, why }).await;
+        if end.last.is_some() {
+            // Answers to what came before: the endpoint lets go of the connection once it has given them.
+            let _ = timeout(limits::SIP_WRITE_DEADLINE, writing).await;
+            streams.remove(id);
+        }
+        end
     };
-    streams.remove(id);
-    debug!("SIP connection {} closed: {}", id.0, end.why);
-    let _ = streams.inbound.send(Inbound::Closed { flow, why: end.why }).await;
     if let Some(last) = end.last {
         let leaving = async {
             let _ = writer.write.write_all(&last).await;
@@ -390,6 +459,7 @@ struct Reader<R> {
     read: R,
     flow: Flow,
     heard: Arc<AtomicU64>,
+    asked: Arc<AtomicBool>,
     queue: mpsc::WeakSender<Arc<[u8]>>,
     streams: Streams,
 }
@@ -410,7 +480,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             match read {
                 Ok(0) => return Farewell::of("closed by the peer"),
                 Ok(n) => framer.push(&buffer[..n]),
-                Err(e) => return Farewell::of(format!("reading failed: {e}")),
+                Err(e) => return Farewell::of(tls::reading_failed(&e)),
+            }
+            if self.asked.swap(false, Ordering::Relaxed) {
+                framer.expect_pong();
             }
             let frames = match self.deliver(&mut framer).await {
                 Ok(frames) => frames,
@@ -434,6 +507,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             match frame {
                 Frame::Message(bytes) => {
                     let _ = self.streams.inbound.send(Inbound::Message { flow: self.flow, bytes }).await;
+                }
+                Frame::Pong => {
+                    let bytes = b"\r\n".to_vec();
+                    self.streams.tell(Inbound::KeepAlive { flow: self.flow, bytes }).await;
                 }
                 Frame::Ping => {
                     // A full queue is the writer's business.
@@ -489,5 +566,21 @@ mod tests {
         }
         streams.clear();
         assert_eq!(streams.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_address_has_its_share_of_connections_and_gets_it_back_when_they_close() {
+        let (inbound, _receiver) = mpsc::channel(1);
+        let streams = Streams::new(inbound, TlsSetup::default());
+        let remote = |port: usize| SocketAddr::from(([192, 0, 2, 1], port as u16));
+        let admit = |port| streams.admit(Some(End::Tcp(remote(port))), remote(port).ip());
+        let mut tickets: Vec<_> = (0..limits::CONNECTIONS_PER_ADDRESS).map(|n| admit(n).unwrap()).collect();
+        assert!(admit(2_000).is_none());
+        assert_eq!(streams.refused(), 1);
+        assert!(streams.admit(None, "192.0.2.2".parse().unwrap()).is_some(), "others have theirs");
+        let first = tickets.remove(0);
+        streams.remove(first.id);
+        streams.remove(first.id);
+        assert!(admit(2_001).is_some() && admit(2_002).is_none());
     }
 }

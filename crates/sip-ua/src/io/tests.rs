@@ -130,6 +130,47 @@ async fn a_stream_brings_messages_however_it_is_cut_and_answers_pings() {
 }
 
 #[tokio::test]
+async fn pongs_are_told_where_a_ping_was_sent_and_only_there() {
+    // RFC 5626 §3.5.1.
+    let (sockets, mut inbound, _) = bind(Transport::Udp, "127.0.0.1:0");
+    let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = tcp(peer.local_addr().unwrap());
+    let nothing = sockets.send(target, None, wire("\r\n"));
+    assert!(matches!(nothing, Err(SendError::Gone)), "a keep-alive opens nothing: {nothing:?}");
+    sockets.send(target, None, wire("one")).unwrap();
+    let (mut stream, _) = peer.accept().await.unwrap();
+    stream.write_all(b"\r\n").await.unwrap();
+    stream.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let (flow, _) = message(&mut inbound).await;
+    for _ in 0..2 {
+        sockets.send(target, None, wire("\r\n\r\n")).unwrap();
+        let mut buffer = [0; 7];
+        let size = stream.read(&mut buffer).await.unwrap();
+        assert!(buffer[..size].ends_with(b"\r\n\r\n"));
+        stream.write_all(b"\r\n").await.unwrap();
+        let pong = Inbound::KeepAlive { flow, bytes: b"\r\n".to_vec() };
+        assert_eq!(inbound.recv().await, Some(pong));
+    }
+    sockets.close(target);
+    assert_eq!(closed(&mut inbound).await.0, flow);
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn answers_by_stun_are_told() {
+    let (_sockets, mut inbound, local) = bind(Transport::Udp, "127.0.0.1:0");
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let answer = b"\x01\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl";
+    peer.send_to(answer, local).await.unwrap();
+    match inbound.recv().await {
+        Some(Inbound::KeepAlive { flow, bytes }) => {
+            assert_eq!((flow.remote, &bytes[..]), (peer.local_addr().unwrap(), &answer[..]));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_opened_once_and_used_again_both_ways() {
     let (sockets, mut inbound, _) = bind(Transport::Udp, "127.0.0.1:0");
     let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -233,11 +274,11 @@ async fn a_silent_connection_is_closed_soon_before_its_first_message_and_late_af
 
 #[tokio::test]
 async fn what_cannot_be_framed_is_refused_in_words_and_the_connection_closed() {
-    let (_sockets, mut inbound, local) = bind(Transport::Tcp, "127.0.0.1:0");
+    let (sockets, mut inbound, local) = bind(Transport::Tcp, "127.0.0.1:0");
     for (length, status) in [("l: 99999999", "513"), ("l: -1", "400"), ("Subject: none", "400")] {
         let mut peer = TcpStream::connect(local).await.unwrap();
         peer.write_all(OPTIONS.replace("Content-Length: 0", length).as_bytes()).await.unwrap();
-        closed(&mut inbound).await;
+        sockets.release(&closed(&mut inbound).await.0);
         let mut answer = String::new();
         peer.shutdown().await.unwrap();
         peer.read_to_string(&mut answer).await.unwrap();
@@ -250,6 +291,43 @@ async fn what_cannot_be_framed_is_refused_in_words_and_the_connection_closed() {
     let mut answer = String::new();
     peer.read_to_string(&mut answer).await.unwrap();
     assert_eq!(answer, "");
+}
+
+#[tokio::test]
+async fn answers_to_what_came_before_a_framing_error_are_written_before_its_own() {
+    // RFC 3261 §18.3: the error concerns the one message.
+    let (sockets, mut inbound, local) = bind(Transport::Tcp, "127.0.0.1:0");
+    let mut peer = TcpStream::connect(local).await.unwrap();
+    let broken = OPTIONS.replace("Content-Length: 0", "Content-Length: x");
+    peer.write_all(format!("{OPTIONS}{OPTIONS}{broken}").as_bytes()).await.unwrap();
+    // Larger than the kernel takes at once.
+    let large = vec![b'x'; 8 << 20];
+    for _ in 0..2 {
+        let (flow, _) = message(&mut inbound).await;
+        sockets.send(Target::Flow(flow), None, large.clone().into()).unwrap();
+    }
+    sockets.release(&closed(&mut inbound).await.0);
+    assert_eq!(sockets.connections(), 0);
+    let mut heard = Vec::new();
+    peer.read_to_end(&mut heard).await.unwrap();
+    assert!(heard[..16 << 20].iter().all(|b| *b == b'x'));
+    assert!(heard[16 << 20..].starts_with(b"SIP/2.0 400 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_reads_hold_a_refused_connection_no_longer_than_a_write() {
+    let (sockets, mut inbound, local) = bind(Transport::Tcp, "127.0.0.1:0");
+    let mut deaf = TcpStream::connect(local).await.unwrap();
+    let broken = OPTIONS.replace("Content-Length: 0", "Content-Length: x");
+    deaf.write_all(format!("{OPTIONS}{broken}").as_bytes()).await.unwrap();
+    let (flow, _) = message(&mut inbound).await;
+    sockets.send(Target::Flow(flow), None, vec![b'x'; 64 << 20].into()).unwrap();
+    closed(&mut inbound).await;
+    let started = tokio::time::Instant::now();
+    while sockets.connections() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(started.elapsed() <= limits::SIP_WRITE_DEADLINE * 2);
 }
 
 #[tokio::test]

@@ -12,11 +12,11 @@ use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
 use tokio_rustls::rustls::crypto::{
     WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, ServerConfig,
-    SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError,
+    RootCertStore, ServerConfig, SignatureScheme,
 };
 use types::Wall;
 
@@ -47,7 +47,7 @@ impl fmt::Debug for TlsClient {
 impl TlsClient {
     /// A server that was configured as `host`, a name or an address. Its certificate must name `identity` (RFC 5922 §7.2: letter
     /// for letter, so a wildcard is accepted only where the identity is that wildcard) and be signed by one of
-    /// `authorities`, or be one of them itself.
+    /// `authorities`, or be one of them itself. `own`: certificate chain and key that we show where it asks who we are.
     ///
     /// # Errors
     /// One sentence on the name or on an authority that cannot be read.
@@ -55,6 +55,7 @@ impl TlsClient {
         host: &str,
         identity: &str,
         authorities: &[CertificateDer<'static>],
+        own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     ) -> Result<TlsClient, String> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no host name"))?;
         let mut roots = RootCertStore::empty();
@@ -74,8 +75,13 @@ impl TlsClient {
             .with_safe_default_protocol_versions()
             .map_err(|e| format!("TLS could not be set up: {e}"))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let config = match own {
+            Some((chain, key)) => config
+                .with_client_auth_cert(chain, key)
+                .map_err(|e| format!("tls_key is not the key of the certificate in tls_cert: {e}"))?,
+            None => config.with_no_client_auth(),
+        };
         Ok(TlsClient { connector: TlsConnector::from(Arc::new(config)), name })
     }
 }
@@ -235,10 +241,37 @@ pub(super) fn words(error: &io::Error) -> String {
         }
         return format!("its certificate is not acceptable: {certificate}");
     }
+    if let Error::AlertReceived(alert) = error {
+        return refused_by_alert(*alert);
+    }
     if let Error::InvalidMessage(_) = error {
         return "it does not speak TLS on this port".to_owned();
     }
     format!("the TLS handshake failed: {error}")
+}
+
+/// Why nothing more can be read. Under TLS 1.3 a server looks at our certificate after we have begun to speak.
+pub(super) fn reading_failed(error: &io::Error) -> String {
+    let Some(Error::AlertReceived(alert)) = error.get_ref().and_then(|e| e.downcast_ref::<Error>()) else {
+        return format!("reading failed: {error}");
+    };
+    refused_by_alert(*alert)
+}
+
+/// What a peer's fatal alert means (RFC 8446 §6.2).
+fn refused_by_alert(alert: AlertDescription) -> String {
+    use AlertDescription as Alert;
+    match alert {
+        // Older servers have no word of its own for it (RFC 5246 §7.4.6).
+        Alert::CertificateRequired | Alert::HandshakeFailure => {
+            "it refused the TLS handshake; if it wants a certificate of ours, set tls_cert and tls_key"
+                .to_owned()
+        }
+        Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired => {
+            format!("it does not accept our certificate ({alert:?}): look at tls_cert")
+        }
+        other => format!("it refused the TLS handshake ({other:?})"),
+    }
 }
 
 const UNKNOWN: &str = "its certificate is signed by itself or by an authority that we do not know; if it is the right one, name that authority's \

@@ -82,7 +82,7 @@ fn listen(identity: &Identity) -> (Sockets, Receiver<Inbound>, SocketAddr) {
 fn client(names: &[&str], authority: &Identity) -> (Sockets, Receiver<Inbound>) {
     let authorities = [authority.cert.clone()];
     let host = |name: &str| if name.starts_with('*') { "edge.example.net".into() } else { name.to_owned() };
-    let peers = names.iter().map(|n| TlsClient::new(&host(n), n, &authorities).unwrap()).collect();
+    let peers = names.iter().map(|n| TlsClient::new(&host(n), n, &authorities, None).unwrap()).collect();
     Sockets::bind(&[], TlsSetup { server: None, peers }).unwrap()
 }
 

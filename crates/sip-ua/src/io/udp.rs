@@ -11,7 +11,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::{Inbound, stun};
+use super::Inbound;
+use crate::stun;
 use crate::{Flow, Transport};
 
 /// Largest datagram there is.
@@ -92,6 +93,14 @@ impl UdpListener {
                     // Keep-alives: line ends, NULs, STUN (RFC 5626 §3.5); nothing below this is a message.
                     if is_keep_alive(&buffer[..len]) {
                         self.keep_alive(&buffer[..len], &flow);
+                        if stun::is_answer(&buffer[..len])
+                            && inbound
+                                .send(Inbound::KeepAlive { flow, bytes: buffer[..len].to_vec() })
+                                .await
+                                .is_err()
+                        {
+                            return;
+                        }
                         continue;
                     }
                     let bytes = buffer[..len].to_vec();

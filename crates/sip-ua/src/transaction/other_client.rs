@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{GIVE_UP, Reaction, Repeat, T2, T4, Wire};
 
@@ -6,22 +6,23 @@ use super::{GIVE_UP, Reaction, Repeat, T2, T4, Wire};
 #[derive(Debug)]
 pub struct OtherClient {
     reliable: bool,
+    /// When it is over, be it that something provisional comes.
+    timer_f: Instant,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Repeating by timer E until something comes or timer F.
+    /// Repeating by timer E until something comes or patience is over, at the latest timer F.
     Trying {
         request: Wire,
         timer_e: Option<Repeat>,
-        timer_f: Instant,
+        give_up: Instant,
     },
     /// A provisional response came: repeating every T2 until a final one or timer F.
     Proceeding {
         request: Wire,
         timer_e: Option<Repeat>,
-        timer_f: Instant,
     },
     /// Absorbing repeated responses until timer K.
     Completed {
@@ -31,18 +32,20 @@ enum State {
 }
 
 impl OtherClient {
-    /// A machine whose request has just been sent. `reliable`: the transport is a stream.
-    pub fn new(request: Wire, reliable: bool, now: Instant) -> OtherClient {
+    /// A machine whose request has just been sent. `reliable`: the transport is a stream. `patience`: how long the peer may
+    /// say nothing at all, timer F at the longest.
+    pub fn new(request: Wire, reliable: bool, patience: Duration, now: Instant) -> OtherClient {
         let timer_e = (!reliable).then(|| Repeat::start(now));
-        OtherClient { reliable, state: State::Trying { request, timer_e, timer_f: now + GIVE_UP } }
+        let (timer_f, give_up) = (now + GIVE_UP, now + patience.min(GIVE_UP));
+        OtherClient { reliable, timer_f, state: State::Trying { request, timer_e, give_up } }
     }
 
     /// A response came.
     pub fn on_response(&mut self, status: u16, now: Instant) -> Reaction {
         match &mut self.state {
-            State::Trying { request, timer_e, timer_f } if status < 200 => {
-                let (request, timer_e, timer_f) = (request.clone(), *timer_e, *timer_f);
-                self.state = State::Proceeding { request, timer_e, timer_f };
+            State::Trying { request, timer_e, .. } if status < 200 => {
+                let (request, timer_e) = (request.clone(), *timer_e);
+                self.state = State::Proceeding { request, timer_e };
                 Reaction::Deliver
             }
             State::Proceeding { .. } if status < 200 => Reaction::Deliver,
@@ -58,7 +61,11 @@ impl OtherClient {
     /// Something may be due.
     pub fn on_timeout(&mut self, now: Instant) -> Reaction {
         match &mut self.state {
-            State::Trying { timer_f, .. } | State::Proceeding { timer_f, .. } if *timer_f <= now => {
+            State::Trying { give_up, .. } if *give_up <= now => {
+                self.state = State::Terminated;
+                Reaction::TimedOut
+            }
+            State::Proceeding { .. } if self.timer_f <= now => {
                 self.state = State::Terminated;
                 Reaction::TimedOut
             }
@@ -99,8 +106,9 @@ impl OtherClient {
     /// When something is due.
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Trying { timer_e, timer_f, .. } | State::Proceeding { timer_e, timer_f, .. } => {
-                Some(timer_e.map_or(*timer_f, |e| e.at.min(*timer_f)))
+            State::Trying { timer_e, give_up, .. } => Some(timer_e.map_or(*give_up, |e| e.at.min(*give_up))),
+            State::Proceeding { timer_e, .. } => {
+                Some(timer_e.map_or(self.timer_f, |e| e.at.min(self.timer_f)))
             }
             State::Completed { timer_k } => Some(*timer_k),
             State::Terminated => None,

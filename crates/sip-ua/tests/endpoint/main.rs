@@ -5,6 +5,7 @@ mod auth;
 mod calls;
 mod early_offer;
 mod glare;
+mod keep_alive;
 mod kit;
 mod network;
 mod paths;

@@ -137,7 +137,8 @@ fn a_closed_connection_fails_what_waits_for_answers_over_it() {
     party.endpoint.handle_command(Command::Invite(leg, call), now, Wall(0));
     party.endpoint.handle_flow_closed(tcp_flow(), now);
     party.drain();
-    assert_eq!(party.ends(), vec![(leg, LegEnd::Unreachable)]);
+    let why = Some("the connection was closed".to_owned());
+    assert_eq!(party.ends(), vec![(leg, LegEnd::Unreachable { why })]);
     assert!(matches!(party.events.last(), Some(Event::FlowClosed { flow }) if *flow == tcp_flow()));
     assert_eq!(party.endpoint.transactions() + party.endpoint.dialogs(), 0);
 }

@@ -20,6 +20,9 @@ fn register() -> Command {
         routes: Vec::new(),
         credentials: Some(Credentials { username: "4930".into(), password: "secret".into(), realm: None }),
         expires: 600,
+        patience: Duration::from_secs(32),
+        keep_alive: None,
+        instance: None,
     };
     Command::Register(ID, Box::new(config))
 }

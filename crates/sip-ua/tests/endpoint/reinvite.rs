@@ -220,7 +220,7 @@ fn a_reinvite_without_final_answer_ends_the_call() {
     let sent = script.wait(Duration::from_secs(33));
     assert!(sent[0].starts_with("BYE "), "{sent:?}");
     script.receive(&answer(&sent[0], "481 Gone", "", ""));
-    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable)]);
+    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable { why: None })]);
     assert_eq!(results(&script.events()), [Err(408)]);
     script.assert_drained();
 }
@@ -233,7 +233,7 @@ fn a_481_to_a_request_in_the_dialog_ends_it() {
     let info = script.command(Command::Info { leg, body });
     assert!(info[0].starts_with("INFO ") && info[0].ends_with("Signal=1"));
     script.receive(&answer(&info[0], "481 Gone", "", ""));
-    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable)]);
+    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable { why: None })]);
     script.assert_drained();
 }
 

@@ -185,7 +185,7 @@ fn a_session_that_nobody_refreshes_ends_by_bye_with_a_reason() {
     assert!(bye.starts_with("BYE "));
     assert!(field(&bye, "Reason").starts_with("SIP;cause=408"), "{bye}");
     script.receive(&answer(&bye, "200 OK", "", ""));
-    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable)]);
+    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable { why: None })]);
     script.assert_drained();
 }
 
@@ -202,7 +202,7 @@ fn a_refresh_answered_481_or_408_or_not_at_all_ends_by_bye() {
             };
             assert!(sent.iter().any(|m| m.starts_with("BYE ")), "{lines} {answered}");
             script.wait(secs(40));
-            assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable)]);
+            assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable { why: None })]);
             script.assert_drained();
         }
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sip_ua::transaction::{InviteClient, InviteServer, OtherClient, OtherServer, Reaction, T1, T2, T4, Wire};
+use sip_ua::transaction::{
+    GIVE_UP, InviteClient, InviteServer, OtherClient, OtherServer, Reaction, T1, T2, T4, Wire,
+};
 
 fn wire(text: &str) -> Wire {
     text.as_bytes().into()
@@ -86,16 +88,29 @@ fn every_2xx_reaches_the_user_until_timer_m() {
 fn other_requests_are_repeated_up_to_every_four_seconds() {
     // RFC 3261 §17.1.2.2: timer E is capped at T2, timer F is 64*T1.
     let t0 = Instant::now();
-    let mut machine = OtherClient::new(wire("BYE"), false, t0);
+    let mut machine = OtherClient::new(wire("BYE"), false, GIVE_UP, t0);
     let (sent, over) = run!(machine, t0);
     assert_eq!(sent, vec![500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500]);
     assert_eq!(over, Some(32000));
 }
 
 #[test]
+fn who_says_nothing_is_given_up_early_where_others_could_be_asked_and_who_says_anything_is_not() {
+    let t0 = Instant::now();
+    let mut silent = OtherClient::new(wire("REGISTER"), false, Duration::from_secs(4), t0);
+    let (sent, over) = run!(silent, t0);
+    assert_eq!((sent, over), (vec![500, 1500, 3500], Some(4000)));
+    let mut slow = OtherClient::new(wire("REGISTER"), false, Duration::from_secs(4), t0);
+    assert_eq!(slow.on_response(100, t0), Reaction::Deliver);
+    assert_eq!(run!(slow, t0).1, Some(32000));
+    let mut stream = OtherClient::new(wire("OPTIONS"), true, Duration::from_secs(4), t0);
+    assert_eq!(run!(stream, t0), (vec![], Some(4000)));
+}
+
+#[test]
 fn other_requests_are_repeated_every_four_seconds_once_a_provisional_came() {
     let t0 = Instant::now();
-    let mut machine = OtherClient::new(wire("BYE"), false, t0);
+    let mut machine = OtherClient::new(wire("BYE"), false, GIVE_UP, t0);
     assert_eq!(machine.on_response(100, t0), Reaction::Deliver);
     let (sent, over) = run!(machine, t0);
     assert_eq!(sent, vec![500, 4500, 8500, 12500, 16500, 20500, 24500, 28500]);
@@ -105,11 +120,11 @@ fn other_requests_are_repeated_every_four_seconds_once_a_provisional_came() {
 #[test]
 fn repeated_answers_to_other_requests_are_absorbed_until_timer_k() {
     let t0 = Instant::now();
-    let mut machine = OtherClient::new(wire("BYE"), false, t0);
+    let mut machine = OtherClient::new(wire("BYE"), false, GIVE_UP, t0);
     assert_eq!(machine.on_response(200, t0), Reaction::Deliver);
     assert_eq!(machine.on_response(200, t0), Reaction::Absorb);
     assert_eq!(machine.next_timeout(), Some(t0 + T4));
-    let mut stream = OtherClient::new(wire("BYE"), true, t0);
+    let mut stream = OtherClient::new(wire("BYE"), true, GIVE_UP, t0);
     assert_eq!(stream.on_response(200, t0), Reaction::Deliver);
     assert!(stream.is_terminated());
 }
@@ -185,6 +200,6 @@ fn transport_errors_end_what_waits_and_leave_what_is_answered() {
     accepted.on_response(200, no_ack, t0);
     assert_eq!(accepted.on_transport_error(), Reaction::Absorb);
     assert!(!accepted.is_terminated());
-    let mut other = OtherClient::new(wire("BYE"), false, t0);
+    let mut other = OtherClient::new(wire("BYE"), false, GIVE_UP, t0);
     assert_eq!(other.on_transport_error(), Reaction::TimedOut);
 }

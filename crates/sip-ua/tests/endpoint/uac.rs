@@ -42,7 +42,7 @@ fn nobody_answers_and_the_leg_is_unreachable_after_timer_b() {
     assert_eq!(sent.len(), 5);
     assert!(script.party.ends().is_empty());
     script.wait(Duration::from_secs(1));
-    assert_eq!(script.party.ends(), vec![(LEG(), LegEnd::Unreachable)]);
+    assert_eq!(script.party.ends(), vec![(LEG(), LegEnd::Unreachable { why: None })]);
     script.assert_drained();
 }
 
@@ -51,7 +51,8 @@ fn a_transport_error_ends_the_call_at_once() {
     let (mut script, _) = calling();
     script.party.endpoint.handle_transport_error(kit::udp(kit::BOB), script.now);
     script.party.drain();
-    assert_eq!(script.party.ends(), vec![(LEG(), LegEnd::Unreachable)]);
+    let why = Some("it can not be sent to".to_owned());
+    assert_eq!(script.party.ends(), vec![(LEG(), LegEnd::Unreachable { why })]);
     script.assert_drained();
 }
 

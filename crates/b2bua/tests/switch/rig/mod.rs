@@ -106,6 +106,7 @@ pub fn config() -> SwitchConfig {
     let mut pbx = trunk("pbx", "198.51.100.9:5060");
     pbx.inbound_from = vec![IpNet::parse("198.51.100.0/24").unwrap()];
     SwitchConfig {
+        deny: Vec::new(),
         domain: "example.com".into(),
         digest: Vec::new(),
         local_hosts: vec!["192.0.2.1".into()],

@@ -104,6 +104,7 @@ impl Party {
                     self.sent.push(String::from_utf8_lossy(&bytes).into_owned());
                     out.push((target, bytes.to_vec()));
                 }
+                Output::Close { target } => panic!("nothing here is to be closed: {target:?}"),
                 Output::Event(event) => self.events.push(event),
             }
         }
