@@ -255,6 +255,32 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv6_host_is_ours_in_every_form_it_may_be_written_in() {
+        // RFC 5952 §8: addresses are compared, not texts.
+        let mut config = SwitchConfig {
+            domain: "example.com".into(),
+            digest: Vec::new(),
+            local_hosts: vec!["2001:db8::1".into(), "192.0.2.1".into()],
+            local_ports: vec![5060],
+            users: Vec::new().into(),
+            trunks: Vec::new(),
+            routes: Vec::new(),
+            workers: 1,
+        };
+        for ours in ["[2001:db8::1]", "[2001:0DB8:0:0::0001]", "192.0.2.1", "EXAMPLE.com"] {
+            assert!(config.is_own_host(ours), "{ours}");
+        }
+        for other in ["[2001:db8::2]", "2001:db8:::1", "[", "192.0.2.2", ""] {
+            assert!(!config.is_own_host(other), "{other}");
+        }
+        config.domain = "[2001:db8::9]".into();
+        assert!(config.is_own_host("[2001:db8:0::9]"));
+        let hosts =
+            ["[2001:db8::1]:5080", "[2001:db8::1]", "192.0.2.1:5060", "sip.example.net"].map(without_port);
+        assert_eq!(hosts, ["[2001:db8::1]", "[2001:db8::1]", "192.0.2.1", "sip.example.net"]);
+    }
+
+    #[test]
     fn a_wrong_net_is_refused_with_a_sentence() {
         assert!(IpNet::parse("192.0.2.0/33").unwrap_err().contains("from 0 to 32"));
         assert!(IpNet::parse("carrier.example").unwrap_err().contains("not an IP address"));

@@ -1,8 +1,9 @@
 use media_bridge::control::{Codec, LegKind, Srtp};
-use media_bridge::sdp::{Remote, choose_crypto, choose_for_answer};
+use media_bridge::sdp::{Remote, choose_crypto, choose_for_answer, media_address};
 
 /// A session description: what can be read can be used or refused in words.
 pub fn fuzz_sdp(data: &[u8]) {
+    assert!(media_address(data).is_none_or(|ip| !ip.is_unspecified()));
     let remote = match Remote::parse(data) {
         Ok(remote) => remote,
         Err(refusal) => {

@@ -125,7 +125,8 @@ pub fn bind_error(option: &str, transport: &str, addr: SocketAddr, error: &io::E
     } else if kind == io::ErrorKind::PermissionDenied {
         format!("{option}: no permission to open {transport} port {port}; choose one above 1023")
     } else if kind == io::ErrorKind::AddrNotAvailable {
-        format!("{option}: {ip} is no address of this machine; choose one of its own or 0.0.0.0")
+        let any = if ip.is_ipv4() { "0.0.0.0" } else { "[::]" };
+        format!("{option}: {ip} is no address of this machine; choose one of its own or {any}")
     } else {
         format!("{option}: {transport} {addr} cannot be opened: {error}")
     }

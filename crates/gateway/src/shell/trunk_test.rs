@@ -8,7 +8,7 @@ use sip_ua::{
     Command, Event, PingId, Register, RegistrationId, RegistrationState, Target, TlsPeer, Transport,
 };
 
-use super::resolve::{Answers, Dns};
+use super::resolve::{Answers, Dns, Families};
 use super::{SipPort, SystemEntropy, sip_port::clocks, start, trunks};
 use crate::config::values::SipListen;
 use crate::config::{Config, Trunk};
@@ -115,7 +115,7 @@ impl<'a> Test<'a> {
 
     /// Where its servers are, the first to try first.
     async fn resolve(&mut self) -> Vec<Target> {
-        let dns = Dns { servers: self.config.dns_servers.clone(), ipv6: true };
+        let dns = Dns { servers: self.config.dns_servers.clone(), families: Families::Both };
         let mut all = Vec::new();
         for ranked in self.trunk.next_hops() {
             let begun = Instant::now();

@@ -8,7 +8,7 @@ use sip_ua::{Target, TlsPeer, Transport};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::resolve::{self, Answers, Dns, Found, Place};
+use super::resolve::{self, Answers, Dns, Families, Found, Place};
 use super::{CoreInput, SystemEntropy, addresses};
 use types::Advertised;
 use types::limits::TRUNK_TARGETS;
@@ -96,8 +96,7 @@ pub fn known_at_start(servers: &[RankedServer], peer: TlsPeer) -> Vec<TrunkTarge
 
 /// Follows every trunk's server, each in a task of its own.
 pub fn start(config: &Config, core: &mpsc::Sender<CoreInput>) {
-    let dns =
-        Dns { servers: config.dns_servers.clone(), ipv6: config.sip.listen.iter().any(|l| l.addr.is_ipv6()) };
+    let dns = Dns { servers: config.dns_servers.clone(), families: Families::of(&config.sip.listen) };
     let (media, sip) = (config.media.advertise, config.sip.advertise);
     let advertise = Advertised { v4: media.v4.or(sip.v4), v6: media.v6.or(sip.v6) };
     for (trunk, n) in config.trunks.iter().zip(0..) {

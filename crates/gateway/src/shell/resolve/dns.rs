@@ -12,7 +12,7 @@ use hickory_resolver::{Hosts, TokioResolver};
 use types::Entropy;
 
 use super::{Answers, Naptr, Place, Question, Srv, places};
-use crate::config::values::Server;
+use crate::config::values::{Server, SipListen};
 
 /// How long one DNS server has for one answer.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -24,8 +24,39 @@ const AFTER_FAILURE: Duration = Duration::from_secs(60);
 pub struct Dns {
     /// `[dns] servers`; empty: those of the system.
     pub servers: Vec<SocketAddr>,
-    /// Whether IPv6 addresses are of use.
-    pub ipv6: bool,
+    /// Which addresses are of use.
+    pub families: Families,
+}
+
+/// Address families that we have sockets for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Families {
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+    /// Both.
+    Both,
+}
+
+impl Families {
+    /// Those of the addresses that we listen on.
+    pub fn of(listen: &[SipListen]) -> Families {
+        let v4 = listen.iter().any(|l| l.addr.is_ipv4());
+        match (v4, listen.iter().any(|l| l.addr.is_ipv6())) {
+            (true, true) => Families::Both,
+            (false, true) => Families::V6,
+            (_, false) => Families::V4,
+        }
+    }
+
+    fn kinds(self) -> &'static [RecordType] {
+        match self {
+            Families::V4 => &[RecordType::A],
+            Families::V6 => &[RecordType::AAAA],
+            Families::Both => &[RecordType::A, RecordType::AAAA],
+        }
+    }
 }
 
 /// What one walk through DNS found.
@@ -68,7 +99,7 @@ impl Dns {
 struct Client {
     resolver: Result<TokioResolver, String>,
     hosts: Hosts,
-    ipv6: bool,
+    families: Families,
 }
 
 impl Client {
@@ -89,11 +120,11 @@ impl Client {
             builder.build()
         });
         let resolver = resolver.map_err(|e| format!("no DNS server can be asked: {e}"));
-        Client { resolver, hosts: Hosts::from_system().unwrap_or_default(), ipv6: dns.ipv6 }
+        Client { resolver, hosts: Hosts::from_system().unwrap_or_default(), families: dns.families }
     }
 
     fn kinds(&self) -> &'static [RecordType] {
-        if self.ipv6 { &[RecordType::A, RecordType::AAAA] } else { &[RecordType::A] }
+        self.families.kinds()
     }
 
     fn hosts(&self, name: &str) -> Vec<IpAddr> {

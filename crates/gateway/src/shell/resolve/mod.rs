@@ -10,7 +10,7 @@ use types::{Entropy, limits};
 
 use crate::config::values::Server;
 
-pub use dns::{Dns, Found};
+pub use dns::{Dns, Families, Found};
 
 /// How and where to reach a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +84,7 @@ pub fn places(server: &Server, answers: &Answers, entropy: &mut dyn Entropy) -> 
             None => known(&answers.host, &host, Question::Host)?,
         }
         .to_vec();
-        // Media is IPv4 only.
+        // More machines have no way out over IPv6 than over IPv4.
         ips.sort_by_key(IpAddr::is_ipv6);
         for ip in ips {
             let at = SocketAddr::new(ip, port);
