@@ -20,3 +20,4 @@ mod strangers;
 mod tls;
 mod torture;
 mod trunk_test;
+mod two_workers;

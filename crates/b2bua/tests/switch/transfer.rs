@@ -182,8 +182,8 @@ fn after_an_announcement_the_next_trunk_rings_and_the_waiting_party_hears_that()
     bench.heard(Event::Ended { leg: trunk, end: LegEnd::Bye { q850: None } });
     assert!(matches!(bench.sip_command(), Sip::HangUp { leg, .. } if leg == backup));
     bench.heard(Event::Ended { leg: backup, end: LegEnd::Local });
-    let mut of_first = bench.plane.commands.iter().filter(|(_, c)| c.call == FIRST);
-    assert_eq!(of_first.next_back().map(|(_, c)| &c.command), Some(&Media::Close));
+    let mut of_first = bench.plane.commands.iter().rev().filter(|(_, c)| c.call == FIRST);
+    assert_eq!(of_first.next().map(|(_, c)| &c.command), Some(&Media::Close));
     bench.assert_over(2);
 }
 
