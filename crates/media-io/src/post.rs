@@ -218,3 +218,59 @@ impl Post {
         self.call(to);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post() -> Post {
+        let workers = [0, 1].map(|_| {
+            let mut socket = BrowserSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            let (_, waker) = crate::worker::listen(&mut socket).unwrap();
+            (socket, waker, Arc::new(Tally::default()))
+        });
+        Post::new(workers.into())
+    }
+
+    fn place(leg: u16) -> Place {
+        Place { worker: 1, call: CallId(7), leg: LegId(leg) }
+    }
+
+    #[test]
+    fn a_worker_that_is_behind_loses_the_oldest_datagrams_and_they_are_counted() {
+        let post = post();
+        let local = SocketAddr::from(([127, 0, 0, 1], 9));
+        for n in 0..limits::WORKER_PARCELS as u32 + 3 {
+            post.pass_on(place(1), &Arrival { local, source: local, data: &n.to_be_bytes() });
+        }
+        assert_eq!(post.boxes[1].tally.read().mail_lost, 3);
+        assert!(post.was_called(1) && !post.was_called(1) && !post.was_called(0));
+        let all: Vec<Parcel> = std::iter::from_fn(|| post.parcel(1)).collect();
+        assert_eq!((all.len(), all[0].data.as_slice()), (limits::WORKER_PARCELS, &3_u32.to_be_bytes()[..]));
+        all.into_iter().for_each(|parcel| post.give_back(1, parcel.data));
+        let spare = post.boxes[1].spare.len();
+        post.pass_on(place(1), &Arrival { local, source: local, data: b"next" });
+        assert_eq!(post.boxes[1].spare.len(), spare - 1, "buffers go round");
+    }
+
+    #[test]
+    fn a_lodging_tells_its_home_of_every_move_and_of_its_end() {
+        let post = Arc::new(post());
+        let mut lodging = Lodging::new(post.clone(), 0, place(1));
+        assert_eq!(lodging.comes_home(1), None, "that is not its home");
+        lodging.go_to(place(2));
+        lodging.accept("ufrag".into(), "password".into());
+        drop(lodging);
+        let mut letters = std::iter::from_fn(|| post.letter(0));
+        assert!(
+            matches!(letters.next(), Some(Letter::Moved { from, to }) if from == place(1) && to == place(2))
+        );
+        assert!(matches!(letters.next(), Some(Letter::Accept { place: at, .. }) if at == place(2)));
+        assert!(matches!(letters.next(), Some(Letter::Gone(at)) if at == place(2)));
+        assert!(letters.next().is_none());
+        let mut home = Lodging::new(post.clone(), 0, place(3));
+        assert_eq!(home.comes_home(0), Some(place(3)));
+        drop(home);
+        assert!(post.letter(0).is_none(), "it is home: nothing to give up");
+    }
+}
