@@ -261,17 +261,17 @@ pub(super) fn reading_failed(error: &io::Error) -> String {
 /// What a peer's fatal alert means (RFC 8446 §6.2).
 fn refused_by_alert(alert: AlertDescription) -> String {
     use AlertDescription as Alert;
-    match alert {
-        // Older servers have no word of its own for it (RFC 5246 §7.4.6).
-        Alert::CertificateRequired | Alert::HandshakeFailure => {
-            "it refused the TLS handshake; if it wants a certificate of ours, set tls_cert and tls_key"
-                .to_owned()
-        }
-        Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired => {
-            format!("it does not accept our certificate ({alert:?}): look at tls_cert")
-        }
-        other => format!("it refused the TLS handshake ({other:?})"),
+    // Older servers have no word of its own for it (RFC 5246 §7.4.6).
+    if [Alert::CertificateRequired, Alert::HandshakeFailure].contains(&alert) {
+        return "it refused the TLS handshake; if it wants a certificate of ours, set tls_cert and tls_key"
+            .to_owned();
     }
+    let ours =
+        [Alert::UnknownCA, Alert::BadCertificate, Alert::CertificateUnknown, Alert::CertificateExpired];
+    if ours.contains(&alert) {
+        return format!("it does not accept our certificate ({alert:?}): look at tls_cert");
+    }
+    format!("it refused the TLS handshake ({alert:?})")
 }
 
 const UNKNOWN: &str = "its certificate is signed by itself or by an authority that we do not know; if it is the right one, name that authority's \
