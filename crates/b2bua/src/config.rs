@@ -259,6 +259,7 @@ mod tests {
         // RFC 5952 §8: addresses are compared, not texts.
         let mut config = SwitchConfig {
             domain: "example.com".into(),
+            deny: Vec::new(),
             digest: Vec::new(),
             local_hosts: vec!["2001:db8::1".into(), "192.0.2.1".into()],
             local_ports: vec![5060],
