@@ -32,7 +32,12 @@ pub(super) enum LegState {
     /// A 2xx was exchanged.
     Established(Box<Session>),
     /// BYE is on its way; then the leg ends as told.
-    Closing { dialog: Box<Dialog>, end: LegEnd },
+    Closing {
+        dialog: Box<Dialog>,
+        end: LegEnd,
+        /// A re-INVITE that we have sent: its 2xx is still to be acknowledged (RFC 5407 §3.2.3).
+        reinvite: Option<TxnId>,
+    },
 }
 
 #[derive(Debug)]
@@ -177,7 +182,8 @@ impl Leg {
                 Outgoing::Sent { txn, .. } => Some(txn),
                 Outgoing::Idle | Outgoing::Glare { .. } => None,
             },
-            LegState::Ringing(_) | LegState::Closing { .. } => None,
+            LegState::Closing { reinvite, .. } => *reinvite,
+            LegState::Ringing(_) => None,
         }
     }
 

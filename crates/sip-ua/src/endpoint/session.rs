@@ -249,15 +249,12 @@ impl Endpoint {
     /// Sends BYE; the leg ends as told once it is answered or given up on.
     pub(super) fn close(&mut self, leg: SipLeg, reason: Option<String>, end: LegEnd, now: Instant) {
         let Some(found) = self.legs.get_mut(&leg) else { return };
+        let reinvite = found.open_invite();
         let LegState::Established(session) = &mut found.state else { return };
-        let outgoing = session.outgoing;
         let headers = reason.map(|r| ("Reason", r)).into_iter().collect();
         let bye = session.dialog.request(Method::Bye, headers, None);
-        found.state = LegState::Closing { dialog: Box::new(session.dialog.clone()), end };
+        found.state = LegState::Closing { dialog: Box::new(session.dialog.clone()), end, reinvite };
         self.refuse_incoming(leg, now);
-        if let Outgoing::Sent { txn, .. } = outgoing {
-            self.abandon_invite(txn);
-        }
         self.send_request(bye, Purpose::Bye(leg), now);
         self.settle_leg(leg);
     }
@@ -372,13 +369,21 @@ impl Endpoint {
             return;
         }
         let (cseq, auth) = (txn.request.cseq, txn.request.auth.clone());
-        let Some(session) = self.session(leg) else { return };
-        session.dialog.refresh_target(response, flow);
-        let ack = session.dialog.ack(cseq, &auth);
+        let dialog = match self.legs.get_mut(&leg).map(|l| &mut l.state) {
+            Some(LegState::Established(session)) => &mut session.dialog,
+            // Hung up meanwhile: acknowledged all the same (RFC 5407 §3.2.3).
+            Some(LegState::Closing { dialog, .. }) => &mut **dialog,
+            Some(LegState::Calling(_) | LegState::Ringing(_)) | None => return,
+        };
+        dialog.refresh_target(response, flow);
+        let ack = dialog.ack(cseq, &auth);
         let wire = ack.write(&branch, &self.config.user_agent);
         self.transmit(&ack.path, wire.clone());
         if let Some(txn) = self.clients.get_mut(&id) {
             txn.acks.push((String::new(), wire, ack.path));
+        }
+        if self.session(leg).is_none() {
+            return;
         }
         let early = self.clients.get(&id).and_then(|t| t.early.session_answer());
         self.set_outgoing(leg, Outgoing::Idle);

@@ -213,6 +213,20 @@ fn hanging_up_during_our_reinvite_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_answer_to_our_reinvite_is_acknowledged_though_we_have_hung_up() {
+    // RFC 5407 §3.2.3.
+    let (mut script, leg) = calling();
+    let sent = script.command(reinvite(leg));
+    let bye = script.command(Command::HangUp { leg, reason: None });
+    let acknowledged = script.receive(&answer(&sent[0], "200 OK", "", ""));
+    assert!(matches!(&acknowledged[..], [ack] if ack.starts_with("ACK ")), "{acknowledged:?}");
+    script.receive(&answer(&bye[0], "200 OK", "", ""));
+    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Local)]);
+    assert_eq!(results(&script.events()), []);
+    script.assert_drained();
+}
+
+#[test]
 fn a_reinvite_without_final_answer_ends_the_call() {
     let (mut script, leg) = calling();
     let sent = script.command(reinvite(leg));
