@@ -26,7 +26,7 @@ pub async fn check_host(State(app): State<Arc<App>>, request: Request, next: Nex
 
 /// Whether a WebSocket may be opened: no Origin (not a browser), the same host and port that it connects to, or a page
 /// of `[http] origins` (RFC 6455 §10.2). The refusal names the key.
-pub fn check_origin(headers: &HeaderMap, others: &[String]) -> Result<(), Response> {
+pub fn check_origin(headers: &HeaderMap, others: &[String]) -> Result<(), (StatusCode, String)> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
@@ -38,7 +38,7 @@ pub fn check_origin(headers: &HeaderMap, others: &[String]) -> Result<(), Respon
         "a page of {origin:?} may not open this WebSocket: pages of this gateway's own host and port may, and those that \
          [http] origins names\n"
     );
-    Err((StatusCode::FORBIDDEN, sentence).into_response())
+    Err((StatusCode::FORBIDDEN, sentence))
 }
 
 fn host_of(headers: &HeaderMap) -> Option<&str> {

@@ -28,7 +28,7 @@ pub async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if let Err(refusal) = access::check_origin(&headers, &app.origins) {
-        return refusal;
+        return refusal.into_response();
     }
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
     if upgrade.selected_protocol().is_none() {

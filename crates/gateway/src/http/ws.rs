@@ -35,7 +35,7 @@ pub async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if let Err(refusal) = access::check_origin(&headers, &app.origins) {
-        return refusal;
+        return refusal.into_response();
     }
     if app.sessions.load(Ordering::Relaxed) >= SESSIONS as u64 {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many browsers are connected; try again later\n")
