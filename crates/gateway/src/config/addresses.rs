@@ -56,6 +56,10 @@ pub fn advertise(section: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Adv
 
 /// A server that is named by address and reached over UDP needs a socket of that family.
 pub fn reachable(listen: &[SipListen], trunks: &[(Trunk, Range<usize>)], found: &mut Findings<'_>) {
+    // None at all was told already.
+    if listen.is_empty() {
+        return;
+    }
     for (trunk, span) in trunks {
         for ranked in trunk.next_hops() {
             let udp = matches!(ranked.server.transport, None | Some(Transport::Udp));
