@@ -186,6 +186,7 @@ pub(crate) fn of_command(command: &Command) -> &'static str {
         Command::AcceptReinvite { .. } => "out:accept-reinvite",
         Command::RejectReinvite { .. } => "out:reject-reinvite",
         Command::Info { .. } => "out:info",
+        Command::Probe { .. } => "out:probe",
         Command::AcceptRefer { .. } => "out:accept-refer",
         Command::RejectRefer { .. } => "out:reject-refer",
         Command::ReferStatus { .. } => "out:refer-status",

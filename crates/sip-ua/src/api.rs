@@ -419,6 +419,12 @@ pub enum Command {
         /// E.g. application/dtmf-relay.
         body: Body,
     },
+    /// Ask by OPTIONS inside the dialog whether the peer is still there (RFC 3261 §11.2); if it is not, the leg ends as
+    /// unreachable.
+    Probe {
+        /// Which call.
+        leg: SipLeg,
+    },
     /// Take the peer's REFER: 202, and NOTIFY 100 unless it wants none (RFC 3515 §2.4.2, RFC 4488).
     AcceptRefer {
         /// Which REFER.

@@ -29,6 +29,8 @@ pub const TRUNK_TARGETS: usize = 16;
 /// How long a trunk's server may say nothing at all to a request before another one is tried, and to OPTIONS before it counts
 /// as gone.
 pub const TRUNK_SILENCE: Duration = Duration::from_secs(4);
+/// A SIP peer that sends no audio for so long is asked whether it is still there.
+pub const PEER_SILENCE: Duration = Duration::from_secs(30);
 /// SIP messages read from sockets that wait for the endpoint. Full: stream readers wait, datagrams stay in the kernel's buffer.
 pub const SIP_INBOUND: usize = 1_024;
 /// Addresses remembered for not taking SIP over TCP. Full: all are forgotten and tried again.

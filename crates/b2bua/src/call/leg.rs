@@ -139,6 +139,8 @@ pub(crate) struct Leg {
     /// Of a trunk that we call, until it says anything: when the next target is tried instead.
     pub unheard: Option<Instant>,
     pub stats: Option<LegStats>,
+    /// Since when its count of packets has stood still.
+    pub quiet: Option<Instant>,
     /// Given back when the leg is over.
     pub permit: Option<Permit>,
 }
@@ -181,6 +183,7 @@ impl Leg {
             target: None,
             unheard: None,
             stats: None,
+            quiet: None,
             permit: None,
         }
     }

@@ -1,8 +1,8 @@
 //! What the media plane reports.
 
-use media_bridge::control::{Codec, Event, Refusal};
+use media_bridge::control::{Codec, Event, LegStats, Refusal};
 use sip_ua::{Body, Command as Sip, Headers};
-use types::{EndReason, EndedBy, LegId};
+use types::{EndReason, EndedBy, LegId, limits};
 use webrtc_peer::signalling::ToBrowser;
 
 use super::end::{Failure, warning};
@@ -26,11 +26,7 @@ impl Call {
             Event::Lost { leg } => self.on_lost(leg, t),
             Event::Silent { leg, expected } => self.on_silent(leg, &expected, sh),
             Event::Dtmf { leg, digit, duration } => self.on_digit(leg, digit, duration, sh),
-            Event::Stats { leg, stats } => {
-                if let Some(leg) = self.leg(leg) {
-                    leg.stats = Some(stats);
-                }
-            }
+            Event::Stats { leg, stats } => self.on_stats(leg, stats, sh, t),
             Event::Closed => self.media = MediaPlane::Gone,
             Event::Crashed => {
                 self.media = MediaPlane::Gone;
@@ -188,6 +184,22 @@ impl Call {
             && let Some(Device::Browser { session, name }) = self.leg(peer).map(|l| l.device.clone())
         {
             sh.error(session, "no-audio", "No audio is arriving from the other side.", Some(&name));
+        }
+    }
+
+    /// Field problem 23: who neither speaks nor is on the way out may have vanished. Who is mute, or holds, answers.
+    fn on_stats(&mut self, id: LegId, stats: LegStats, sh: &mut Shared, t: Clock) {
+        let talking = matches!(self.state, State::Talking { .. });
+        let Some(leg) = self.leg(id) else { return };
+        let moves = leg.stats.replace(stats).is_none_or(|before| before.packets_in != stats.packets_in);
+        let since = *leg.quiet.get_or_insert(t.now);
+        if moves || !talking {
+            leg.quiet = Some(t.now);
+        } else if t.now.saturating_duration_since(since) >= limits::PEER_SILENCE
+            && let Device::Sip(sip) = leg.device
+        {
+            leg.quiet = Some(t.now);
+            sh.sip(Sip::Probe { leg: sip });
         }
     }
 

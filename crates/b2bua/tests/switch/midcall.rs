@@ -216,6 +216,31 @@ fn final_counters_arrive_in_the_record() {
 }
 
 #[test]
+fn a_peer_that_falls_silent_is_asked_every_half_minute_whether_it_is_there() {
+    // Field problem 23: RFC 3261 §11.2 inside the call.
+    let mut bench = Bench::new();
+    let leg = talking(&mut bench);
+    let mut asked = Vec::new();
+    for second in (0..200).step_by(5) {
+        // It speaks for a minute.
+        let packets_in = 50 * second.min(60);
+        let stats = LegStats { packets_in, ..LegStats::default() };
+        bench.media(CallId(1), MediaEvent::Stats { leg: LegId(1), stats });
+        bench.media(CallId(1), MediaEvent::Stats { leg: CALLER, stats: LegStats::default() });
+        while let Some(command) = bench.sip.pop_front() {
+            assert!(matches!(command, Sip::Probe { leg: of } if of == leg), "{command:?}");
+            asked.push(second);
+        }
+        bench.pass(Duration::from_secs(5));
+    }
+    assert_eq!(asked, [90, 120, 150, 180]);
+    let end = LegEnd::Unreachable { why: None };
+    bench.heard(Event::Ended { leg, end });
+    bench.assert_over(1);
+    assert_eq!(bench.cdrs[0].reason, EndReason::PeerGone);
+}
+
+#[test]
 fn a_call_ends_after_four_hours() {
     let mut bench = Bench::new();
     let leg = talking(&mut bench);

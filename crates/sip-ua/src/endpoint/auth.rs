@@ -90,7 +90,7 @@ impl Endpoint {
                 | Purpose::Update(_)
                 | Purpose::Offer(_)
                 | Purpose::Bye(_)
-                | Purpose::Info(_)
+                | Purpose::InDialog(_)
                 | Purpose::Prack(_)
         );
         let leg = purpose.leg().filter(|_| in_dialog).and_then(|leg| self.legs.get_mut(&leg));

@@ -40,7 +40,7 @@ pub(super) enum Purpose {
     Invite(SipLeg),
     Reinvite(SipLeg),
     Bye(SipLeg),
-    Info(SipLeg),
+    InDialog(SipLeg),
     /// About the peer's REFER.
     Notify(ReferId, SipLeg),
     Refer(SipLeg),
@@ -65,7 +65,7 @@ impl Purpose {
             Purpose::Invite(leg)
             | Purpose::Reinvite(leg)
             | Purpose::Bye(leg)
-            | Purpose::Info(leg)
+            | Purpose::InDialog(leg)
             | Purpose::Notify(_, leg)
             | Purpose::Refer(leg)
             | Purpose::Update(leg)
@@ -164,7 +164,7 @@ impl Endpoint {
             Purpose::Invite(_)
             | Purpose::Reinvite(_)
             | Purpose::Bye(_)
-            | Purpose::Info(_)
+            | Purpose::InDialog(_)
             | Purpose::Notify(..)
             | Purpose::Refer(_)
             | Purpose::Update(_)
@@ -256,7 +256,7 @@ impl Endpoint {
             Purpose::Invite(leg) => self.invite_answered(leg, id, flow, response, now),
             Purpose::Reinvite(leg) => self.reinvite_answered(leg, id, flow, response, now),
             Purpose::Bye(leg) if status >= 200 => self.bye_answered(leg),
-            Purpose::Info(leg) if status >= 200 => self.info_answered(leg, status, now),
+            Purpose::InDialog(leg) if status >= 200 => self.in_dialog_answered(leg, status, now),
             Purpose::Notify(id, _) if status >= 200 => self.notify_answered(id, status, now),
             Purpose::Refer(leg) if status >= 200 => self.refer_answered(leg, Some(response)),
             Purpose::Update(leg) if status >= 200 => self.update_answered(leg, Some((response, flow)), now),
@@ -264,7 +264,7 @@ impl Endpoint {
             Purpose::Register(reg) if status >= 200 => self.register_answered(reg, id, Ok(response), now),
             Purpose::Ping(ping) if status >= 200 => self.tell(Event::Pong { ping, status: Some(status) }),
             Purpose::Bye(_)
-            | Purpose::Info(_)
+            | Purpose::InDialog(_)
             | Purpose::Notify(..)
             | Purpose::Refer(_)
             | Purpose::Update(_)
@@ -289,7 +289,7 @@ impl Endpoint {
             Purpose::Invite(leg) => self.invite_failed(leg, id, why, now),
             Purpose::Reinvite(leg) => self.reinvite_failed(leg, now),
             Purpose::Bye(leg) => self.bye_answered(leg),
-            Purpose::Info(leg) => self.info_answered(leg, 408, now),
+            Purpose::InDialog(leg) => self.in_dialog_answered(leg, 408, now),
             Purpose::Notify(id, _) => self.notify_answered(id, 408, now),
             Purpose::Refer(leg) => self.refer_answered(leg, None),
             Purpose::Update(leg) => self.update_answered(leg, None, now),

@@ -275,6 +275,7 @@ impl Endpoint {
                 self.reject_reinvite(leg, status, &headers, now);
             }
             Command::Info { leg, body } => self.send_info(leg, body, now),
+            Command::Probe { leg } => self.send_probe(leg, now),
             Command::AcceptRefer { refer } => self.accept_refer(refer, now),
             Command::RejectRefer { refer, status, reason } => {
                 self.reject_refer(refer, (status, &reason), now)

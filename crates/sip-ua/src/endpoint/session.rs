@@ -269,11 +269,17 @@ impl Endpoint {
     pub(super) fn send_info(&mut self, leg: SipLeg, body: Body, now: Instant) {
         let Some(session) = self.session(leg) else { return };
         let info = session.dialog.request(Method::Info, Vec::new(), Some(body));
-        self.send_request(info, Purpose::Info(leg), now);
+        self.send_request(info, Purpose::InDialog(leg), now);
+    }
+
+    pub(super) fn send_probe(&mut self, leg: SipLeg, now: Instant) {
+        let Some(session) = self.session(leg) else { return };
+        let options = session.dialog.request(Method::Options, Vec::new(), None);
+        self.send_request(options, Purpose::InDialog(leg), now);
     }
 
     /// 481 and 408 say that the dialog is dead (RFC 3261 §12.2.1.2); other answers do not matter.
-    pub(super) fn info_answered(&mut self, leg: SipLeg, status: u16, now: Instant) {
+    pub(super) fn in_dialog_answered(&mut self, leg: SipLeg, status: u16, now: Instant) {
         match status {
             481 => self.dialog_gone(leg, now),
             408 => self.close(leg, None, LegEnd::Unreachable { why: None }, now),
@@ -357,7 +363,7 @@ impl Endpoint {
         }
         self.set_outgoing(leg, Outgoing::Idle);
         self.reinvite_done(leg, Err(status), now);
-        self.info_answered(leg, status, now);
+        self.in_dialog_answered(leg, status, now);
     }
 
     fn reinvite_accepted(&mut self, leg: SipLeg, id: TxnId, flow: &Flow, response: &Message, now: Instant) {

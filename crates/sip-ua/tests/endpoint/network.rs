@@ -69,6 +69,7 @@ fn random_command(random: &mut Seeded, leg: SipLeg) -> Command {
         _ => match random.next() % 4 {
             0 => Command::Reject { leg, status: 486, reason: String::new(), headers: Vec::new() },
             1 => Command::HangUp { leg, reason: Some("Q.850;cause=16".into()) },
+            2 => Command::Probe { leg },
             _ => Command::Info { leg, body: sdp("info") },
         },
     }

@@ -252,6 +252,23 @@ fn a_481_to_a_request_in_the_dialog_ends_it() {
 }
 
 #[test]
+fn a_peer_that_does_not_answer_options_within_its_call_is_gone_and_one_that_does_goes_on() {
+    // RFC 3261 §11.2, §12.2.1.2; field problem 23.
+    let (mut script, leg) = calling();
+    let options = script.command(Command::Probe { leg });
+    assert!(options[0].starts_with("OPTIONS sip:bob@192.0.2.2"), "{options:?}");
+    script.receive(&answer(&options[0], "405 Method Not Allowed", "", ""));
+    assert_eq!(script.party.ends(), vec![]);
+    script.command(Command::Probe { leg });
+    let sent = script.wait(Duration::from_secs(33));
+    let bye = sent.last().expect("a BYE");
+    assert!(bye.starts_with("BYE "), "{sent:?}");
+    script.receive(&answer(bye, "200 OK", "", ""));
+    assert_eq!(script.party.ends(), vec![(leg, LegEnd::Unreachable { why: None })]);
+    script.assert_drained();
+}
+
+#[test]
 fn commands_to_a_leg_that_is_over_do_nothing() {
     let (mut script, leg, tag) = called();
     script.receive(&request("BYE", 2, "b1", &tag, ""));
@@ -261,6 +278,7 @@ fn commands_to_a_leg_that_is_over_do_nothing() {
         reinvite(leg),
         Command::AcceptReinvite { leg, body: sdp("x") },
         Command::Info { leg, body: sdp("x") },
+        Command::Probe { leg },
         Command::Answer { leg, body: sdp("x") },
         Command::Provisional { leg, status: 180, body: None },
     ] {
