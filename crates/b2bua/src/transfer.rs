@@ -262,31 +262,17 @@ impl Switch {
             return Err(Problem::NoSuchCall);
         }
         let to = target.facts.to.clone();
+        let aim = Aim::Call(with.0);
+        let transfer = Transfer { by: ask.leg, refer: ask.refer, to, aim, rings: false, early: None };
         match target.state {
             State::Talking { .. } => {
                 let far = target.transferable(with.1)?.id;
-                let transfer = Transfer {
-                    by: ask.leg,
-                    refer: ask.refer,
-                    to,
-                    aim: Aim::Call(with.0),
-                    rings: false,
-                    early: None,
-                };
                 self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
                 let join = Effect::Join { of: ask.call, from: (with.0, far) };
                 self.shared.effects.push_back(join);
             }
             // It still rings there: as if the number had been dialled for the other party (RFC 5589 §7.6).
             State::Trying { .. } | State::Connecting { .. } if with.1 == LegId::CALLER => {
-                let transfer = Transfer {
-                    by: ask.leg,
-                    refer: ask.refer,
-                    to,
-                    aim: Aim::Call(with.0),
-                    rings: false,
-                    early: None,
-                };
                 self.with_call(ask.call, |call, sh| call.begin_transfer(transfer, sh));
                 self.with_call(with.0, |call, sh| call.become_proxy(ask.call, codec, sh, t));
             }
