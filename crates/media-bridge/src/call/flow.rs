@@ -171,10 +171,25 @@ impl MediaCall {
         let MediaCall { legs, outbox, .. } = self;
         let leg = &mut legs[a];
         let arrival = leg.stats_in.received_event(packet);
-        let Some(extended) = leg.place(arrival) else { return };
+        // Events with an SSRC of their own have no place among the audio.
+        let apart = leg.stats_in.ssrc().is_some_and(|ssrc| ssrc != packet.ssrc);
+        let extended = if apart { None } else { leg.place(arrival) };
+        if extended.is_none() && !apart {
+            return;
+        }
         leg.heard(outbox, now);
         leg.events_in.set_clock(clock);
         leg.events_in.handle_packet(packet.ssrc, packet.timestamp, packet.payload, now);
+        if let Some(extended) = extended {
+            self.hold_place(a, packet, extended, now);
+        }
+        self.take_digits(a, now);
+    }
+
+    /// A packet that nobody hears as it is has its number among those that they hear.
+    fn hold_place(&mut self, a: usize, packet: &RtpPacket<'_>, extended: u64, now: Instant) {
+        let legs = &mut self.legs;
+        let leg = &legs[a];
         let epoch = leg.stats_in.epoch();
         let from = leg.id;
         for listener in legs.iter_mut().filter(|l| hears(l, from)) {
@@ -187,7 +202,6 @@ impl MediaCall {
             ear.accept(head, &[], Default::default(), now, sink);
             ear.pause();
         });
-        self.take_digits(a, now);
     }
 
     /// Reports finished digits and queues them for those who listen.

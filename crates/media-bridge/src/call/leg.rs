@@ -9,7 +9,7 @@ use super::ear::{Ear, Tally};
 use super::mouth::Mouth;
 use super::negotiate::Negotiation;
 use super::outbox::Outbox;
-use super::secured::{Kind, Secured};
+use super::secured::{Kind, Retired, Secured};
 use super::{MediaSetup, Output};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
@@ -82,6 +82,7 @@ pub(super) struct RtpPath {
     pub report_at: Instant,
     /// None: packets are plain.
     pub secured: Option<Box<Secured>>,
+    pub retired: Retired,
 }
 
 pub(super) struct WebRtcPath {
@@ -225,7 +226,11 @@ impl Leg {
     pub fn agree(&mut self, agreed: Agreed, inbound: Inbound) {
         let clock = clock_rate(agreed.codec);
         self.out.set_format(clock, clock / FRAMES);
-        self.events_out.set_clock(agreed.events.map_or(clock, |e| e.clock));
+        match agreed.events {
+            Some(events) => self.events_out.set_clock(events.clock),
+            // Else audio would wait for the end of a digit that never comes.
+            None => self.events_out.clear(),
+        }
         self.agreed = Some(agreed);
         self.inbound = inbound;
     }

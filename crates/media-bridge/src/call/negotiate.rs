@@ -244,6 +244,7 @@ impl MediaCall {
                     rtcp: None,
                     report_at,
                     secured: None,
+                    retired: Default::default(),
                 }))
             }
             LegKind::WebRtc => Path::WebRtc(Box::new(WebRtcPath {

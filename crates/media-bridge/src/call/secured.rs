@@ -5,7 +5,7 @@ use types::Entropy;
 use super::leg::{Leg, Path};
 use crate::control::Srtp;
 use crate::sdp::Crypto;
-use crate::srtp::{Receiver, Sender};
+use crate::srtp::{Keys, Receiver, Sender, Suite};
 
 /// Keys of both sides, in use.
 pub(super) struct Secured {
@@ -16,6 +16,27 @@ pub(super) struct Secured {
     /// What the peer encrypted with before it changed its key: packets under way still carry it. Gone with the first
     /// packet under the new one.
     before: Option<Receiver>,
+}
+
+/// Keys of ours that have served and may be chosen again, by a fork's answer to the same offer: with counters that begin
+/// anew an index would serve twice, and give the key away (RFC 3711 §9.1).
+#[derive(Default)]
+pub(super) struct Retired(Vec<(Keys, Sender)>);
+
+impl Retired {
+    /// What protects with these keys.
+    fn sender(&mut self, keys: &Keys) -> Sender {
+        let known = self.0.iter().position(|(retired, _)| retired == keys);
+        known.map(|place| self.0.remove(place).1).unwrap_or_else(|| Sender::new(keys))
+    }
+
+    /// An offer has one key for each suite: more can not come back.
+    fn put(&mut self, keys: Keys, sender: Sender) {
+        if self.0.len() >= Suite::ALL.len() {
+            self.0.remove(0);
+        }
+        self.0.push((keys, sender));
+    }
 }
 
 impl Leg {
@@ -51,24 +72,31 @@ impl Leg {
     /// Encrypts from now on with the first and expects the second; none: plain packets.
     pub(super) fn secure(&mut self, pair: Option<(Crypto, Crypto)>) {
         let Path::Rtp(rtp) = &mut self.path else { return };
-        match (pair, &mut rtp.secured) {
-            (None, secured) => *secured = None,
-            (Some((ours, theirs)), Some(secured)) => secured.change(ours, theirs),
-            (Some((ours, theirs)), secured @ None) => *secured = Some(Box::new(Secured::new(ours, theirs))),
+        match (pair, rtp.secured.take()) {
+            (None, Some(was)) => rtp.retired.put(was.ours.keys, was.sender),
+            (None, None) => {}
+            (Some((ours, theirs)), Some(mut secured)) => {
+                secured.change(ours, theirs, &mut rtp.retired);
+                rtp.secured = Some(secured);
+            }
+            (Some((ours, theirs)), None) => {
+                rtp.secured = Some(Box::new(Secured::new(ours, theirs, &mut rtp.retired)));
+            }
         }
     }
 }
 
 impl Secured {
-    fn new(ours: Crypto, theirs: Crypto) -> Secured {
-        let (sender, receiver) = (Sender::new(&ours.keys), Receiver::new(&theirs.keys, theirs.mki));
+    fn new(ours: Crypto, theirs: Crypto, retired: &mut Retired) -> Secured {
+        let (sender, receiver) = (retired.sender(&ours.keys), Receiver::new(&theirs.keys, theirs.mki));
         Secured { ours, theirs, sender, receiver, before: None }
     }
 
     /// An unchanged key keeps its counters.
-    fn change(&mut self, ours: Crypto, theirs: Crypto) {
+    fn change(&mut self, ours: Crypto, theirs: Crypto, retired: &mut Retired) {
         if ours.keys != self.ours.keys {
-            self.sender = Sender::new(&ours.keys);
+            let sender = std::mem::replace(&mut self.sender, retired.sender(&ours.keys));
+            retired.put(self.ours.keys.clone(), sender);
         }
         if theirs.keys != self.theirs.keys || theirs.mki != self.theirs.mki {
             let next = self.receiver.successor(&theirs.keys, theirs.mki);

@@ -85,7 +85,7 @@ impl Receiver {
             Some(p) if p.key == key => p.before,
             Some(p) if continues(&p, key, event) => {
                 self.forget(p.key);
-                p.before + timestamp.wrapping_sub(p.key.timestamp)
+                p.before.saturating_add(timestamp.wrapping_sub(p.key.timestamp))
             }
             Some(p) if p.key.ssrc == ssrc && (timestamp.wrapping_sub(p.key.timestamp) as i32) < 0 => {
                 // A straggler of an event that was never heard of before: report it on its own.
@@ -131,7 +131,7 @@ impl Receiver {
 
     fn finish(&mut self) {
         if let Some(p) = self.pressed.take() {
-            self.report(p.event, p.before + u32::from(p.duration));
+            self.report(p.event, p.before.saturating_add(u32::from(p.duration)));
             self.forget(p.key);
             self.full = (p.duration == u16::MAX).then_some(p);
         }
@@ -312,6 +312,19 @@ mod tests {
         ear.hears(0, 1, true, 800);
         ear.receiver.handle_packet(99, 0, &payload(1, true, 800), ear.now);
         assert_eq!(ear.digits(), [('1', 100)]);
+    }
+
+    /// RFC 4733 §2.5.1.3: segments without end; the length stops at what can be counted.
+    #[test]
+    fn an_event_that_never_ends_is_as_long_as_can_be_said() {
+        let (mut receiver, now) = (Receiver::new(8_000), Instant::now());
+        for segment in 0..70_000u32 {
+            let timestamp = segment.wrapping_mul(0xffff);
+            receiver.handle_packet(SSRC, timestamp, &payload(5, false, u16::MAX), now);
+        }
+        receiver.handle_timeout(now + SILENCE);
+        let longest = Duration::from_micros(u64::from(u32::MAX) * 125);
+        assert_eq!(receiver.poll_digit(), Some(Digit { digit: '5', duration: longest }));
     }
 
     proptest! {

@@ -103,6 +103,12 @@ impl Sender {
         Ok(())
     }
 
+    /// The peer understands no telephone-events any more: a tone under way and all that wait are given up.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.state = State::Idle { from: None };
+    }
+
     /// Whether a tone sounds: audio is left out meanwhile, so that no receiver hears the digit twice.
     pub fn is_sounding(&self) -> bool {
         matches!(self.state, State::Sounding { .. })

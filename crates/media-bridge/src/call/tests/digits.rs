@@ -166,3 +166,33 @@ fn a_peer_that_gets_tones_is_offered_no_telephone_event() {
         assert_eq!(world.events.iter().any(has), offered, "{dtmf:?}");
     }
 }
+
+/// RFC 4733 §2.5.2.2 leaves it open: some gateways send events from a source of their own beside the audio.
+#[test]
+fn a_digit_with_an_ssrc_of_its_own_is_heard_and_disturbs_no_audio() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    a.say_frames(&mut world, 20);
+    let mut events = Peer::new(A, PEER_A, Codec::Pcmu);
+    (events.ssrc, events.ts) = (0x0eee_eeee, a.ts);
+    press(&mut events, &mut world, 7, 200, 8_000);
+    a.say_frames(&mut world, 20);
+    assert_eq!(reported(&world), [('7', 200)]);
+    assert_eq!(made_anew(&world, B, 8_000), [(7, 200)]);
+    assert_continuous(&world.sent_to(B));
+    assert_eq!(world.stats(A).rejected, 0);
+}
+
+#[test]
+fn audio_goes_on_when_telephone_event_is_negotiated_away_in_the_middle_of_a_digit() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    a.say_frames(&mut world, 20);
+    let digit = Command::SendDtmf { leg: B, digit: '5', duration: Duration::from_secs(2) };
+    world.command(digit);
+    a.say_frames(&mut world, 5);
+    let plain = offer(PEER_B, Codec::Pcmu).replace(" 101\r\n", "\r\n");
+    let plain = plain.replace("a=rtpmap:101 telephone-event/8000\r\n", "");
+    world.answer(B, &[Codec::Pcmu], &plain);
+    let before = world.sent_to(B).len();
+    a.say_frames(&mut world, 50);
+    assert!(world.sent_to(B).len() >= before + 50, "{} of 50", world.sent_to(B).len() - before);
+}

@@ -391,3 +391,26 @@ fn a_call_longer_than_a_round_of_sequence_numbers_goes_on_both_ways() {
     assert!(heard_by_b >= 65_990, "{heard_by_b} of 66,000");
     assert_eq!(world.stats(A).rejected, 0);
 }
+
+/// RFC 3711 §9.1, RFC 7714 §8: an index may serve once. Forked early answers choose one key, another or none, and the
+/// first again.
+#[test]
+fn a_key_that_is_chosen_again_goes_on_with_its_indices() {
+    let forks = [Suite::AeadAes256Gcm, Suite::AeadAes128Gcm].map(|suite| Phone::new(B, PEER_B, suite, 5));
+    let plain = offer(PEER_B, Codec::Pcmu);
+    for between in [forks[1].sdp(2), plain] {
+        let (mut world, sdp) = offered(Srtp::Optional);
+        let ours = crypto(&sdp);
+        let mut a = Peer::new(A, PEER_A, Codec::Pcmu);
+        let mut receiver = Receiver::new(&ours[0].keys, 0);
+        for (answer, chosen) in [(forks[0].sdp(1), true), (between, false), (forks[0].sdp(1), true)] {
+            take(&mut world, &answer);
+            world.rtcp.clear();
+            a.say_frames(&mut world, 300);
+            for (_, _, report) in world.rtcp.iter().filter(|(leg, ..)| *leg == B) {
+                let opened = receiver.unprotect_rtcp(&mut report.clone());
+                assert_eq!(opened.is_ok(), chosen, "{opened:?}");
+            }
+        }
+    }
+}
