@@ -4,22 +4,29 @@
 
 #![allow(clippy::panic, reason = "a target says by a panic what does not hold")]
 
+mod choices;
 pub mod corpus;
 mod digest;
 mod endpoint;
+mod entrance;
 mod framer;
 mod headers;
 mod message;
 mod mutate;
+mod rtcp;
+mod rtp;
 mod sdp;
 mod srtp;
 
 pub use digest::fuzz_digest;
 pub use endpoint::{ENDPOINT_OPERATIONS, endpoint_operations, fuzz_endpoint};
+pub use entrance::fuzz_entrance;
 pub use framer::fuzz_framer;
 pub use headers::{fuzz_headers, fuzz_uri};
 pub use message::fuzz_message;
 pub use mutate::{Random, mutate};
+pub use rtcp::fuzz_rtcp;
+pub use rtp::fuzz_rtp;
 pub use sdp::fuzz_sdp;
 pub use srtp::fuzz_srtp;
 
@@ -140,5 +147,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "framer", run: fuzz_framer, words: SIP_WORDS },
     Target { name: "sdp", run: fuzz_sdp, words: SDP_WORDS },
     Target { name: "srtp", run: fuzz_srtp, words: &[] },
+    Target { name: "rtp", run: fuzz_rtp, words: &[] },
+    Target { name: "rtcp", run: fuzz_rtcp, words: &[] },
+    Target { name: "entrance", run: fuzz_entrance, words: &[] },
     Target { name: "endpoint", run: fuzz_endpoint, words: &[] },
 ];

@@ -67,6 +67,21 @@ fn any_packet_is_refused_unless_we_could_have_sent_it() {
 }
 
 #[test]
+fn any_packet_is_placed_once_and_nobody_but_the_peer_is_heard_or_sent_to() {
+    play("rtp", 20_000);
+}
+
+#[test]
+fn any_report_reads_the_same_when_it_is_written_again() {
+    play("rtcp", 20_000);
+}
+
+#[test]
+fn any_datagram_is_answered_only_where_a_password_was_shown() {
+    play("entrance", 300);
+}
+
+#[test]
 fn any_sequence_of_operations_ends_every_leg_once_and_leaves_nothing() {
     play("endpoint", 10_000);
 }

@@ -96,6 +96,11 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         self.sessions.len()
     }
 
+    /// Addresses bound to sessions.
+    pub fn addresses(&self) -> usize {
+        self.addresses.len()
+    }
+
     /// Whether no session is known.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()

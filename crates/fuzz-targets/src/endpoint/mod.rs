@@ -13,6 +13,7 @@ use sip_ua::{
 };
 use types::Wall;
 
+use crate::choices::Choices;
 use crate::mutate::Random;
 use peer::Heard;
 
@@ -51,19 +52,6 @@ pub const ENDPOINT_OPERATIONS: &[&str] = &[
     "leg never acknowledged",
 ];
 
-/// The bytes, then zeros.
-struct Choices<'a>(std::slice::Iter<'a, u8>);
-
-impl Choices<'_> {
-    fn byte(&mut self) -> u8 {
-        self.0.next().copied().unwrap_or(0)
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[usize::from(self.byte()) % all.len()]
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Life {
     Alive,
@@ -94,7 +82,7 @@ pub fn fuzz_endpoint(data: &[u8]) {
 pub fn endpoint_operations(data: &[u8]) -> BTreeSet<&'static str> {
     let mut world = World::new(data);
     let mut operations = 0;
-    while world.choices.0.len() > 0 && operations < OPERATIONS {
+    while !world.choices.is_over() && operations < OPERATIONS {
         operations += 1;
         world.operate();
         world.drain();
@@ -113,7 +101,7 @@ impl<'a> World<'a> {
         World {
             endpoint: Endpoint::new(config, Box::new(Random(7))),
             now: Instant::now(),
-            choices: Choices(data.iter()),
+            choices: Choices::new(data),
             heard: VecDeque::new(),
             legs: BTreeMap::new(),
             tokens: Vec::new(),

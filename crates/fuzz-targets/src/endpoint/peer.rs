@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::Choices;
+use crate::choices::Choices;
 
 /// A message that the endpoint sent, taken apart as text: no code of the endpoint reads it.
 #[derive(Clone, Debug)]
