@@ -31,6 +31,7 @@ bench: setup-bench ## what a message, a call, a registration and a packet cost, 
 	cargo bench --locked -p gateway --bench calls
 	cargo bench --locked -p media-bridge --bench media_call
 	cargo bench --locked -p media-bridge --bench srtp
+	cargo bench --locked -p media-io --bench sockets
 
 docs: ## write docs/RFC.md out of the tests
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test tree rfc
