@@ -7,7 +7,7 @@ use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 use crate::output::{CloseWhy, Output, SignalIn};
 use crate::shared::Clock;
-use crate::switch::Switch;
+use crate::switch::{Service, Switch};
 
 impl Switch {
     /// Something from a browser's connection.
@@ -18,7 +18,7 @@ impl Switch {
                 if self.shared.sessions.len() >= limits::SESSIONS {
                     let close = Output::CloseBrowser(session, CloseWhy::TooManySessions);
                     self.shared.out.push_back(close);
-                } else if self.stopping {
+                } else if self.service == Service::Stopping {
                     self.shared.out.push_back(Output::CloseBrowser(session, CloseWhy::Stopping));
                 } else {
                     self.shared.sessions.open(session, source);

@@ -17,7 +17,7 @@ use crate::number::clean;
 use crate::output::Level;
 use crate::route::{self, Plan};
 use crate::shared::{Clock, Permit};
-use crate::switch::Switch;
+use crate::switch::{Purpose, Switch};
 
 impl Switch {
     /// A SIP peer calls. `resumed`: a slowed-down attempt has had its wait.
@@ -30,7 +30,13 @@ impl Switch {
         t: Clock,
     ) {
         let asker = Asker::Invite(sip);
-        if let Err(reason) = self.admit(for_help_anywhere(&request)) {
+        let replaces = self.replacing.contains_key(&sip);
+        let purpose = |help: bool| match (help, replaces) {
+            (true, _) => Purpose::Help,
+            (false, true) => Purpose::Transfer,
+            (false, false) => Purpose::Talk,
+        };
+        if let Err(reason) = self.admit(purpose(for_help_anywhere(&request)), t.now) {
             return self.turn_away(asker, reason);
         }
         let Some(uri) = request.request_uri() else {
@@ -59,7 +65,7 @@ impl Switch {
             Party::User(_) if self.is_ours(&uri, &flow) => uri.user_unescaped(),
             Party::User(_) => String::new(),
         };
-        if let Err(reason) = self.admit(self.calls_for_help(&party, &dialled)) {
+        if let Err(reason) = self.admit(purpose(self.calls_for_help(&party, &dialled)), t.now) {
             return self.turn_away(asker, reason);
         }
         let mut leg = Leg::new(LegId::CALLER, party.clone(), Device::Sip(sip), Phase::Trying);
@@ -116,7 +122,8 @@ impl Switch {
         if let Some((code, text)) = problem {
             return self.shared.error(session, code, text, Some(&name));
         }
-        if let Err(reason) = self.admit(urgent) {
+        let purpose = if urgent { Purpose::Help } else { Purpose::Talk };
+        if let Err(reason) = self.admit(purpose, t.now) {
             let code = if reason == EndReason::GatewayOverloaded { "busy-gateway" } else { reason.word() };
             return self.shared.error(session, code, sentence(reason), Some(&name));
         }

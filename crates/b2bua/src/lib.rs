@@ -31,6 +31,7 @@ mod targets;
 mod transfer;
 mod trunks;
 mod users;
+mod workers;
 
 pub use access::{DropReason, Screen};
 pub use call::{ANSWER_MEDIA, MEDIA_REPLY, TRUNK_PATIENCE};
@@ -51,3 +52,4 @@ pub use targets::{
 };
 pub use trunks::TrunkStatus;
 pub use users::Users;
+pub use workers::{FULL_LOAD, ROOM_AGAIN, WorkerLoad};

@@ -10,7 +10,7 @@ use crate::auth::Asker;
 use crate::output::Level;
 use crate::registrar::{DEFAULT_EXPIRES, MAX_EXPIRES, MIN_EXPIRES, RegistrarError, Sender, Wanted};
 use crate::shared::Clock;
-use crate::switch::Switch;
+use crate::switch::{Service, Switch};
 
 /// What a REGISTER asks for.
 enum Asked {
@@ -34,7 +34,7 @@ impl Switch {
         t: Clock,
     ) {
         let asker = Asker::Register(token);
-        if self.stopping {
+        if self.service == Service::Stopping {
             let headers = vec![("Retry-After", "5".to_owned())];
             return self.shared.sip(asker.refuse(503, "", headers));
         }

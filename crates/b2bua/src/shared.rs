@@ -14,6 +14,7 @@ use crate::registrar::Registrar;
 use crate::session::Sessions;
 use crate::targets::{News, Targets, shown};
 use crate::transfer::Effect;
+use crate::workers::{Seat, Workers};
 
 /// Both clocks at the moment of one input.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +28,6 @@ pub(crate) struct Clock {
 pub(crate) enum Permit {
     User(UserName),
     Trunk(usize),
-    Worker(WorkerId),
 }
 
 /// How many permits are out. All are zero when there are no calls.
@@ -37,14 +37,14 @@ pub(crate) struct Usage {
     trunks: Vec<u32>,
     /// Calls that may be started on each trunk at once: at most those of one second.
     buckets: Vec<Option<Bucket>>,
-    workers: Vec<u32>,
+    pub workers: Workers,
 }
 
 /// What one user uses.
 #[derive(Debug, Default)]
 struct UserUse {
     calls: u32,
-    /// Where the media of their calls is, so that any two of them can be joined.
+    /// Where the media of their calls is, so that joining two of them moves no leg.
     worker: Option<WorkerId>,
 }
 
@@ -64,7 +64,7 @@ impl Usage {
             users: BTreeMap::new(),
             trunks: vec![0; config.trunks.len()],
             buckets: vec![None; config.trunks.len()],
-            workers: vec![0; usize::from(config.workers.max(1))],
+            workers: Workers::new(config.workers),
         }
     }
 
@@ -124,34 +124,25 @@ impl Usage {
         Ok(Permit::Trunk(trunk))
     }
 
-    /// The wanted worker, or the one where a permit's user has calls already, or the one with the fewest calls.
+    /// Where a call's media is to be: on the wanted worker, or where a permit's user has calls already, or where there is
+    /// most room.
     pub fn take_worker(
         &mut self,
         wanted: Option<WorkerId>,
         permits: [Option<&Permit>; 2],
-    ) -> (WorkerId, Permit) {
+    ) -> (WorkerId, Seat) {
         let users = permits.map(|p| match p {
             Some(Permit::User(name)) => Some(name.clone()),
-            Some(Permit::Trunk(_) | Permit::Worker(_)) | None => None,
+            Some(Permit::Trunk(_)) | None => None,
         });
         let users: Vec<UserName> = users.into_iter().flatten().collect();
-        let known = || users.iter().find_map(|name| self.users.get(name)?.worker);
-        let id = wanted.or_else(known).unwrap_or_else(|| self.idlest());
-        self.workers[usize::from(id.0)] += 1;
+        let usual = users.iter().find_map(|name| self.users.get(name)?.worker);
+        let (id, seat) = self.workers.take(wanted, usual);
         for name in &users {
-            self.users.entry(name.clone()).or_default().worker.get_or_insert(id);
+            let used = &mut self.users.entry(name.clone()).or_default().worker;
+            *used = used.filter(|w| self.workers.is_quiet(*w)).or(Some(id));
         }
-        (id, Permit::Worker(id))
-    }
-
-    fn idlest(&self) -> WorkerId {
-        let (index, _) = self
-            .workers
-            .iter()
-            .enumerate()
-            .min_by_key(|(i, used)| (**used, *i))
-            .expect("at least one worker");
-        WorkerId(index as u8)
+        (id, seat)
     }
 
     pub fn release(&mut self, permit: Permit) {
@@ -165,7 +156,6 @@ impl Usage {
                 }
             }
             Permit::Trunk(trunk) => self.trunks[trunk] -= 1,
-            Permit::Worker(worker) => self.workers[usize::from(worker.0)] -= 1,
         }
     }
 
@@ -173,7 +163,7 @@ impl Usage {
     pub fn total(&self) -> u32 {
         self.users.values().map(|u| u.calls).sum::<u32>()
             + self.trunks.iter().sum::<u32>()
-            + self.workers.iter().sum::<u32>()
+            + self.workers.total()
     }
 
     pub fn on_trunk(&self, trunk: usize) -> u32 {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use media_bridge::control::CallEvent;
+use media_bridge::control::{CallEvent, Codec, Event as MediaEvent};
 use sip_ua::digest::{Challenger, offered_for};
 use sip_ua::{Event as SipEvent, RegistrationId, SipLeg};
 use types::{CallId, EndReason, EndedBy, Entropy, LegId, Wall, limits};
@@ -19,6 +19,7 @@ use crate::output::{CloseWhy, Output};
 use crate::registrar::Registrar;
 use crate::shared::{Clock, Shared};
 use crate::trunks::Registered;
+use crate::workers::WorkerLoad;
 
 /// How far a call is, for metrics and people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +30,28 @@ pub enum CallStage {
     Talking,
     /// Ended, waiting for everyone to confirm.
     Closing,
+}
+
+/// Which calls are taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Service {
+    /// All there is room for.
+    Open,
+    /// Those for help, and what belongs to calls that run.
+    Draining,
+    /// None: all are being ended.
+    Stopping,
+}
+
+/// What a new call is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// Somebody wants to talk.
+    Talk,
+    /// Somebody asks for help: room is kept for that, and no load is too high.
+    Help,
+    /// It takes a leg of a running call over, or is made for one by a transfer: it adds nothing for long.
+    Transfer,
 }
 
 /// The sans-IO back-to-back user agent: every call, user, registration and trunk of one gateway.
@@ -55,7 +78,9 @@ pub struct Switch {
     pub(crate) replacing: HashMap<SipLeg, SipLeg>,
     /// What was dialled lately.
     pub(crate) readings: Readings,
-    pub(crate) stopping: bool,
+    pub(crate) service: Service,
+    /// Calls that were turned away before they were calls.
+    refused: HashMap<EndReason, u64>,
 }
 
 impl Switch {
@@ -84,7 +109,8 @@ impl Switch {
             next_registration: 0,
             replacing: HashMap::new(),
             readings: Readings::default(),
-            stopping: false,
+            service: Service::Open,
+            refused: HashMap::new(),
         };
         for trunk in 0..trunks {
             let target = switch.shared.targets.first(trunk);
@@ -190,9 +216,34 @@ impl Switch {
         others.into_iter().chain([call]).flatten().min()
     }
 
+    /// Takes no new calls from now on, except for help; those that run go on, with all that belongs to them. Registrations
+    /// at trunks stay: what keeps the way to them open also brings the BYE of a running call.
+    pub fn drain(&mut self) {
+        if self.service == Service::Open {
+            self.service = Service::Draining;
+        }
+    }
+
+    /// What the media plane says of its workers, in the order of their numbers. Calls of one that has gone end.
+    pub fn handle_loads(&mut self, loads: impl IntoIterator<Item = WorkerLoad>, now: Instant, wall: Wall) {
+        let gone = self.shared.usage.workers.measured(loads);
+        if gone.is_empty() {
+            return;
+        }
+        let lost = |call: &&Call| gone.contains(&call.worker);
+        for id in self.calls.values().filter(lost).map(|call| call.id).collect::<Vec<_>>() {
+            self.media_gone(id, now, wall);
+        }
+    }
+
+    /// The worker of this call has ended by a defect.
+    pub fn media_gone(&mut self, call: CallId, now: Instant, wall: Wall) {
+        self.handle_media(CallEvent { call, event: MediaEvent::Crashed }, now, wall);
+    }
+
     /// Ends all calls, removes our registrations and refuses what comes from now on.
     pub fn shut_down(&mut self, now: Instant, wall: Wall) {
-        if std::mem::replace(&mut self.stopping, true) {
+        if std::mem::replace(&mut self.service, Service::Stopping) == Service::Stopping {
             return;
         }
         let t = Clock { now, wall };
@@ -244,16 +295,34 @@ impl Switch {
         id
     }
 
-    /// Whether one more call may begin; `urgent`: for help, for which room is kept.
-    pub(crate) fn admit(&self, urgent: bool) -> Result<(), EndReason> {
-        let room = limits::CALLS + if urgent { limits::EMERGENCY_CALLS } else { 0 };
-        if self.stopping {
-            Err(EndReason::GatewayStopping)
-        } else if self.calls.len() >= room {
-            Err(EndReason::GatewayOverloaded)
-        } else {
-            Ok(())
-        }
+    /// Whether one more call may begin.
+    pub(crate) fn admit(&mut self, purpose: Purpose, now: Instant) -> Result<(), EndReason> {
+        let kept = if purpose == Purpose::Help { limits::EMERGENCY_CALLS } else { 0 };
+        let workers = &mut self.shared.usage.workers;
+        let refusal = match (self.service, purpose) {
+            (Service::Stopping, _) | (Service::Draining, Purpose::Talk) => Some(EndReason::GatewayStopping),
+            (Service::Open | Service::Draining, _) if self.calls.len() >= limits::CALLS + kept => {
+                Some(EndReason::GatewayOverloaded)
+            }
+            (Service::Open, Purpose::Talk) if !workers.have_room(now) => Some(EndReason::GatewayOverloaded),
+            (Service::Open | Service::Draining, _) if !workers.any_alive() => {
+                Some(EndReason::GatewayOverloaded)
+            }
+            (Service::Open | Service::Draining, _) => None,
+        };
+        let Some(reason) = refusal else { return Ok(()) };
+        *self.refused.entry(reason).or_default() += 1;
+        Err(reason)
+    }
+
+    /// Calls that were turned away before they were calls, so that they have no record.
+    pub fn refused(&self) -> impl Iterator<Item = (EndReason, u64)> {
+        self.refused.iter().map(|(reason, count)| (*reason, *count))
+    }
+
+    /// What both sides of each answered call speak: the caller's codec first.
+    pub fn codecs(&self) -> impl Iterator<Item = (Codec, Codec)> {
+        self.calls.values().filter_map(Call::codecs)
     }
 
     pub(crate) fn start_call(&mut self, new: NewCall, t: Clock) {

@@ -14,7 +14,7 @@ use crate::inbound::Asked;
 use crate::lookup::{self, Destination};
 use crate::number::clean;
 use crate::shared::Clock;
-use crate::switch::Switch;
+use crate::switch::{Purpose, Switch};
 
 /// What one call's input means for another call.
 #[derive(Debug)]
@@ -184,11 +184,16 @@ impl Switch {
     }
 
     fn dial_for(&mut self, ask: Ask, dialled: String, t: Clock) -> Result<(), Problem> {
+        let asks =
+            |call: &crate::call::Call| call.legs.iter().find(|l| l.id == ask.leg).map(|l| l.party.clone());
+        let party = self.calls.get(&ask.call).and_then(asks).ok_or(Problem::NotConnected)?;
+        let help = self.calls_for_help(&party, &dialled);
+        let purpose = if help { Purpose::Help } else { Purpose::Transfer };
+        self.admit(purpose, t.now).map_err(Problem::Refused)?;
         let call = self.calls.get(&ask.call).ok_or(Problem::NoSuchCall)?;
         let other = call.transferable(ask.leg)?;
         let transferor = call.legs.iter().find(|l| l.id == ask.leg).ok_or(Problem::NotConnected)?;
-        self.admit(self.calls_for_help(&transferor.party, &dialled)).map_err(Problem::Refused)?;
-        let (party, codec, shown) = (transferor.party.clone(), other.codec, other.shown.clone());
+        let (codec, shown) = (other.codec, other.shown.clone());
         let transferor_shown = transferor.cdr_party(&self.shared);
         let by = match &party {
             Party::User(user) => Some(user.clone()),

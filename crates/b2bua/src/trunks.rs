@@ -7,7 +7,7 @@ use types::limits;
 
 use crate::output::Level;
 use crate::shared::Clock;
-use crate::switch::Switch;
+use crate::switch::{Service, Switch};
 use crate::targets::{News, TargetStatus, TrunkTarget, shown};
 
 /// How long a registrar without another beside it may take (RFC 3261 §17.1.2.2).
@@ -71,7 +71,9 @@ impl Switch {
         }
         self.registered[trunk].state = None;
         let config = &self.shared.config.trunks[trunk];
-        let (Some(registration), Some(target), false) = (&config.registration, target, self.stopping) else {
+        let (Some(registration), Some(target), false) =
+            (&config.registration, target, self.service == Service::Stopping)
+        else {
             return;
         };
         let alone = !self.shared.targets.has_other(trunk, &target);

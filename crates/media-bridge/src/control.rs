@@ -29,6 +29,9 @@ pub enum LegKind {
 }
 
 impl Codec {
+    /// Every one of them.
+    pub const ALL: &[Codec] = &[Codec::Opus, Codec::Pcmu, Codec::Pcma];
+
     /// In lower case, as in configuration.
     pub fn name(self) -> &'static str {
         match self {

@@ -218,6 +218,24 @@ impl Calls {
         self.send_events();
     }
 
+    /// This worker ends by a defect, and every call of it.
+    pub(crate) fn abandon_all(&mut self) {
+        for slot in 0..self.slots.len() {
+            if let Some(entry) = self.slots.get_mut(slot).and_then(Option::take) {
+                self.crashed(slot, entry);
+            }
+        }
+    }
+
+    /// A defect ended this call.
+    fn crashed(&mut self, slot: usize, entry: Box<Entry>) {
+        let call = entry.id;
+        bump(&self.shared.tally.crashed);
+        self.forget(slot, entry);
+        self.emit(CallEvent { call, event: Event::Crashed });
+        self.emit(CallEvent { call, event: Event::Closed });
+    }
+
     pub(crate) fn has_unsent_events(&self) -> bool {
         !self.unsent.is_empty()
     }
@@ -324,12 +342,9 @@ impl Calls {
                 self.emit(CallEvent { call, event: Event::Closed });
             }
             Err(panic) => {
-                let call = entry.id;
-                tracing::error!("{call}: its media ended by a defect: {}", panic_words(panic.as_ref()));
-                bump(&self.shared.tally.crashed);
-                self.forget(slot, entry);
-                self.emit(CallEvent { call, event: Event::Crashed });
-                self.emit(CallEvent { call, event: Event::Closed });
+                let words = panic_words(panic.as_ref());
+                tracing::error!("{}: its media ended by a defect: {words}", entry.id);
+                self.crashed(slot, entry);
             }
         }
     }
@@ -480,7 +495,8 @@ fn is_rtcp(socket: usize) -> bool {
     socket % 2 == 1
 }
 
-fn panic_words(panic: &(dyn Any + Send)) -> &str {
+/// What a panic said.
+pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown panic")
 }

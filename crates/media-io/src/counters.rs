@@ -1,6 +1,6 @@
 //! What a worker counts, readable by anyone at any time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident;)*) => {
@@ -10,7 +10,7 @@ macro_rules! counters {
 
         /// The worker's side of [`Counters`].
         #[derive(Default, Debug)]
-        pub(crate) struct Tally { $(pub(crate) $name: AtomicU64,)* }
+        pub(crate) struct Tally { $(pub(crate) $name: AtomicU64,)* pub(crate) level: Level }
 
         impl Tally {
             pub(crate) fn read(&self) -> Counters {
@@ -53,6 +53,41 @@ counters! {
     events_lost;
     /// Calls ended by a defect of ours.
     crashed;
+}
+
+/// How a worker is now.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct WorkerStatus {
+    /// Its thread runs. Otherwise it takes no commands, and its calls have ended.
+    pub alive: bool,
+    /// The share of its time in which it does not wait, 0 to 1, over about a second.
+    pub load: f32,
+    /// Calls that it has.
+    pub calls: u64,
+}
+
+/// The worker's side of [`WorkerStatus`].
+#[derive(Default, Debug)]
+pub(crate) struct Level {
+    pub(crate) gone: AtomicBool,
+    /// In millionths.
+    load: AtomicU32,
+}
+
+impl Level {
+    pub(crate) fn set_load(&self, load: f32) {
+        self.load.store((load * 1e6) as u32, Ordering::Relaxed);
+    }
+}
+
+impl Tally {
+    pub(crate) fn status(&self) -> WorkerStatus {
+        WorkerStatus {
+            alive: !self.level.gone.load(Ordering::Acquire),
+            load: self.level.load.load(Ordering::Relaxed) as f32 / 1e6,
+            calls: self.calls.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// One more.

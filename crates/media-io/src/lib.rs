@@ -5,6 +5,7 @@ mod addresses;
 mod browser;
 mod calls;
 mod counters;
+mod load;
 mod plane;
 mod ports;
 mod post;
@@ -12,5 +13,5 @@ mod timers;
 mod worker;
 
 pub use addresses::host_addresses;
-pub use counters::Counters;
-pub use plane::{EntropyFactory, EventSender, Full, MediaConfig, MediaPlane, StartError};
+pub use counters::{Counters, WorkerStatus};
+pub use plane::{EntropyFactory, EventSender, MediaConfig, MediaPlane, NotTaken, StartError};

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use media_bridge::control::{CallCommand, CallEvent, Command};
@@ -16,7 +16,7 @@ use types::{Advertised, Entropy, WorkerId, limits};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::BrowserSocket;
-use crate::counters::{Counters, Tally};
+use crate::counters::{Counters, Tally, WorkerStatus};
 use crate::ports::PortPool;
 use crate::post::{Order, Place, Post};
 use crate::worker::{Shared, Worker, listen};
@@ -74,17 +74,25 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// The worker's command queue is full (`limits::WORKER_COMMANDS`), or the worker is gone: the call that asked must end.
+/// Why a command was not taken: the call that asked must end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Full;
+pub enum NotTaken {
+    /// The worker's command queue is full (`limits::WORKER_COMMANDS`).
+    Full,
+    /// The worker has ended by a defect, or there is none of that number: it will never have this call, or has it no more.
+    Gone,
+}
 
-impl fmt::Display for Full {
+impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the media worker's command queue is full")
+        f.write_str(match self {
+            NotTaken::Full => "the media worker's command queue is full",
+            NotTaken::Gone => "there is no such media worker any more",
+        })
     }
 }
 
-impl std::error::Error for Full {}
+impl std::error::Error for NotTaken {}
 
 /// All media workers. Dropping it stops them.
 pub struct MediaPlane {
@@ -165,19 +173,19 @@ impl MediaPlane {
     }
 
     /// Hands a command to the worker that has (or shall have) the call.
-    pub fn send(&self, worker: WorkerId, command: CallCommand) -> Result<(), Full> {
+    pub fn send(&self, worker: WorkerId, command: CallCommand) -> Result<(), NotTaken> {
         let queued = self.queue(worker, command);
         self.wake();
         queued
     }
 
     /// The same without waking the worker: for several commands before one `wake`, which is a system call.
-    pub fn queue(&self, worker: WorkerId, command: CallCommand) -> Result<(), Full> {
+    pub fn queue(&self, worker: WorkerId, command: CallCommand) -> Result<(), NotTaken> {
         let CallCommand { call, command } = command;
         let Command::Adopt { leg, from, worker: giver, their } = command else {
             return self.order(worker, Order::Call(CallCommand { call, command }));
         };
-        self.handles.get(usize::from(worker.0)).ok_or(Full)?;
+        self.handles.get(usize::from(worker.0)).ok_or(NotTaken::Gone)?;
         // The channel tells each side what becomes of the other, also where its half never arrives.
         let (into, out) = sync_channel(1);
         let to = Place { worker: usize::from(worker.0), call, leg };
@@ -185,9 +193,12 @@ impl MediaPlane {
         self.order(worker, Order::Take { to: (call, leg), from: out })
     }
 
-    fn order(&self, worker: WorkerId, order: Order) -> Result<(), Full> {
-        let handle = self.handles.get(usize::from(worker.0)).ok_or(Full)?;
-        handle.orders.try_send(order).map_err(|_| Full)?;
+    fn order(&self, worker: WorkerId, order: Order) -> Result<(), NotTaken> {
+        let handle = self.handles.get(usize::from(worker.0)).ok_or(NotTaken::Gone)?;
+        handle.orders.try_send(order).map_err(|e| match e {
+            TrySendError::Full(_) => NotTaken::Full,
+            TrySendError::Disconnected(_) => NotTaken::Gone,
+        })?;
         handle.asleep.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -199,6 +210,11 @@ impl MediaPlane {
                 self.post.wake(worker);
             }
         }
+    }
+
+    /// How each worker is.
+    pub fn status(&self) -> impl Iterator<Item = WorkerStatus> {
+        self.handles.iter().map(|h| h.tally.status())
     }
 
     /// Counters of one worker.

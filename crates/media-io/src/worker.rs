@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -12,8 +13,9 @@ use types::Wall;
 use webrtc_peer::PeerFactory;
 
 use crate::browser::{Batch, BrowserSocket};
-use crate::calls::Calls;
+use crate::calls::{Calls, panic_words};
 use crate::counters::{Tally, bump};
+use crate::load::Load;
 use crate::plane::{EntropyFactory, EventSender, MediaConfig};
 use crate::ports::PortPool;
 use crate::post::{Order, Post};
@@ -50,6 +52,7 @@ pub(crate) struct Worker {
     unread: Vec<Token>,
     stopping: Arc<AtomicBool>,
     tally: Arc<Tally>,
+    load: Load,
 }
 
 impl Worker {
@@ -65,26 +68,49 @@ impl Worker {
         let (stopping, tally) = (shared.stopping.clone(), shared.tally.clone());
         let calls = Calls::new(index, post, poll.registry().try_clone()?, shared);
         let packet = vec![0; 2048];
-        Ok(Worker { poll, orders, calls, batch, packet, unread: Vec::new(), stopping, tally })
+        let load = Load::new(Instant::now());
+        Ok(Worker { poll, orders, calls, batch, packet, unread: Vec::new(), stopping, tally, load })
     }
 
-    /// Until told to stop.
+    /// Until told to stop. A defect outside a call ends all calls of this worker, and the worker.
     pub(crate) fn run(mut self) {
+        let why = match catch_unwind(AssertUnwindSafe(|| self.work())) {
+            Ok(Ok(())) => return,
+            Ok(Err(e)) => format!("it can not wait for its sockets: {e}"),
+            Err(panic) => panic_words(panic.as_ref()).to_owned(),
+        };
+        tracing::error!("a media worker ends with all its calls: {why}");
+        self.tally.level.gone.store(true, Ordering::Release);
+        self.tally.level.set_load(0.0);
+        let Worker { orders, mut calls, stopping, .. } = self;
+        drop(orders);
+        if catch_unwind(AssertUnwindSafe(|| calls.abandon_all())).is_err() {
+            tracing::error!("calls of that worker could not be ended cleanly");
+        }
+        while calls.has_unsent_events() && !stopping.load(Ordering::Acquire) {
+            calls.send_events();
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    fn work(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
         let mut ready: Vec<Token> = Vec::with_capacity(256);
         let (mut more_orders, mut more_mail) = (false, false);
         loop {
-            let wait = self.wait(more_orders || more_mail);
+            let begun = Instant::now();
+            let wait = self.wait(more_orders || more_mail, begun);
             if let Err(e) = self.poll.poll(&mut events, wait)
                 && e.kind() != io::ErrorKind::Interrupted
             {
-                tracing::error!("media worker can not wait for its sockets: {e}");
-                return;
+                return Err(e);
             }
-            self.calls.set_time(Instant::now(), wall_clock());
+            let now = Instant::now();
+            self.calls.set_time(now, wall_clock());
+            self.measure(now - begun, now);
             if self.stopping.load(Ordering::Acquire) {
                 self.calls.close_all();
-                return;
+                return Ok(());
             }
             more_orders = self.take_orders();
             self.calls.take_arrivals();
@@ -104,14 +130,22 @@ impl Worker {
         }
     }
 
-    fn wait(&self, more: bool) -> Option<Duration> {
+    fn wait(&self, more: bool, now: Instant) -> Option<Duration> {
         if more || !self.unread.is_empty() {
             return Some(Duration::ZERO);
         }
-        let timer = self.calls.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
+        let timers = [self.calls.next_timer(), self.load.poll_timeout()];
+        let timer = timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
         let waits = self.calls.has_unsent_events() || self.calls.has_expected();
         let retry = waits.then_some(RETRY);
         [timer, retry].into_iter().flatten().min()
+    }
+
+    fn measure(&mut self, waited: Duration, now: Instant) {
+        self.load.handle_wait(waited);
+        if let Some(load) = self.load.measure(now) {
+            self.tally.level.set_load(load);
+        }
     }
 
     /// True if the queue may have more.

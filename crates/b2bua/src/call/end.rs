@@ -215,9 +215,10 @@ impl Call {
     /// Gives everything back and writes the record. The switch drops the call right after.
     pub fn bury(self, sh: &mut Shared) {
         let State::Closing { failure, by, ended, .. } = self.state else { return };
-        for permit in self.callee_permit.into_iter().chain([self.worker_permit]) {
+        if let Some(permit) = self.callee_permit {
             sh.usage.release(permit);
         }
+        sh.usage.workers.release(self.seat);
         let callee = self.last_callee.and_then(|id| self.legs.iter().find(|l| l.id == id));
         let caller = self.legs.iter().find(|l| l.id == LegId::CALLER);
         let answered = self.facts.answered;

@@ -25,6 +25,7 @@ use crate::output::{CdrParty, CdrTransfer};
 use crate::route::{Hop, Plan};
 use crate::shared::{Clock, Permit, Shared};
 use crate::transfer::Effect;
+use crate::workers::Seat;
 
 pub(crate) use dial::{address, usual_kind};
 pub(crate) use end::{Failure, quoted};
@@ -127,7 +128,7 @@ pub(crate) struct Call {
     pub facts: Facts,
     /// Of the user who is called, until one of their devices has answered.
     callee_permit: Option<Permit>,
-    worker_permit: Permit,
+    seat: Seat,
     pub transfer: Option<Transfer>,
     pub given: Option<Given>,
     /// Media of another call's leg that this one hears before it is answered: its name here, and whose it is.
@@ -158,7 +159,7 @@ impl Call {
     /// Begins a call; a plan that failed ends it at once, with its record.
     pub fn start(new: NewCall, sh: &mut Shared, t: Clock) -> Call {
         let permits = [new.caller.permit.as_ref(), new.callee_permit.as_ref()];
-        let (worker, worker_permit) = sh.usage.take_worker(new.worker, permits);
+        let (worker, seat) = sh.usage.take_worker(new.worker, permits);
         let mut call = Call {
             id: new.id,
             worker,
@@ -168,7 +169,7 @@ impl Call {
             media: MediaPlane::Unused,
             facts: new.facts,
             callee_permit: new.callee_permit,
-            worker_permit,
+            seat,
             transfer: None,
             given: None,
             borrowed: None,
@@ -333,6 +334,19 @@ impl Call {
         false
     }
 
+    /// What caller and callee speak, while they talk.
+    pub fn codecs(&self) -> Option<(Codec, Codec)> {
+        let State::Talking { callee, .. } = self.state else { return None };
+        let of = |id| self.legs.iter().find(|l| l.id == id).and_then(|l| l.codec);
+        of(self.caller).zip(of(callee))
+    }
+
+    /// From now on it is a talk, and its audio costs what audio costs.
+    fn has_answered(&mut self, sh: &mut Shared, t: Clock) {
+        self.facts.answered = Some((t.now, t.wall));
+        sh.usage.workers.answered(&mut self.seat, t.now);
+    }
+
     fn advance_connecting(&mut self, callee: LegId, overdue: bool, sh: &mut Shared, t: Clock) {
         let Some(leg) = self.leg(callee) else { return };
         let Some(codec) = leg.codec.filter(|_| leg.idle()) else { return };
@@ -345,7 +359,7 @@ impl Call {
         }
         if let Device::Proxy(Proxy { of, .. }) = self.legs[0].device {
             self.state = State::Talking { callee, deadline: t.now + limits::CALL_DURATION };
-            self.facts.answered = Some((t.now, t.wall));
+            self.has_answered(sh, t);
             self.show(callee, CallState::InCall, sh);
             return sh.effects.push_back(Effect::Join { of, from: (self.id, callee) });
         }
@@ -358,7 +372,7 @@ impl Call {
             caller.answer_sent = true;
         }
         self.state = State::Talking { callee, deadline: t.now + limits::CALL_DURATION };
-        self.facts.answered = Some((t.now, t.wall));
+        self.has_answered(sh, t);
         self.show(self.caller, CallState::InCall, sh);
         self.show(callee, CallState::InCall, sh);
         if self.legs.iter().any(|l| l.hold.is_on()) {

@@ -351,7 +351,7 @@ impl Call {
             let sdp = caller.local_sdp.clone().unwrap_or_default();
             sh.sip(Sip::Answer { leg: sip, body: sip_ua::Body::sdp(sdp) });
         }
-        self.facts.answered = Some((t.now, t.wall));
+        self.has_answered(sh, t);
         sh.effects.push_back(Effect::Replace { into: (call, leg), from: (self.id, self.caller) });
     }
 

@@ -8,6 +8,7 @@ mod explain;
 mod failover;
 mod health;
 mod hold;
+mod load;
 mod midcall;
 mod profile;
 mod reasons;

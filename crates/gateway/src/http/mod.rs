@@ -35,6 +35,8 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// Whether calls are accepted; false while starting and stopping.
     pub ready: Arc<AtomicBool>,
+    /// False once a media worker has ended by a defect: only a restart brings it back.
+    pub alive: Arc<AtomicBool>,
     /// Our domain, a valid `Host`.
     pub domain: String,
     /// Pages of other hosts that may open WebSockets, as browsers write them in Origin.
@@ -68,7 +70,7 @@ pub fn router(app: Arc<App>) -> Router {
     page::routes()
         .route("/ws", get(ws::upgrade))
         .route("/sip", get(sip::upgrade))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/metrics", get(render_metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here\n") })
@@ -89,6 +91,14 @@ async fn security_headers(mut response: Response) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+async fn healthy(State(app): State<Arc<App>>) -> Response {
+    if app.alive.load(Ordering::Relaxed) {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "a media worker has ended by a defect: restart\n").into_response()
+    }
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use b2bua::{CloseWhy, Level, Output, SignalIn, Switch, TrunkStatus};
-use media_bridge::control::{CallCommand, Command};
-use media_io::MediaPlane;
+use b2bua::{CloseWhy, Level, Output, SignalIn, Switch, TrunkStatus, WorkerLoad};
+use media_bridge::control::{CallCommand, CallEvent, Command, Event};
+use media_io::{MediaPlane, NotTaken, WorkerStatus};
 use sip_ua::RegistrationState;
 use sip_ua::io::Inbound;
 use tokio::sync::mpsc;
@@ -27,6 +27,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(6);
 /// Most messages of the network taken before others get their turn.
 const MESSAGES_AT_ONCE: usize = 64;
 
+/// How old the workers' loads may be when a new call is placed by them.
+const LOADS_AGE: Duration = Duration::from_millis(250);
+
 /// How soon a full worker is told again to close a call's media.
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
@@ -37,9 +40,13 @@ pub struct Core {
     pub media: MediaPlane,
     pub cdrs: CdrWriter,
     pub ready: Arc<AtomicBool>,
+    /// False once a media worker has ended by a defect.
+    pub alive: Arc<AtomicBool>,
     pub sessions: HashMap<SessionId, mpsc::Sender<ToSession>>,
     /// Calls whose media a full worker still has to be told to close: at most one entry for each call.
     pub unclosed: VecDeque<(WorkerId, CallId)>,
+    /// When the switch was told of the workers' loads.
+    pub loads_told: Option<Instant>,
 }
 
 impl Core {
@@ -60,10 +67,14 @@ impl Core {
                 sleep.as_mut().reset(timer.into());
             }
             tokio::select! {
-                Some(input) = inputs.recv() => if self.handle(input) {
-                    give_up.get_or_insert(Instant::now() + STOP_PATIENCE);
-                },
+                Some(input) = inputs.recv() => {
+                    self.tell_loads();
+                    if self.handle(input) {
+                        give_up.get_or_insert(Instant::now() + STOP_PATIENCE);
+                    }
+                }
                 () = media.ready() => {
+                    self.tell_loads();
                     media.take(&mut events);
                     let (now, wall) = clocks();
                     for event in events.drain(..) {
@@ -71,8 +82,12 @@ impl Core {
                         self.pump();
                     }
                 }
-                input = self.sip.recv() => self.take_in(input),
+                input = self.sip.recv() => {
+                    self.tell_loads();
+                    self.take_in(input);
+                }
                 () = &mut sleep => {
+                    self.tell_loads();
                     let (now, wall) = clocks();
                     self.sip.handle_timeout(now, wall);
                     self.switch.handle_timeout(now, wall);
@@ -88,6 +103,18 @@ impl Core {
         self.media.wake();
         self.cdrs.finish();
         self.media.stop();
+    }
+
+    /// Tells the switch how busy the workers are, before it takes in what may be a new call.
+    fn tell_loads(&mut self) {
+        let (now, wall) = clocks();
+        if self.loads_told.is_some_and(|at| at + LOADS_AGE > now) {
+            return;
+        }
+        self.loads_told = Some(now);
+        let load = |w: WorkerStatus| if w.alive { WorkerLoad::Busy(w.load) } else { WorkerLoad::Gone };
+        self.switch.handle_loads(self.media.status().map(load), now, wall);
+        self.alive.store(self.media.status().all(|w| w.alive), Ordering::Relaxed);
     }
 
     /// Takes in a message of the network, and those that wait behind it, up to a bound: others have their turn too.
@@ -133,8 +160,13 @@ impl Core {
 
     fn close_media(&mut self) {
         while let Some((worker, call)) = self.unclosed.front().copied() {
-            if self.media.queue(worker, CallCommand { call, command: Command::Close }).is_err() {
-                return;
+            match self.media.queue(worker, CallCommand { call, command: Command::Close }) {
+                Err(NotTaken::Full) => return,
+                Err(NotTaken::Gone) => {
+                    let (now, wall) = clocks();
+                    self.switch.handle_media(CallEvent { call, event: Event::Closed }, now, wall);
+                }
+                Ok(()) => {}
             }
             self.unclosed.pop_front();
         }
@@ -205,14 +237,14 @@ impl Core {
             Output::Media(worker, command) => {
                 let call = command.call;
                 let close = command.command == Command::Close;
-                if self.media.queue(worker, command).is_ok() {
-                    return;
-                }
-                if close {
-                    self.unclosed.push_back((worker, call));
-                } else {
-                    tracing::error!(%call, "a media worker takes no more commands; the call ends");
-                    self.switch.media_overloaded(call, now, wall);
+                match self.media.queue(worker, command) {
+                    Ok(()) => {}
+                    Err(NotTaken::Gone) => self.switch.media_gone(call, now, wall),
+                    Err(NotTaken::Full) if close => self.unclosed.push_back((worker, call)),
+                    Err(NotTaken::Full) => {
+                        tracing::error!(%call, "a media worker takes no more commands; the call ends");
+                        self.switch.media_overloaded(call, now, wall);
+                    }
                 }
             }
             Output::Cdr(cdr) => {

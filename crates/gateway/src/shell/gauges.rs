@@ -1,11 +1,14 @@
 //! What `/metrics` shows beyond what is counted where it happens: levels, and the media plane's counters.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use b2bua::{CallStage, Switch};
+use media_bridge::control::Codec;
 use media_io::MediaPlane;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use sip_ua::RegistrationState;
+use types::EndReason;
 
 use super::SipPort;
 
@@ -40,6 +43,17 @@ pub fn describe() {
     describe_gauge!(
         "webtrunk_trunk_addresses",
         "Addresses known of a trunk's server; 0: its name does not resolve."
+    );
+    describe_gauge!(
+        "webtrunk_worker_load",
+        "The share of its time in which a media worker does not wait, 0 to 1, over about a second."
+    );
+    describe_gauge!("webtrunk_worker_calls", "Calls that a media worker has.");
+    describe_gauge!("webtrunk_worker_alive", "1: the media worker runs; 0: it has ended by a defect.");
+    describe_gauge!("webtrunk_calls_by_codecs", "Answered calls by what caller and callee speak.");
+    describe_counter!(
+        "webtrunk_calls_refused_total",
+        "Calls turned away before they were calls, by reason: gateway-overloaded, gateway-stopping."
     );
     describe_gauge!("webtrunk_media_calls", "Calls that the media workers hold.");
     describe_gauge!("webtrunk_rtp_port_pairs_free", "Pairs of RTP ports that are free.");
@@ -92,6 +106,7 @@ pub fn measure(sip: &SipPort, switch: &Switch, media: &MediaPlane) {
     for (reason, count) in switch.dropped() {
         counter!("webtrunk_sip_dropped_total", "reason" => reason.word()).absolute(count);
     }
+    measure_calls(switch);
     for trunk in switch.trunks() {
         let now = registration_word(trunk.registration);
         for state in REGISTRATION {
@@ -116,6 +131,24 @@ pub fn measure(sip: &SipPort, switch: &Switch, media: &MediaPlane) {
     measure_media(media);
 }
 
+/// Every pair and reason each time: what is gone shows as 0.
+fn measure_calls(switch: &Switch) {
+    let mut pairs = HashMap::new();
+    for pair in switch.codecs() {
+        *pairs.entry(pair).or_insert(0_u32) += 1;
+    }
+    let all = Codec::ALL.iter().copied();
+    for (caller, callee) in all.clone().flat_map(|caller| all.clone().map(move |callee| (caller, callee))) {
+        let count = pairs.get(&(caller, callee)).copied().unwrap_or(0);
+        let labels = [("caller", caller.name()), ("callee", callee.name())];
+        gauge!("webtrunk_calls_by_codecs", &labels).set(count);
+    }
+    for reason in [EndReason::GatewayOverloaded, EndReason::GatewayStopping] {
+        let count = switch.refused().find(|(r, _)| *r == reason).map_or(0, |(_, count)| count);
+        counter!("webtrunk_calls_refused_total", "reason" => reason.word()).absolute(count);
+    }
+}
+
 fn registration_word(state: Option<&RegistrationState>) -> &'static str {
     match state {
         None => "none",
@@ -127,6 +160,12 @@ fn registration_word(state: Option<&RegistrationState>) -> &'static str {
 }
 
 fn measure_media(media: &MediaPlane) {
+    for (number, worker) in media.status().enumerate() {
+        let labels = [("worker", number.to_string())];
+        gauge!("webtrunk_worker_load", &labels).set(f64::from(worker.load));
+        gauge!("webtrunk_worker_calls", &labels).set(worker.calls as f64);
+        gauge!("webtrunk_worker_alive", &labels).set(u32::from(worker.alive));
+    }
     let c = media.counters();
     gauge!("webtrunk_media_calls").set(c.calls as f64);
     gauge!("webtrunk_rtp_port_pairs_free").set(media.free_rtp_ports() as f64);

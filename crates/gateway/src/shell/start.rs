@@ -71,7 +71,7 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     gauges::describe();
     b2bua::load_number_plans();
     let (core_sender, core_inputs) = mpsc::channel(CORE_QUEUE);
-    let ready = Arc::new(AtomicBool::new(true));
+    let [ready, alive] = [(); 2].map(|()| Arc::new(AtomicBool::new(true)));
     let switch = Switch::new(switch_config(&config, &host), Box::new(SystemEntropy));
     let guests = sip.guests();
     let core = Core {
@@ -80,14 +80,17 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         media,
         cdrs,
         ready: ready.clone(),
+        alive: alive.clone(),
         sessions: HashMap::new(),
         unclosed: VecDeque::new(),
+        loads_told: None,
     };
     let app = Arc::new(http::App {
         core: core_sender.clone(),
         sip: guests,
         metrics,
         ready,
+        alive,
         domain: config.sip.domain.clone(),
         origins: config.http.origins.clone(),
         tls: config.http.tls != Tls::Off,

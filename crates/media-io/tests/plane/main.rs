@@ -1,6 +1,7 @@
 //! The workers over loopback: real sockets, real threads. Waiting is always for a datagram or an event, with a deadline.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod defects;
 mod moves;
 
 use std::collections::VecDeque;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use media_bridge::control::{
     CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Refusal, Source,
 };
-use media_io::{MediaConfig, MediaPlane};
+use media_io::{MediaConfig, MediaPlane, NotTaken};
 use types::{CallId, Entropy, LegId, WorkerId};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -87,16 +88,7 @@ impl Bench {
 
     /// An echo leg towards `peer`; where our side of it listens.
     fn echo(&self, call: u64, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
-        let params = LegParams {
-            kind: LegKind::Rtp,
-            codecs: vec![Codec::Pcmu],
-            narrowband: true,
-            advertise: types::Advertised::default(),
-            local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            remote: None,
-            dtmf: Default::default(),
-            srtp: Default::default(),
-        };
+        let params = params();
         let (ip, port, family) = (peer.ip(), peer.port(), if peer.is_ipv4() { "IP4" } else { "IP6" });
         let offer = format!(
             "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
@@ -112,6 +104,19 @@ impl Bench {
         assert!(sdp.contains(&format!("c=IN {family} {ip}\r\n")), "{sdp}");
         let port = sdp.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
         Ok(SocketAddr::new(peer.ip(), port.parse().unwrap()))
+    }
+}
+
+fn params() -> LegParams {
+    LegParams {
+        kind: LegKind::Rtp,
+        codecs: vec![Codec::Pcmu],
+        narrowband: true,
+        advertise: types::Advertised::default(),
+        local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        remote: None,
+        dtmf: Default::default(),
+        srtp: Default::default(),
     }
 }
 
@@ -234,17 +239,7 @@ fn a_defect_in_one_call_ends_that_call_alone() {
     let good = phone();
     // Calls 0 and 2 share the worker.
     let gateway = bench.echo(0, good.local_addr().unwrap()).unwrap();
-    let params = LegParams {
-        kind: LegKind::Rtp,
-        codecs: vec![Codec::Pcmu],
-        narrowband: true,
-        advertise: types::Advertised::default(),
-        local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        remote: None,
-        dtmf: Default::default(),
-        srtp: Default::default(),
-    };
-    bench.tell(2, Command::Offer { leg: LEG, params });
+    bench.tell(2, Command::Offer { leg: LEG, params: params() });
     assert_eq!(bench.event(2), Event::Crashed);
     assert_eq!(bench.event(2), Event::Closed);
     assert_eq!(bench.plane.counters().crashed, 1);
