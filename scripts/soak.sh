@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 SECONDS_GIVEN=${1:-600}
 CARGO_FUZZ_VERSION=0.13.1
-TARGETS=(message headers uri digest framer sdp srtp rtp rtcp entrance endpoint)
+TARGETS=(message headers uri digest framer sdp srtp rtp rtcp entrance media_call endpoint)
 SHARE=$((SECONDS_GIVEN / (${#TARGETS[@]} + 1)))
 [ "$SHARE" -ge 1 ] || SHARE=1
 

@@ -11,6 +11,7 @@ mod endpoint;
 mod entrance;
 mod framer;
 mod headers;
+mod media_call;
 mod message;
 mod mutate;
 mod rtcp;
@@ -23,6 +24,7 @@ pub use endpoint::{ENDPOINT_OPERATIONS, endpoint_operations, fuzz_endpoint};
 pub use entrance::fuzz_entrance;
 pub use framer::fuzz_framer;
 pub use headers::{fuzz_headers, fuzz_uri};
+pub use media_call::{MEDIA_CALL_OPERATIONS, fuzz_media_call, media_call_operations};
 pub use message::fuzz_message;
 pub use mutate::{Random, mutate};
 pub use rtcp::fuzz_rtcp;
@@ -150,5 +152,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rtp", run: fuzz_rtp, words: &[] },
     Target { name: "rtcp", run: fuzz_rtcp, words: &[] },
     Target { name: "entrance", run: fuzz_entrance, words: &[] },
+    Target { name: "media_call", run: fuzz_media_call, words: &[] },
     Target { name: "endpoint", run: fuzz_endpoint, words: &[] },
 ];

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use fuzz_targets::{ENDPOINT_OPERATIONS, Random, TARGETS, Target, corpus, endpoint_operations, mutate};
+use fuzz_targets::{
+    ENDPOINT_OPERATIONS, MEDIA_CALL_OPERATIONS, Random, TARGETS, Target, corpus, endpoint_operations,
+    media_call_operations, mutate,
+};
 
 /// Runs one input; if it fails, says which.
 fn run(target: &Target, input: &[u8], what: &str) {
@@ -82,6 +85,11 @@ fn any_datagram_is_answered_only_where_a_password_was_shown() {
 }
 
 #[test]
+fn any_sequence_of_operations_on_a_call_keeps_its_streams_and_releases_its_legs() {
+    play("media_call", 2_000);
+}
+
+#[test]
 fn any_sequence_of_operations_ends_every_leg_once_and_leaves_nothing() {
     play("endpoint", 10_000);
 }
@@ -91,6 +99,14 @@ fn the_kept_sequences_bring_up_every_operation_of_the_endpoint() {
     let kept = corpus::of("endpoint").expect("the corpus");
     let seen: BTreeSet<_> = kept.iter().flat_map(|input| endpoint_operations(input)).collect();
     let missing: Vec<_> = ENDPOINT_OPERATIONS.iter().filter(|name| !seen.contains(*name)).collect();
+    assert!(missing.is_empty(), "never: {missing:?}");
+}
+
+#[test]
+fn the_kept_sequences_bring_up_every_operation_of_a_call() {
+    let kept = corpus::of("media_call").expect("the corpus");
+    let seen: BTreeSet<_> = kept.iter().flat_map(|input| media_call_operations(input)).collect();
+    let missing: Vec<_> = MEDIA_CALL_OPERATIONS.iter().filter(|name| !seen.contains(*name)).collect();
     assert!(missing.is_empty(), "never: {missing:?}");
 }
 
