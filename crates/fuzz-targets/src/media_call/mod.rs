@@ -333,9 +333,9 @@ impl<'a> World<'a> {
     /// What was agreed holds for all that was sent in the same turn.
     fn agree(&mut self, asked: &Asked, outputs: &[(Output, Vec<u8>)]) {
         let (Asked::Offer(leg) | Asked::Answer(leg, _) | Asked::SetAnswer(leg, _)) = asked else { return };
-        let events = outputs.iter().filter_map(|(output, _)| match output {
-            Output::Event(event) => Some(event),
-            _ => None,
+        let events = outputs.iter().filter_map(|(output, _)| {
+            let Output::Event(event) = output else { return None };
+            Some(event)
         });
         let mut said = events.filter(|event| {
             matches!(event, Event::LocalSdp { .. } | Event::Negotiated { .. } | Event::Refused { .. })
