@@ -111,8 +111,8 @@ pub const RING_DURATION: Duration = Duration::from_secs(120);
 pub const CLOSING_DURATION: Duration = Duration::from_secs(34);
 /// Addresses of one browser session, ours and theirs each. Full: theirs that was checked longest ago is forgotten; a further one of ours is not answered.
 pub const PEER_ADDRESSES: usize = 16;
-/// SSRCs of one browser that are listened to. Full: the oldest is forgotten.
-pub const PEER_SOURCES: usize = 4;
+/// DTLS datagrams of ours that wait until a browser has nominated a path. Full: dropped, and repeated by DTLS itself.
+pub const PEER_HELD: usize = 16;
 /// Browser sessions on one worker's socket. Full: the leg is refused.
 pub const DEMUX_SESSIONS: usize = 20_000;
 /// Outputs of one media call between two polls of its worker. Full: datagrams are dropped, as a full socket would.

@@ -1,4 +1,4 @@
-//! The browser side: one WebRTC peer over str0m, and the browser signalling protocol. Sans-IO.
+//! The browser side: one WebRTC peer over `is` and `dimpl`, and the browser signalling protocol. Sans-IO.
 
 mod demux;
 mod dtls;
@@ -8,4 +8,5 @@ pub mod signalling;
 mod stun;
 
 pub use demux::Demux;
-pub use peer::{AudioCodec, AudioFormat, Peer, PeerError, PeerFactory, PeerOutput, PeerParams, RtpOut};
+pub use dtls::{SrtpKeys, SrtpProfile};
+pub use peer::{Peer, PeerError, PeerFactory, PeerOutput, PeerParams};

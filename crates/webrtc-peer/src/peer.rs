@@ -1,33 +1,28 @@
-//! One browser's media session over str0m: ICE-lite, DTLS-SRTP, RTP in and out. The only file that names str0m's types
-//! (with `dtls.rs`, which plugs our DTLS configuration into it).
+//! One browser's media session: ICE-lite over `is`, DTLS over `dimpl`. What it comes to are a path and keys: RTP and RTCP
+//! are whoever asked for them, and nothing here ever sees a packet of theirs.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use str0m::change::DirectApi;
-use str0m::config::{CryptoProvider, DtlsCert, DtlsVersion, Fingerprint};
-use str0m::format::{Codec, FormatParams};
-use str0m::media::{Frequency, MediaKind, Mid, Pt};
-use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, SeqNo, Ssrc};
-use str0m::{Candidate, CandidateKind, Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig};
+use dimpl::{Dtls, DtlsCertificate, Output as DtlsOutput};
+use is::stun::{StunMessage, StunPacket};
+use is::{Candidate, CandidateKind, IceAgent, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
 use types::limits;
 
-use crate::dtls;
+use crate::dtls::{self, Fingerprint, SrtpKeys};
 use crate::stun::{CheckKey, binding_request, is_stun};
 
-/// How often we send receiver and sender reports. Browsers add FEC by our loss reports, so they must not be stale.
-const RTCP_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the peer's reports about us are turned into `PeerOutput::Feedback`.
-const FEEDBACK_INTERVAL: Duration = Duration::from_secs(2);
+/// Room for a DTLS datagram of ours; a certificate of theirs may need more.
+const DTLS_DATAGRAM: usize = 1_500;
 
-/// What all browser sessions of the process share: one certificate, one DTLS configuration, one crypto provider.
+/// What all browser sessions of the process share: one certificate, one DTLS configuration.
 #[derive(Clone)]
 pub struct PeerFactory {
-    crypto: Arc<CryptoProvider>,
-    certificate: DtlsCert,
+    config: Arc<dimpl::Config>,
+    certificate: DtlsCertificate,
     fingerprint: Arc<str>,
 }
 
@@ -39,38 +34,19 @@ impl fmt::Debug for PeerFactory {
 
 impl PeerFactory {
     /// Makes the certificate and checks the crypto provider. Takes a millisecond; once per process.
+    ///
+    /// # Errors
+    /// The crypto library refused.
     pub fn new() -> Result<PeerFactory, PeerError> {
-        let crypto = dtls::crypto_provider()?;
         let certificate = dtls::certificate()?;
-        let digest = crypto.sha256_provider.sha256(&certificate.certificate);
-        let hex: Vec<String> = digest.iter().map(|b| format!("{b:02X}")).collect();
-        Ok(PeerFactory { crypto: Arc::new(crypto), certificate, fingerprint: hex.join(":").into() })
+        let fingerprint = dtls::fingerprint_text(&certificate.certificate).into();
+        Ok(PeerFactory { config: dtls::shared_config()?, certificate, fingerprint })
     }
 
     /// SHA-256 fingerprint of our certificate as SDP writes it: `AB:CD:…` (RFC 8122 §5).
     pub fn fingerprint(&self) -> String {
         self.fingerprint.to_string()
     }
-}
-
-/// Codec of a browser leg's audio. The media bridge has its own, richer type; this crate knows only what RTP needs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AudioCodec {
-    /// Opus, 48 kHz, two channels in the rtpmap (RFC 7587).
-    Opus,
-    /// G.711 mu-law.
-    Pcmu,
-    /// G.711 A-law.
-    Pcma,
-}
-
-/// The one audio format agreed with the browser.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AudioFormat {
-    /// Payload type, as the offer numbers it.
-    pub pt: u8,
-    /// What it means.
-    pub codec: AudioCodec,
 }
 
 /// What the SDP exchange agreed, from our side's view.
@@ -90,20 +66,6 @@ pub struct PeerParams {
     pub remote_fingerprint: (String, Vec<u8>),
     /// We are the DTLS client (`a=setup:active`); else the browser is.
     pub active: bool,
-    /// `a=mid` of the audio section.
-    pub mid: String,
-    /// Id of `urn:ietf:params:rtp-hdrext:sdes:mid`, if agreed.
-    pub mid_extension: Option<u8>,
-    /// Id of `urn:ietf:params:rtp-hdrext:ssrc-audio-level`, if agreed.
-    pub level_extension: Option<u8>,
-    /// Audio.
-    pub audio: AudioFormat,
-    /// Telephone-event payload type and clock, if agreed.
-    pub events: Option<(u8, u32)>,
-    /// SSRC of what we send, for the whole call.
-    pub local_ssrc: u32,
-    /// SSRCs that the browser announced for its audio, if any.
-    pub remote_ssrcs: Vec<u32>,
 }
 
 /// Why a session could not be made.
@@ -126,7 +88,7 @@ impl fmt::Display for PeerError {
 
 impl std::error::Error for PeerError {}
 
-/// What a session wants done or has to say. `Transmit` and `Rtp` leave their bytes in the buffer given to `poll_output`.
+/// What a session wants done or has to say. `Transmit` leaves its bytes in the buffer given to `poll_output`.
 #[derive(Clone, PartialEq, Debug)]
 pub enum PeerOutput {
     /// Send the buffer as one datagram.
@@ -136,54 +98,33 @@ pub enum PeerOutput {
         /// To the browser.
         remote: SocketAddr,
     },
-    /// One RTP packet came, authenticated, never empty, possibly out of order. The buffer is its payload.
-    Rtp {
-        /// Payload type: the audio's or the events'.
-        pt: u8,
-        /// Sequence number, extended by the rollovers seen (RFC 3711 §3.3.1).
-        seq: u64,
-        /// Timestamp.
-        timestamp: u32,
-        /// Marker bit.
-        marker: bool,
-        /// The browser's SSRC.
-        ssrc: u32,
+    /// ICE and DTLS are up, and the browser has the certificate that its description promised: [`Peer::path`] says where
+    /// packets go, these are the keys for them. Once.
+    Connected {
+        /// Of both directions.
+        keys: SrtpKeys,
     },
-    /// ICE and DTLS are up: `send_rtp` works from now on. Once.
-    Connected,
     /// The session is over; nothing follows but `Transmit`. Once.
     Disconnected {
         /// Why, in words for the log.
         why: String,
     },
-    /// What the browser reports about our stream.
-    Feedback {
-        /// Fraction of our packets lost, of 255 (RFC 3550 §6.4.1).
-        fraction_lost: Option<u8>,
-        /// Round trip time.
-        rtt: Option<Duration>,
-    },
 }
 
-/// Header fields of a packet to send; the SSRC is the session's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RtpOut {
-    /// Payload type: the audio's or the events'; another one is not sent.
-    pub pt: u8,
-    /// Continuous, extended sequence number. The first must be below 65,536, because the browser takes its rollover
-    /// counter as zero (RFC 3711 §3.3.1).
-    pub seq: u64,
-    /// Timestamp.
-    pub timestamp: u32,
-    /// Marker bit.
-    pub marker: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 enum State {
-    Connecting,
+    Connecting(Handshake),
     Connected,
     Ended,
+}
+
+/// What of a handshake has come so far; all of it is needed.
+#[derive(Default, Debug)]
+struct Handshake {
+    /// The certificate is the promised one.
+    verified: bool,
+    keys: Option<SrtpKeys>,
+    finished: bool,
 }
 
 /// An ICE restart whose new path is not nominated yet.
@@ -196,15 +137,22 @@ struct Restart {
 
 /// One browser's media session. Feed it, then poll `poll_output` until `None` each time.
 pub struct Peer {
-    rtc: Rtc,
+    ice: IceAgent,
+    dtls: Dtls,
+    active: bool,
+    fingerprint: Fingerprint,
     state: State,
-    mid: Mid,
-    ssrc: Ssrc,
     locals: Vec<SocketAddr>,
     /// Addresses from which the browser's checks came.
     remotes: Vec<SocketAddr>,
     restart: Option<Restart>,
-    sources: Sources,
+    /// Ours and theirs of the nominated pair.
+    path: Option<(SocketAddr, SocketAddr)>,
+    /// DTLS of ours that waits for a path.
+    held: VecDeque<Vec<u8>>,
+    /// DTLS may have outputs.
+    dtls_moved: bool,
+    dtls_at: Option<Instant>,
     /// Set by an error that ends the session, told by the next `poll_output`.
     failure: Option<String>,
     wake_at: Option<Instant>,
@@ -213,23 +161,34 @@ pub struct Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer").field("state", &self.state).field("ssrc", &self.ssrc).finish_non_exhaustive()
+        f.debug_struct("Peer").field("state", &self.state).field("path", &self.path).finish_non_exhaustive()
     }
 }
 
 impl Peer {
     /// Sets up a session that waits for the browser's first connectivity check (ICE-lite, RFC 8445 §2.5).
+    ///
+    /// # Errors
+    /// What the description promises can not be checked.
     pub fn new(factory: &PeerFactory, params: PeerParams, now: Instant) -> Result<Peer, PeerError> {
-        let rtc = rtc_config(factory, &params)?.build(now);
+        let (hash, digest) = params.remote_fingerprint;
+        let fingerprint = Fingerprint::new(&hash, digest)?;
+        let mut ice = IceAgent::new(IceCreds { ufrag: params.local_ufrag, pass: params.local_pwd });
+        ice.set_ice_lite(true);
+        ice.set_remote_credentials(IceCreds { ufrag: params.remote_ufrag, pass: params.remote_pwd });
         let mut peer = Peer {
-            rtc,
-            state: State::Connecting,
-            mid: Mid::from(params.mid.as_str()),
-            ssrc: params.local_ssrc.into(),
+            ice,
+            dtls: Dtls::new_12(factory.config.clone(), factory.certificate.clone(), now),
+            active: params.active,
+            fingerprint,
+            state: State::Connecting(Handshake::default()),
             locals: Vec::new(),
             remotes: Vec::new(),
             restart: None,
-            sources: Sources::default(),
+            path: None,
+            held: VecDeque::new(),
+            dtls_moved: true,
+            dtls_at: None,
             failure: None,
             wake_at: Some(now),
             dropped: 0,
@@ -237,53 +196,56 @@ impl Peer {
         for local in &params.candidates {
             peer.add_local(*local);
         }
-        let (algorithm, digest) = params.remote_fingerprint;
-        let mut api = peer.rtc.direct_api();
-        api.set_remote_ice_credentials(IceCreds { ufrag: params.remote_ufrag, pass: params.remote_pwd });
-        api.set_remote_fingerprint(Fingerprint { hash_func: algorithm.to_ascii_lowercase(), bytes: digest });
-        api.start_dtls(params.active).map_err(|e| PeerError::Crypto(e.to_string()))?;
-        api.declare_media(peer.mid, MediaKind::Audio);
-        api.declare_stream_tx(peer.ssrc, None, peer.mid, None);
-        for ssrc in params.remote_ssrcs.into_iter().take(Sources::PROVEN) {
-            peer.sources.announce(ssrc, &mut api, peer.mid);
+        peer.dtls.set_active(params.active);
+        peer.dtls_time(now);
+        peer.ice.handle_timeout(now);
+        match peer.failure.take() {
+            Some(words) => Err(PeerError::Crypto(words)),
+            None => Ok(peer),
         }
-        Ok(peer)
     }
 
-    /// A datagram for this session, received on our address `local`. Garbage is dropped and counted.
+    /// A datagram for this session, received on our address `local`: STUN or DTLS (RFC 7983). Anything else, and garbage, is
+    /// dropped and counted.
     pub fn handle_datagram(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8], now: Instant) {
-        self.add_local(local);
-        if is_stun(data) {
-            self.on_check(remote, data);
-        } else if let Some(ssrc) = rtp_ssrc(data) {
-            self.sources.seen(ssrc, &mut self.rtc.direct_api(), self.mid);
-        }
-        let handled = Receive::new(Protocol::Udp, remote, local, data)
-            .map_err(|e| e.to_string())
-            .and_then(|input| self.rtc.handle_input(Input::Receive(now, input)).map_err(|e| e.to_string()));
-        if let Err(words) = handled {
-            self.note_error(words);
+        match data.first() {
+            Some(_) if is_stun(data) => self.on_stun(local, remote, data, now),
+            Some(20..=63) if !matches!(self.state, State::Ended) => {
+                self.dtls_time(now);
+                // One forged or damaged datagram must not end a call.
+                if self.dtls.handle_packet(data).is_err() {
+                    self.dropped += 1;
+                }
+            }
+            Some(_) | None => self.dropped += 1,
         }
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Err(e) = self.rtc.handle_input(Input::Timeout(now)) {
-            self.note_error(e.to_string());
+        self.ice.handle_timeout(now);
+        if self.dtls_at.is_some_and(|at| at <= now) && !matches!(self.state, State::Ended) {
+            self.dtls_time(now);
         }
     }
 
     /// When `handle_timeout` is due; exact only once `poll_output` has given `None`.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Connecting | State::Connected => self.wake_at,
+            State::Connecting(_) | State::Connected => self.wake_at,
             State::Ended => None,
         }
     }
 
     /// Whether `Connected` was reported and `Disconnected` was not.
     pub fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        matches!(self.state, State::Connected)
+    }
+
+    /// Where packets go, from our address to the browser's: the pair that the browser nominated last (RFC 8445 §8). None
+    /// before it did.
+    pub fn path(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.path
     }
 
     /// Datagrams that were dropped as malformed, not authentic or not of this session.
@@ -291,119 +253,163 @@ impl Peer {
         self.dropped
     }
 
-    /// Sends one RTP packet; false (and nothing sent) unless connected and the payload is not empty.
-    pub fn send_rtp(&mut self, packet: RtpOut, payload: &[u8], now: Instant) -> bool {
-        if self.state != State::Connected || payload.is_empty() {
-            return false;
-        }
-        let mut api = self.rtc.direct_api();
-        let Some(stream) = api.stream_tx(&self.ssrc) else { return false };
-        let pt = Pt::new_with_value(packet.pt);
-        let write = RtpWrite::new(pt, SeqNo::from(packet.seq), packet.timestamp, now, payload);
-        stream.write_rtp(write.marker(packet.marker));
-        // str0m moves a written packet to its output only when time is handed in.
-        self.handle_timeout(now);
-        true
-    }
-
-    /// Renewed credentials (ufrag, password) after an offer with a new `a=ice-ufrag` (RFC 8839 §4.4.1.1.1). DTLS, keys and
-    /// streams stay; media goes on over the old path until the browser nominates a new one.
+    /// Renewed credentials (ufrag, password) after an offer with a new `a=ice-ufrag` (RFC 8839 §4.4.1.1.1). DTLS and keys
+    /// stay; media goes on over the old path until the browser nominates a new one.
     pub fn restart_ice(&mut self, local: (String, String), remote: (String, String)) {
         let key = CheckKey::new(&local.1);
         self.restart =
             Some(Restart { ufrag: local.0.clone(), key, former: std::mem::take(&mut self.remotes) });
-        let mut api = self.rtc.direct_api();
-        api.set_local_ice_credentials(IceCreds { ufrag: local.0, pass: local.1 });
-        api.set_remote_ice_credentials(IceCreds { ufrag: remote.0, pass: remote.1 });
+        self.ice.set_local_credentials(IceCreds { ufrag: local.0, pass: local.1 });
+        self.ice.set_remote_credentials(IceCreds { ufrag: remote.0, pass: remote.1 });
     }
 
-    /// Next thing to do, until `None`. Must be drained after every other call: str0m holds one received packet only.
+    /// Next thing to do, until `None`. Must be drained after every other call.
     pub fn poll_output(&mut self, buf: &mut Vec<u8>) -> Option<PeerOutput> {
-        loop {
-            if let Some(ended) = self.failure.take().and_then(|why| self.end(why)) {
-                return Some(ended);
-            }
-            match self.rtc.poll_output() {
-                Ok(Output::Timeout(at)) => {
-                    self.wake_at = Some(at);
-                    return None;
+        if let Some(output) = self.poll_ice().or_else(|| self.poll_dtls(buf)) {
+            return Some(output);
+        }
+        if let Some(send) = self.ice.poll_transmit() {
+            buf.clear();
+            buf.extend_from_slice(&send.contents);
+            return Some(PeerOutput::Transmit { local: send.source, remote: send.destination });
+        }
+        self.wake_at = self.ice.poll_timeout().into_iter().chain(self.dtls_at).min();
+        None
+    }
+
+    fn poll_ice(&mut self) -> Option<PeerOutput> {
+        while let Some(event) = self.ice.poll_event() {
+            match event {
+                IceAgentEvent::NominatedSend { source, destination, .. } => {
+                    self.path = Some((source, destination));
                 }
-                Ok(Output::Transmit(send)) => {
-                    buf.clear();
-                    buf.extend_from_slice(&send.contents);
-                    return Some(PeerOutput::Transmit { local: send.source, remote: send.destination });
-                }
-                Ok(Output::Event(event)) => {
-                    if let Some(output) = self.on_event(event, buf) {
-                        return Some(output);
+                IceAgentEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                    let over = self.end("no connectivity check from the browser for 15 s".to_owned());
+                    if over.is_some() {
+                        return over;
                     }
                 }
-                Err(e) => {
-                    self.note_error(e.to_string());
-                    self.failure.as_ref()?;
-                }
+                IceAgentEvent::IceConnectionStateChange(_)
+                | IceAgentEvent::IceRestart(_)
+                | IceAgentEvent::DiscoveredRecv { .. } => {}
             }
         }
+        None
     }
 
-    #[allow(clippy::wildcard_enum_match_arm)] // str0m's enum is non-exhaustive; the rest is video, data and statistics.
-    fn on_event(&mut self, event: Event, buf: &mut Vec<u8>) -> Option<PeerOutput> {
-        match event {
-            Event::RtpPacket(packet) => self.on_rtp(&packet, buf),
-            Event::Connected => (self.state == State::Connecting).then(|| {
-                self.state = State::Connected;
-                PeerOutput::Connected
-            }),
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                self.end("no connectivity check from the browser for 15 s".to_owned())
-            }
-            Event::Closed => self.end("the browser closed the session".to_owned()),
-            Event::MediaEgressStats(stats) => {
-                // A fraction of 0..=1 of the reports since the last event.
-                let fraction_lost = stats.loss.map(|f| (f * 255.0).round().clamp(0.0, 255.0) as u8);
-                (fraction_lost.is_some() || stats.rtt.is_some())
-                    .then_some(PeerOutput::Feedback { fraction_lost, rtt: stats.rtt })
-            }
-            _ => None,
-        }
-    }
-
-    fn on_rtp(&mut self, packet: &RtpPacket, buf: &mut Vec<u8>) -> Option<PeerOutput> {
-        let header = &packet.header;
-        self.sources.proven(*header.ssrc, &mut self.rtc.direct_api());
-        if packet.payload.is_empty() || self.state == State::Ended {
+    #[allow(clippy::wildcard_enum_match_arm)] // dimpl's enum is non-exhaustive.
+    fn poll_dtls(&mut self, buf: &mut Vec<u8>) -> Option<PeerOutput> {
+        if matches!(self.state, State::Ended) {
             return None;
         }
-        buf.clear();
-        buf.extend_from_slice(&packet.payload);
-        Some(PeerOutput::Rtp {
-            pt: *header.payload_type,
-            seq: *packet.seq_no,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            ssrc: *header.ssrc,
-        })
+        if let (Some((local, remote)), Some(held)) = (self.path, self.held.front()) {
+            buf.clear();
+            buf.extend_from_slice(held);
+            self.held.pop_front();
+            return Some(PeerOutput::Transmit { local, remote });
+        }
+        while self.dtls_moved {
+            buf.resize(buf.len().max(DTLS_DATAGRAM), 0);
+            match self.dtls.poll_output(buf) {
+                DtlsOutput::Packet(packet) => {
+                    let length = packet.len();
+                    buf.truncate(length);
+                    if let Some((local, remote)) = self.path {
+                        return Some(PeerOutput::Transmit { local, remote });
+                    }
+                    // Retransmission makes up for what is dropped.
+                    if self.held.len() < limits::PEER_HELD {
+                        self.held.push_back(buf.clone());
+                    }
+                }
+                DtlsOutput::BufferTooSmall { needed } => buf.resize(needed, 0),
+                DtlsOutput::Timeout(at) => {
+                    self.dtls_at = Some(at);
+                    self.dtls_moved = false;
+                }
+                DtlsOutput::PeerCert(certificate) => {
+                    if !self.fingerprint.is_of(certificate) {
+                        let words = "the browser's certificate has not the fingerprint of its description";
+                        return self.end(words.to_owned());
+                    }
+                    if let State::Connecting(handshake) = &mut self.state {
+                        handshake.verified = true;
+                    }
+                }
+                DtlsOutput::KeyingMaterial(material, profile) => {
+                    let keys = SrtpKeys::new(&material, profile, self.active);
+                    if let State::Connecting(handshake) = &mut self.state {
+                        handshake.keys = keys;
+                    }
+                }
+                DtlsOutput::Connected => {
+                    if let State::Connecting(handshake) = &mut self.state {
+                        handshake.finished = true;
+                    }
+                }
+                DtlsOutput::CloseNotify => {
+                    // Answered in kind (RFC 5246 §7.2.1).
+                    let _ = self.dtls.close();
+                    self.failure.get_or_insert_with(|| "the browser closed the session".to_owned());
+                }
+                // There are no data channels here.
+                _ => {}
+            }
+        }
+        self.conclude()
+    }
+
+    /// What the outputs of DTLS came to.
+    fn conclude(&mut self) -> Option<PeerOutput> {
+        if let Some(why) = self.failure.take() {
+            return self.end(why);
+        }
+        let State::Connecting(handshake) = &mut self.state else { return None };
+        if !handshake.finished {
+            return None;
+        }
+        match (handshake.verified, handshake.keys.take()) {
+            (true, Some(keys)) => {
+                self.state = State::Connected;
+                Some(PeerOutput::Connected { keys })
+            }
+            (true, None) => self.end("no SRTP profile in common".to_owned()),
+            (false, _) => self.end("the browser showed no certificate".to_owned()),
+        }
     }
 
     fn end(&mut self, why: String) -> Option<PeerOutput> {
-        if self.state == State::Ended {
+        if matches!(self.state, State::Ended) {
             return None;
         }
         self.state = State::Ended;
         Some(PeerOutput::Disconnected { why })
     }
 
-    /// An error is the session's end only if str0m gave up: one forged or damaged datagram must not end a call.
-    fn note_error(&mut self, words: String) {
-        if self.rtc.is_alive() {
+    fn on_stun(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8], now: Instant) {
+        let Ok(message) = StunMessage::parse(data) else {
             self.dropped += 1;
-        } else {
-            self.failure = Some(words);
+            return;
+        };
+        self.add_local(local);
+        self.on_check(remote, data);
+        let packet = StunPacket { proto: Protocol::Udp, source: remote, destination: local, message };
+        if !self.ice.handle_packet(now, packet) {
+            self.dropped += 1;
+        }
+        self.ice.handle_timeout(now);
+    }
+
+    /// DTLS knows the time by being told; a failed timer is its end.
+    fn dtls_time(&mut self, now: Instant) {
+        self.dtls_moved = true;
+        if let Err(e) = self.dtls.handle_timeout(now) {
+            self.failure.get_or_insert_with(|| format!("DTLS: {e}"));
         }
     }
 
-    /// Keeps track of where checks come from. str0m sends to the nominated pair of highest priority and drops a pair 15 s
-    /// after its last check, so after an ICE restart it would go on sending to where the browser no longer is: the
+    /// Keeps track of where checks come from. The agent sends to the nominated pair of highest priority and drops a pair
+    /// 15 s after its last check, so after an ICE restart it would go on sending to where the browser no longer is: the
     /// former addresses are withdrawn when the browser nominates another one with its new credentials.
     fn on_check(&mut self, remote: SocketAddr, data: &[u8]) {
         if !self.remotes.contains(&remote) && self.remotes.len() < limits::PEER_ADDRESSES {
@@ -416,11 +422,11 @@ impl Peer {
         });
         let Some(restart) = self.restart.take_if(|_| nominates) else { return };
         for former in restart.former.into_iter().filter(|former| *former != remote) {
-            // What str0m made of that address by itself: a peer-reflexive candidate (RFC 8445 §7.3.1.3).
+            // What the agent made of that address by itself: a peer-reflexive candidate (RFC 8445 §7.3.1.3).
             let kind = CandidateKind::PeerReflexive;
             let proto = Protocol::Udp;
             let gone = Candidate::from_parts(String::new(), 1, proto, 0, former, kind, None, None, None);
-            self.rtc.direct_api().invalidate_candidate(&gone);
+            self.ice.invalidate_candidate(&gone);
         }
     }
 
@@ -430,107 +436,7 @@ impl Peer {
         }
         if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
             self.locals.push(local);
-            self.rtc.add_local_candidate(candidate);
+            self.ice.add_local_candidate(candidate);
         }
-    }
-}
-
-fn rtc_config(factory: &PeerFactory, params: &PeerParams) -> Result<RtcConfig, PeerError> {
-    for (what, id) in [("mid", params.mid_extension), ("ssrc-audio-level", params.level_extension)] {
-        if id.is_some_and(|id| !(1..=14).contains(&id)) {
-            return Err(PeerError::Params(format!("the header extension {what} has an id outside 1-14")));
-        }
-    }
-    let mut extensions = ExtensionMap::empty();
-    if let Some(id) = params.mid_extension {
-        extensions.set(id, Extension::RtpMid);
-    }
-    if let Some(id) = params.level_extension {
-        extensions.set(id, Extension::AudioLevel);
-    }
-    let creds = IceCreds { ufrag: params.local_ufrag.clone(), pass: params.local_pwd.clone() };
-    let mut config = RtcConfig::new()
-        .set_crypto_provider(factory.crypto.clone())
-        .set_dtls_cert(factory.certificate.clone())
-        .set_dtls_version(DtlsVersion::Dtls12)
-        .set_ice_lite(true)
-        .set_local_ice_credentials(creds)
-        .set_rtp_mode(true)
-        .set_rtcp_report_interval_audio(RTCP_INTERVAL)
-        .set_stats_interval(Some(FEEDBACK_INTERVAL))
-        .clear_codecs()
-        .set_extension_map(extensions);
-    let (codec, clock, channels) = match params.audio.codec {
-        AudioCodec::Opus => (Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2)),
-        AudioCodec::Pcmu => (Codec::PCMU, Frequency::EIGHT_KHZ, Some(1)),
-        AudioCodec::Pcma => (Codec::PCMA, Frequency::EIGHT_KHZ, Some(1)),
-    };
-    let codecs = config.codec_config();
-    codecs.add_config(payload_type(params.audio.pt)?, None, codec, clock, channels, FormatParams::default());
-    if let Some((pt, clock)) = params.events {
-        let clock = Frequency::new(clock)
-            .ok_or_else(|| PeerError::Params("telephone-event has a clock of 0 Hz".to_owned()))?;
-        codecs.add_config(payload_type(pt)?, None, Codec::Tele, clock, None, FormatParams::default());
-    }
-    Ok(config)
-}
-
-fn payload_type(pt: u8) -> Result<Pt, PeerError> {
-    // 64-95 would be taken for RTCP on a multiplexed port (RFC 5761 §4).
-    match pt {
-        0..=63 | 96..=127 => Ok(Pt::new_with_value(pt)),
-        64..=95 | 128..=255 => {
-            Err(PeerError::Params(format!("payload type {pt} can not be used with rtcp-mux")))
-        }
-    }
-}
-
-/// The SSRC of an RTP packet; none for STUN, DTLS and RTCP (RFC 7983, RFC 5761 §4).
-fn rtp_ssrc(data: &[u8]) -> Option<u32> {
-    let (&[first, second], rest) = data.split_first_chunk::<2>()?;
-    let is_rtp = (128..192).contains(&first) && !(64..96).contains(&(second & 0x7f));
-    let ssrc = rest.get(6..10)?;
-    is_rtp.then(|| u32::from_be_bytes([ssrc[0], ssrc[1], ssrc[2], ssrc[3]]))
-}
-
-/// Which of the browser's SSRCs str0m listens to. The session has one audio section, so an SSRC that was not announced is
-/// audio too; until a packet of it proved authentic it holds the one place for candidates, so forgeries cost nothing.
-#[derive(Default, Debug)]
-struct Sources {
-    proven: Vec<u32>,
-    candidate: Option<u32>,
-}
-
-impl Sources {
-    /// Streams kept; with one more the oldest goes.
-    const PROVEN: usize = limits::PEER_SOURCES;
-
-    fn announce(&mut self, ssrc: u32, api: &mut DirectApi<'_>, mid: Mid) {
-        if !self.proven.contains(&ssrc) {
-            api.expect_stream_rx(ssrc.into(), None, mid, None).suppress_nack(true);
-            self.proven.push(ssrc);
-        }
-    }
-
-    fn seen(&mut self, ssrc: u32, api: &mut DirectApi<'_>, mid: Mid) {
-        if ssrc == 0 || self.candidate == Some(ssrc) || self.proven.contains(&ssrc) {
-            return;
-        }
-        if let Some(old) = self.candidate.replace(ssrc) {
-            api.remove_stream_rx(old.into());
-        }
-        api.expect_stream_rx(ssrc.into(), None, mid, None).suppress_nack(true);
-    }
-
-    fn proven(&mut self, ssrc: u32, api: &mut DirectApi<'_>) {
-        if self.candidate != Some(ssrc) {
-            return;
-        }
-        self.candidate = None;
-        if self.proven.len() >= Self::PROVEN {
-            let oldest = self.proven.remove(0);
-            api.remove_stream_rx(oldest.into());
-        }
-        self.proven.push(ssrc);
     }
 }

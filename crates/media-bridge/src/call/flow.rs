@@ -108,11 +108,11 @@ impl MediaCall {
             return;
         };
         match laws {
-            None => leg.send(stamp, agreed.pt, packet.payload, outbox, now),
+            None => leg.send(stamp, agreed.pt, packet.payload, outbox),
             Some((from, to)) => {
                 let mut recoded = outbox.buffer();
                 recoded.extend(packet.payload.iter().map(|c| to.encode_sample(from.decode_sample(*c))));
-                leg.send(stamp, agreed.pt, &recoded, outbox, now);
+                leg.send(stamp, agreed.pt, &recoded, outbox);
                 outbox.give_back(recoded);
             }
         }
@@ -246,7 +246,7 @@ impl MediaCall {
         let Some(events) = leg.sending().and_then(|agreed| agreed.events) else { return };
         while let Some(packet) = leg.events_out.next_packet(now) {
             let stamp = leg.out.event(packet.first, packet.offset, packet.marker, now);
-            leg.send(stamp, events.pt, &packet.payload, outbox, now);
+            leg.send(stamp, events.pt, &packet.payload, outbox);
         }
     }
 

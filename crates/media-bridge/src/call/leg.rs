@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use types::{Entropy, LegId};
-use webrtc_peer::{Peer, PeerOutput, RtpOut};
+use webrtc_peer::{Peer, PeerOutput};
 
 use super::ear::{Ear, Tally};
 use super::mouth::Mouth;
 use super::negotiate::Negotiation;
 use super::outbox::Outbox;
-use super::secured::{Kind, Retired, Secured};
+use super::secured::{Contexts, Kind, Retired, Secured};
 use super::{MediaSetup, Output};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
@@ -25,8 +25,12 @@ pub(super) const FRAME_TIME: Duration = Duration::from_millis(20);
 pub(super) const FORWARDING_PAUSED: Duration = Duration::from_millis(100);
 /// Silence of a peer that promised media before signalling is told (field problem 1).
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
-/// Between two reports, RTCP and statistics alike (RFC 3550 §6.2: five seconds).
+/// Between two reports, RTCP of RTP legs and statistics alike (RFC 3550 §6.2: five seconds).
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// The same towards a browser (RFC 4585 §3.4): it adds FEC by the loss that we report, so that must not be stale.
+const BROWSER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// What SDP says nothing of: the name of an RTP leg's stream.
+const CNAME: &str = "webtrunk";
 
 /// One leg: a peer, what it sends us, what it hears from us.
 pub(super) struct Leg {
@@ -60,6 +64,8 @@ pub(super) struct Leg {
     pub connected: bool,
     pub silent_at: Option<Instant>,
     pub stats_at: Instant,
+    /// When RTCP is due.
+    pub report_at: Instant,
 }
 
 /// How media travels.
@@ -79,7 +85,6 @@ pub(super) struct RtpPath {
     pub latch: Option<Latch>,
     /// Where the description wants RTCP.
     pub rtcp: Option<SocketAddr>,
-    pub report_at: Instant,
     /// None: packets are plain.
     pub secured: Option<Box<Secured>>,
     pub retired: Retired,
@@ -96,10 +101,8 @@ pub(super) struct WebRtcPath {
     /// None while our offer waits for its answer.
     pub peer: Option<Peer>,
     pub cname: String,
-    /// Subtracted from our sequence numbers: a new DTLS association counts rollovers from zero.
-    pub rebase: u64,
-    /// The newest sequence number sent.
-    pub newest: u64,
+    /// Of the present DTLS association, once it is up.
+    pub contexts: Option<Box<Contexts>>,
     /// The peer may have outputs.
     pub dirty: bool,
 }
@@ -137,7 +140,69 @@ pub(super) struct Counters {
     pub rtt: Option<Duration>,
 }
 
+impl Path {
+    /// Whether packets can be sent.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Path::Rtp(rtp) => rtp.latch.is_some(),
+            Path::WebRtc(rtc) => rtc.contexts.is_some(),
+        }
+    }
+
+    /// Encrypts a packet where that is agreed, and sends it to where packets of its kind go.
+    pub fn send(&mut self, leg: LegId, kind: Kind, mut packet: Vec<u8>, outbox: &mut Outbox) -> bool {
+        let (contexts, output) = match self {
+            Path::Rtp(rtp) => {
+                let output = rtp.destination(kind).map(|to| match kind {
+                    Kind::Rtp => Output::Rtp { leg, to },
+                    Kind::Rtcp => Output::Rtcp { leg, to },
+                });
+                (rtp.secured.as_mut().map(|secured| &mut secured.contexts), output)
+            }
+            Path::WebRtc(rtc) => {
+                let path = rtc.peer.as_ref().and_then(Peer::path);
+                let output = path.filter(|_| rtc.contexts.is_some());
+                (rtc.contexts.as_deref_mut(), output.map(|(local, to)| Output::Browser { leg, local, to }))
+            }
+        };
+        match output {
+            Some(output) if contexts.is_none_or(|contexts| contexts.protect(kind, &mut packet)) => {
+                outbox.datagram(output, packet);
+                true
+            }
+            Some(_) | None => {
+                outbox.give_back(packet);
+                false
+            }
+        }
+    }
+
+    /// Between two reports.
+    pub fn report_interval(&self) -> Duration {
+        match self {
+            Path::Rtp(_) => REPORT_INTERVAL,
+            Path::WebRtc(_) => BROWSER_REPORT_INTERVAL,
+        }
+    }
+
+    /// The name of our stream (RFC 3550 §6.5.1), as SDP has it.
+    pub fn cname(&self) -> &str {
+        match self {
+            Path::Rtp(_) => CNAME,
+            Path::WebRtc(rtc) => &rtc.cname,
+        }
+    }
+}
+
 impl RtpPath {
+    fn destination(&self, kind: Kind) -> Option<SocketAddr> {
+        let latch = self.latch.as_ref()?;
+        match kind {
+            Kind::Rtp => Some(latch.destination()),
+            Kind::Rtcp => self.rtcp.map(|described| latch.rtcp_destination(described)),
+        }
+    }
+
     /// Whether a socket of ours has this address's family.
     pub fn reaches(&self, ip: IpAddr) -> bool {
         self.local.is_ipv4() == ip.is_ipv4() || self.other.is_some()
@@ -177,6 +242,7 @@ impl Leg {
         now: Instant,
     ) -> Leg {
         let clock = clock_rate(codec);
+        let interval = path.report_interval();
         Leg {
             id,
             params,
@@ -203,6 +269,7 @@ impl Leg {
             connected: false,
             silent_at: None,
             stats_at: now + REPORT_INTERVAL,
+            report_at: now + interval,
         }
     }
 
@@ -215,11 +282,7 @@ impl Leg {
 
     /// What to send with, if anything can be sent now.
     pub fn sending(&self) -> Option<Agreed> {
-        let ready = match &self.path {
-            Path::Rtp(rtp) => rtp.latch.is_some(),
-            Path::WebRtc(rtc) => rtc.peer.as_ref().is_some_and(Peer::is_connected),
-        };
-        self.agreed.filter(|_| ready && self.sends)
+        self.agreed.filter(|_| self.path.is_ready() && self.sends)
     }
 
     /// Agreement reached: formats of both directions.
@@ -236,9 +299,9 @@ impl Leg {
     }
 
     /// Sends one packet whose numbers are `stamp`.
-    pub fn send(&mut self, stamp: Stamp, pt: u8, payload: &[u8], outbox: &mut Outbox, now: Instant) {
+    pub fn send(&mut self, stamp: Stamp, pt: u8, payload: &[u8], outbox: &mut Outbox) {
         let Leg { path, out, counters, id, .. } = self;
-        transmit(path, out, counters, *id, (stamp, pt), (payload, outbox, now));
+        transmit(path, out, counters, *id, (stamp, pt), (payload, outbox));
     }
 
     /// Audio of the present source went out: silence of ours is due only if it pauses.
@@ -296,7 +359,7 @@ impl Leg {
             &mut |timestamp| stamps.borrow_mut().next(source, timestamp, chunk.clock, now),
             &mut |stamp, payload| {
                 let mut out = stamps.borrow_mut();
-                transmit(path, &mut out, counters, *id, (stamp, agreed.pt), (payload, outbox, now));
+                transmit(path, &mut out, counters, *id, (stamp, agreed.pt), (payload, outbox));
             },
         )
     }
@@ -365,9 +428,9 @@ impl Leg {
 
     /// The earliest of the leg's timers. `now`: the newest time known.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let path = match &self.path {
-            Path::Rtp(rtp) => rtp.latch.as_ref().map(|_| rtp.report_at),
+        let peer = match &self.path {
             Path::WebRtc(rtc) => rtc.peer.as_ref().and_then(Peer::poll_timeout),
+            Path::Rtp(_) => None,
         };
         let sending = self.sending();
         let digits = sending.and_then(|agreed| agreed.events).and_then(|_| self.events_out.poll_timeout(now));
@@ -376,7 +439,8 @@ impl Leg {
         let of_sending = of_sending.into_iter().filter(|_| sending.is_some());
         let ear = self.ear.as_ref();
         let others = [
-            path,
+            peer,
+            self.path.is_ready().then_some(self.report_at),
             ear.and_then(|e| e.release_at()),
             ear.and_then(|e| e.overdue_at()),
             self.events_in.poll_timeout(),
@@ -409,31 +473,15 @@ fn transmit(
     counters: &mut Counters,
     leg: LegId,
     (stamp, pt): (Stamp, u8),
-    (payload, outbox, now): (&[u8], &mut Outbox, Instant),
+    (payload, outbox): (&[u8], &mut Outbox),
 ) {
-    match path {
-        Path::Rtp(rtp) => {
-            let Some(latch) = &rtp.latch else { return };
-            let mut buffer = outbox.buffer();
-            out.header(stamp, pt, payload.len()).write(&mut buffer);
-            buffer.extend_from_slice(payload);
-            if rtp.secured.as_mut().is_some_and(|secured| !secured.protect(Kind::Rtp, &mut buffer)) {
-                return outbox.give_back(buffer);
-            }
-            outbox.datagram(Output::Rtp { leg, to: latch.destination() }, buffer);
-        }
-        Path::WebRtc(rtc) => {
-            let (Some(peer), Some(seq)) = (rtc.peer.as_mut(), stamp.extended.checked_sub(rtc.rebase)) else {
-                return;
-            };
-            let packet = RtpOut { pt, seq, timestamp: stamp.timestamp, marker: stamp.marker };
-            rtc.newest = rtc.newest.max(stamp.extended);
-            rtc.dirty = true;
-            if !peer.send_rtp(packet, payload, now) {
-                return;
-            }
-            out.count(payload.len());
-        }
+    if !path.is_ready() {
+        return;
     }
-    counters.packets_out += 1;
+    let mut packet = outbox.buffer();
+    out.header(stamp, pt, payload.len()).write(&mut packet);
+    packet.extend_from_slice(payload);
+    if path.send(leg, Kind::Rtp, packet, outbox) {
+        counters.packets_out += 1;
+    }
 }

@@ -21,17 +21,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use types::{CallId, Entropy, LegId, Wall};
-use webrtc_peer::{PeerFactory, PeerOutput};
+use webrtc_peer::{PeerFactory, PeerOutput, SrtpKeys};
 
 use crate::control::{Command, Event, LegKind, LegParams, Source};
 use crate::dtmf::Way;
-use crate::rtp::{LatchVerdict, RtpPacket, is_rtcp};
+use crate::rtp::{LatchVerdict, RtpPacket};
 use crate::sdp;
 use crate::tone::ToneGenerator;
 pub use adopt::GivenLeg;
 use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, Playing, SILENT_AFTER};
 use outbox::Outbox;
-use secured::Kind;
+use secured::{Contexts, Kind};
 
 /// What all calls of one worker share.
 pub struct MediaSetup {
@@ -204,9 +204,7 @@ impl MediaCall {
     pub fn handle_rtp(&mut self, leg: LegId, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
         self.now = Some(now);
         let Some(index) = self.find(leg) else { return };
-        let kind = if is_rtcp(data) { Kind::Rtcp } else { Kind::Rtp };
-        self.on_datagram(index, kind, (source, data), now, wall);
-        self.drain_peers(now);
+        self.on_datagram(index, Kind::of(data), (source, data), now, wall);
     }
 
     /// A datagram on the leg's RTCP port.
@@ -217,7 +215,8 @@ impl MediaCall {
         }
     }
 
-    /// A packet of a leg of RTP; nothing but what opens under the peer's key goes further, once there is one.
+    /// RTP or RTCP of a leg; nothing but what opens under the peer's key goes further, once there is one. A browser's
+    /// never goes further without.
     fn on_datagram(
         &mut self,
         index: usize,
@@ -226,12 +225,19 @@ impl MediaCall {
         now: Instant,
         wall: Wall,
     ) {
-        let Path::Rtp(rtp) = &mut self.legs[index].path else { return };
-        let Some(secured) = &mut rtp.secured else {
-            return self.on_plain(index, kind, (source, data), now, wall);
+        let leg = &mut self.legs[index];
+        let contexts = match &mut leg.path {
+            Path::Rtp(rtp) => match &mut rtp.secured {
+                Some(secured) => &mut secured.contexts,
+                None => return self.on_plain(index, kind, (source, data), now, wall),
+            },
+            Path::WebRtc(rtc) => match &mut rtc.contexts {
+                Some(contexts) => contexts,
+                None => return leg.counters.rejected += 1,
+            },
         };
         let mut plain = self.outbox.buffer();
-        if secured.unprotect(kind, data, &mut plain) {
+        if contexts.unprotect(kind, data, &mut plain) {
             self.on_plain(index, kind, (source, &plain), now, wall);
         } else {
             self.legs[index].counters.rejected += 1;
@@ -255,12 +261,14 @@ impl MediaCall {
 
     fn on_rtp(&mut self, index: usize, source: SocketAddr, data: &[u8], now: Instant) {
         let leg = &mut self.legs[index];
-        let Path::Rtp(rtp) = &mut leg.path else { return };
         let packet = RtpPacket::parse(data).ok();
-        let verdict =
-            packet.as_ref().zip(rtp.latch.as_mut()).map_or(LatchVerdict::Refused, |(packet, latch)| {
+        let verdict = match (&packet, &mut leg.path) {
+            (Some(packet), Path::Rtp(rtp)) => rtp.latch.as_mut().map_or(LatchVerdict::Refused, |latch| {
                 latch.check(source, packet, leg.inbound.knows(packet.payload_type))
-            });
+            }),
+            (Some(_), Path::WebRtc(_)) => LatchVerdict::Accepted,
+            (None, _) => LatchVerdict::Refused,
+        };
         match (verdict, packet) {
             (LatchVerdict::Accepted, Some(packet)) => self.on_packet(index, &packet, now),
             (LatchVerdict::Probing, _) => {}
@@ -275,10 +283,14 @@ impl MediaCall {
         path: (SocketAddr, SocketAddr),
         data: &[u8],
         now: Instant,
-        _wall: Wall,
+        wall: Wall,
     ) {
         self.now = Some(now);
         let Some(index) = self.find(leg) else { return };
+        // RFC 7983 §7.
+        if matches!(data.first(), Some(128..=191)) {
+            return self.on_datagram(index, Kind::of(data), (path.1, data), now, wall);
+        }
         let Path::WebRtc(rtc) = &mut self.legs[index].path else { return };
         let Some(peer) = rtc.peer.as_mut() else { return };
         peer.handle_datagram(path.0, path.1, data, now);
@@ -396,25 +408,26 @@ impl MediaCall {
                     self.outbox.datagram(Output::Browser { leg, local, to: remote }, buffer);
                     continue;
                 }
-                PeerOutput::Rtp { pt, seq, timestamp, marker, ssrc } => {
-                    let sequence = seq as u16;
-                    let payload = &buffer[..];
-                    let packet = RtpPacket { payload_type: pt, marker, sequence, timestamp, ssrc, payload };
-                    self.on_packet(index, &packet, now);
-                }
-                PeerOutput::Connected => self.peer_connected(index, now),
+                PeerOutput::Connected { keys } => self.peer_connected(index, &keys, now),
                 PeerOutput::Disconnected { .. } => {
-                    self.legs[index].silent_at = None;
-                    self.outbox.tell(Event::Lost { leg });
+                    let leg = &mut self.legs[index];
+                    leg.silent_at = None;
+                    if let Path::WebRtc(rtc) = &mut leg.path {
+                        rtc.contexts = None;
+                    }
+                    self.outbox.tell(Event::Lost { leg: leg.id });
                 }
-                PeerOutput::Feedback { fraction_lost, rtt } => self.legs[index].feedback(fraction_lost, rtt),
             }
             self.outbox.give_back(buffer);
         }
     }
 
-    fn peer_connected(&mut self, index: usize, now: Instant) {
+    fn peer_connected(&mut self, index: usize, keys: &SrtpKeys, now: Instant) {
         let leg = &mut self.legs[index];
+        if let Path::WebRtc(rtc) = &mut leg.path {
+            rtc.contexts = Contexts::of_association(keys).map(Box::new);
+        }
+        leg.report_at = now + leg.path.report_interval();
         if !leg.connected {
             leg.connected = true;
             self.outbox.tell(Event::Connected { leg: leg.id });

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use types::limits::LEGS_PER_CALL;
 use types::{Entropy, LegId};
-use webrtc_peer::{AudioCodec, AudioFormat, Peer, PeerParams};
+use webrtc_peer::{Peer, PeerParams};
 
-use super::leg::{Inbound, Leg, Path, REPORT_INTERVAL, RtpPath, SILENT_AFTER, WebRtcPath};
+use super::leg::{Inbound, Leg, Path, RtpPath, SILENT_AFTER, WebRtcPath};
 use super::{MediaCall, Output};
 use crate::control::{Codec, DtmfMode, Event, LegKind, LegParams, Refusal, Srtp};
 use crate::rtp::Latch;
@@ -19,8 +19,6 @@ use crate::sdp::{
 
 /// Our tag when we offer.
 const OUR_MID: &str = "0";
-/// Our id for the audio level extension when we offer.
-const OUR_LEVEL_ID: u8 = 1;
 
 /// What was said so far on one leg.
 pub(super) struct Negotiation {
@@ -235,14 +233,12 @@ impl MediaCall {
                 let Some(local) = rtp_local else {
                     return Err(Refusal::NoPort("no RTP port was leased".to_owned()));
                 };
-                let report_at = now + REPORT_INTERVAL;
                 Path::Rtp(Box::new(RtpPath {
                     local,
                     other: None,
                     signalling: params.remote,
                     latch: None,
                     rtcp: None,
-                    report_at,
                     secured: None,
                     retired: Default::default(),
                 }))
@@ -254,8 +250,7 @@ impl MediaCall {
                 fingerprint: None,
                 peer: None,
                 cname: self.entropy.token(16),
-                rebase: 0,
-                newest: 0,
+                contexts: None,
                 dirty: false,
             })),
         };
@@ -285,7 +280,6 @@ impl MediaCall {
         let transport = match transport {
             LocalTransport::WebRtc(mut rtc) => {
                 rtc.setup = if active { Setup::Active } else { Setup::Passive };
-                rtc.extensions = extensions(line);
                 LocalTransport::WebRtc(rtc)
             }
             LocalTransport::Rtp { .. } => transport,
@@ -327,10 +321,7 @@ impl MediaCall {
             Some(((theirs, audio), agreed)) => {
                 let line = &theirs.lines[audio];
                 let bundled = |mid: &str| theirs.bundle.iter().any(|tag| tag == mid);
-                let mut transport = self.local_transport(index, line.mid.as_deref(), bundled);
-                if let LocalTransport::WebRtc(rtc) = &mut transport {
-                    rtc.extensions = extensions(line);
-                }
+                let transport = self.local_transport(index, line.mid.as_deref(), bundled);
                 let codecs = vec![(agreed.pt, agreed.codec)];
                 let events = agreed.events.into_iter().collect();
                 LocalAudio { codecs, events, direction, narrowband, transport }
@@ -419,6 +410,7 @@ impl MediaCall {
             Path::Rtp(rtp) => return aim(rtp, line),
             Path::WebRtc(rtc) => rtc,
         };
+        multiplexed(agreed)?;
         let missing = || Refusal::Unusable("it has no ICE credentials or fingerprint".to_owned());
         let remote_ice = line.ice.clone().ok_or_else(missing)?;
         let print = line.fingerprints.iter().find(|f| f.algorithm == "sha-256").or(line.fingerprints.first());
@@ -450,18 +442,14 @@ impl MediaCall {
                 remote_pwd: remote_ice.pwd.clone(),
                 remote_fingerprint: (print.algorithm.clone(), print.bytes.clone()),
                 active,
-                mid: line.mid.clone().unwrap_or_else(|| OUR_MID.to_owned()),
-                mid_extension: extension(line, sdp::MID_URI),
-                level_extension: extension(line, sdp::LEVEL_URI),
-                audio: AudioFormat { pt: agreed.pt, codec: peer_codec(agreed.codec) },
-                events: agreed.events.map(|e| (e.pt, e.clock)),
-                local_ssrc: leg.out.ssrc(),
-                remote_ssrcs: line.ssrcs.clone(),
             };
             let peer =
                 Peer::new(&self.setup.peers, params, now).map_err(|e| Refusal::Unusable(e.to_string()))?;
-            rtc.peer = Some(peer);
-            rtc.rebase = rtc.newest & !0xffff;
+            if let Some(former) = rtc.peer.replace(peer) {
+                leg.counters.rejected += former.dropped();
+            }
+            // The new association's keys are still to come (RFC 5764 §3).
+            rtc.contexts = None;
             leg.connected = false;
             self.outbox.push(accept(leg.id, &rtc.ice));
         }
@@ -492,7 +480,6 @@ impl MediaCall {
                 candidates: rtc.home.candidates.clone(),
                 mid: mid.unwrap_or_default().to_owned(),
                 bundle: mid.is_some_and(bundled),
-                extensions: vec![(OUR_LEVEL_ID, sdp::LEVEL_URI)],
                 ssrc: leg.out.ssrc(),
                 cname: rtc.cname.clone(),
             }),
@@ -527,20 +514,15 @@ fn accept(leg: LegId, ice: &IceCredentials) -> Output {
     Output::AcceptUfrag { leg, ufrag: ice.ufrag.clone(), password: ice.pwd.clone() }
 }
 
-/// Header extension of theirs that we take: one-byte ids only (RFC 8285 §4.2).
-fn extension(line: &MediaLine, uri: &str) -> Option<u8> {
-    line.extension_id(uri).filter(|id| (1..=14).contains(id))
-}
-
-fn extensions(line: &MediaLine) -> Vec<(u8, &'static str)> {
-    [sdp::LEVEL_URI, sdp::MID_URI].into_iter().filter_map(|uri| Some((extension(line, uri)?, uri))).collect()
-}
-
-fn peer_codec(codec: Codec) -> AudioCodec {
-    match codec {
-        Codec::Opus => AudioCodec::Opus,
-        Codec::Pcmu => AudioCodec::Pcmu,
-        Codec::Pcma => AudioCodec::Pcma,
+/// Payload types 64-95 would be taken for RTCP on a port that both share (RFC 5761 §4).
+fn multiplexed(agreed: Agreed) -> Result<(), Refusal> {
+    match [Some(agreed.pt), agreed.events.map(|e| e.pt)]
+        .into_iter()
+        .flatten()
+        .find(|pt| (64..96).contains(pt))
+    {
+        Some(pt) => Err(Refusal::Unusable(format!("payload type {pt} can not be used with rtcp-mux"))),
+        None => Ok(()),
     }
 }
 

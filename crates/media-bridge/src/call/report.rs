@@ -1,23 +1,26 @@
-//! RTCP of plain RTP legs, statistics, and the alarm of a silent peer.
+//! RTCP of all legs, statistics, and the alarm of a silent peer.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use types::{Entropy, Wall};
 
+use super::MediaCall;
 use super::leg::{Leg, Path, REPORT_INTERVAL};
 use super::outbox::Outbox;
 use super::secured::Kind;
-use super::{MediaCall, Output};
 use crate::control::Event;
 use crate::rtp::rtcp::{self, Blocks, RtcpPacket};
 
 impl MediaCall {
-    /// An RTCP datagram of a plain RTP leg. Only from where its RTP comes (field problem 36).
+    /// RTCP of a leg, in the clear. On a leg of RTP only from where its RTP comes (field problem 36).
     pub(super) fn on_rtcp(&mut self, a: usize, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
         let leg = &mut self.legs[a];
-        let Path::Rtp(rtp) = &mut leg.path else { return };
-        if !rtp.latch.as_mut().is_some_and(|latch| latch.check_rtcp(source)) {
+        let known = match &mut leg.path {
+            Path::Rtp(rtp) => rtp.latch.as_mut().is_some_and(|latch| latch.check_rtcp(source)),
+            Path::WebRtc(_) => true,
+        };
+        if !known {
             leg.counters.rejected += 1;
             return;
         }
@@ -70,40 +73,30 @@ impl Leg {
     }
 
     fn report(&mut self, entropy: &mut dyn Entropy, outbox: &mut Outbox, now: Instant, wall: Wall) {
-        let Path::Rtp(rtp) = &mut self.path else { return };
-        let Some(latch) = rtp.latch.as_ref().filter(|_| rtp.report_at <= now) else { return };
+        if self.report_at > now || !self.path.is_ready() {
+            return;
+        }
         // A tenth of randomness keeps calls that began together from reporting together (RFC 3550 §6.3.1).
-        let tenth = REPORT_INTERVAL.as_micros() as u32 / 10;
-        rtp.report_at =
-            now + REPORT_INTERVAL * 19 / 20 + Duration::from_micros(u64::from(entropy.u32() % tenth));
-        let Some(described) = rtp.rtcp else { return };
-        let to = latch.rtcp_destination(described);
+        let interval = self.path.report_interval();
+        let tenth = interval.as_micros() as u32 / 10;
+        self.report_at = now + interval * 19 / 20 + Duration::from_micros(u64::from(entropy.u32() % tenth));
         let sender = self.out.sender_info(now, wall);
         let block = self.stats_in.report_block(now);
         if sender.is_none() && block.is_none() {
             return;
         }
         let mut buffer = outbox.buffer();
-        rtcp::write_report(&mut buffer, self.out.ssrc(), sender, block, "webtrunk");
-        if rtp.secured.as_mut().is_some_and(|secured| !secured.protect(Kind::Rtcp, &mut buffer)) {
-            return outbox.give_back(buffer);
-        }
-        outbox.datagram(Output::Rtcp { leg: self.id, to }, buffer);
+        rtcp::write_report(&mut buffer, self.out.ssrc(), sender, block, self.path.cname());
+        self.path.send(self.id, Kind::Rtcp, buffer, outbox);
     }
 
     /// The leg leaves: its stream ends (RFC 3550 §6.6).
     pub(super) fn farewell(&mut self, outbox: &mut Outbox, now: Instant, wall: Wall) {
-        let Path::Rtp(rtp) = &mut self.path else { return };
-        let (Some(latch), Some(described)) = (&rtp.latch, rtp.rtcp) else { return };
-        let Some(sender) = self.out.sender_info(now, wall) else { return };
-        let to = latch.rtcp_destination(described);
+        let Some(sender) = self.out.sender_info(now, wall).filter(|_| self.path.is_ready()) else { return };
         let block = self.stats_in.report_block(now);
         let mut buffer = outbox.buffer();
-        rtcp::write_report(&mut buffer, self.out.ssrc(), Some(sender), block, "webtrunk");
+        rtcp::write_report(&mut buffer, self.out.ssrc(), Some(sender), block, self.path.cname());
         rtcp::write_bye(&mut buffer, self.out.ssrc());
-        if rtp.secured.as_mut().is_some_and(|secured| !secured.protect(Kind::Rtcp, &mut buffer)) {
-            return outbox.give_back(buffer);
-        }
-        outbox.datagram(Output::Rtcp { leg: self.id, to }, buffer);
+        self.path.send(self.id, Kind::Rtcp, buffer, outbox);
     }
 }

@@ -1,21 +1,28 @@
-//! Encryption of a leg of RTP: which keys hold (RFC 4568 §7.1), and packets on their way in and out (RFC 3711).
+//! Encryption of a leg: which keys hold (RFC 4568 §7.1, RFC 5764 §4.2), and packets on their way in and out (RFC 3711).
 
 use types::Entropy;
+use webrtc_peer::{SrtpKeys, SrtpProfile};
 
 use super::leg::{Leg, Path};
 use crate::control::Srtp;
+use crate::rtp::is_rtcp;
 use crate::sdp::Crypto;
 use crate::srtp::{Keys, Receiver, Sender, Suite};
 
-/// Keys of both sides, in use.
-pub(super) struct Secured {
-    ours: Crypto,
-    theirs: Crypto,
+/// Both directions of an encrypted leg, in use.
+pub(super) struct Contexts {
     sender: Sender,
     receiver: Receiver,
     /// What the peer encrypted with before it changed its key: packets under way still carry it. Gone with the first
     /// packet under the new one.
     before: Option<Receiver>,
+}
+
+/// Keys that descriptions agreed on (RFC 4568), and what they protect.
+pub(super) struct Secured {
+    ours: Crypto,
+    theirs: Crypto,
+    pub contexts: Contexts,
 }
 
 /// Keys of ours that have served and may be chosen again, by a fork's answer to the same offer: with counters that begin
@@ -73,7 +80,7 @@ impl Leg {
     pub(super) fn secure(&mut self, pair: Option<(Crypto, Crypto)>) {
         let Path::Rtp(rtp) = &mut self.path else { return };
         match (pair, rtp.secured.take()) {
-            (None, Some(was)) => rtp.retired.put(was.ours.keys, was.sender),
+            (None, Some(was)) => rtp.retired.put(was.ours.keys, was.contexts.sender),
             (None, None) => {}
             (Some((ours, theirs)), Some(mut secured)) => {
                 secured.change(ours, theirs, &mut rtp.retired);
@@ -88,19 +95,21 @@ impl Leg {
 
 impl Secured {
     fn new(ours: Crypto, theirs: Crypto, retired: &mut Retired) -> Secured {
-        let (sender, receiver) = (retired.sender(&ours.keys), Receiver::new(&theirs.keys, theirs.mki));
-        Secured { ours, theirs, sender, receiver, before: None }
+        let sender = retired.sender(&ours.keys);
+        let contexts = Contexts::new(sender, Receiver::new(&theirs.keys, theirs.mki));
+        Secured { ours, theirs, contexts }
     }
 
     /// An unchanged key keeps its counters.
     fn change(&mut self, ours: Crypto, theirs: Crypto, retired: &mut Retired) {
+        let contexts = &mut self.contexts;
         if ours.keys != self.ours.keys {
-            let sender = std::mem::replace(&mut self.sender, retired.sender(&ours.keys));
+            let sender = std::mem::replace(&mut contexts.sender, retired.sender(&ours.keys));
             retired.put(self.ours.keys.clone(), sender);
         }
         if theirs.keys != self.theirs.keys || theirs.mki != self.theirs.mki {
-            let next = self.receiver.successor(&theirs.keys, theirs.mki);
-            self.before = Some(std::mem::replace(&mut self.receiver, next));
+            let next = contexts.receiver.successor(&theirs.keys, theirs.mki);
+            contexts.before = Some(std::mem::replace(&mut contexts.receiver, next));
         }
         (self.ours, self.theirs) = (ours, theirs);
     }
@@ -108,6 +117,23 @@ impl Secured {
     /// Our line of the agreement.
     pub fn ours(&self) -> &Crypto {
         &self.ours
+    }
+}
+
+impl Contexts {
+    fn new(sender: Sender, receiver: Receiver) -> Contexts {
+        Contexts { sender, receiver, before: None }
+    }
+
+    /// With the keys of a DTLS association (RFC 5764 §4.2). None if their length is not their profile's.
+    pub fn of_association(keys: &SrtpKeys) -> Option<Contexts> {
+        let suite = match keys.profile() {
+            SrtpProfile::AeadAes256Gcm => Suite::AeadAes256Gcm,
+            SrtpProfile::AeadAes128Gcm => Suite::AeadAes128Gcm,
+            SrtpProfile::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+        };
+        let (ours, theirs) = (Keys::new(suite, keys.ours())?, Keys::new(suite, keys.theirs())?);
+        Some(Contexts::new(Sender::new(&ours), Receiver::new(&theirs, 0)))
     }
 
     /// Encrypts a whole packet; false if it must not be sent.
@@ -134,6 +160,13 @@ impl Secured {
 pub(super) enum Kind {
     Rtp,
     Rtcp,
+}
+
+impl Kind {
+    /// Of a packet on a port that both share (RFC 5761 §4).
+    pub fn of(data: &[u8]) -> Kind {
+        if is_rtcp(data) { Kind::Rtcp } else { Kind::Rtp }
+    }
 }
 
 fn open(receiver: &mut Receiver, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> bool {

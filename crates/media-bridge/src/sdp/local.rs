@@ -9,11 +9,6 @@ use super::remote::{IceCredentials, MediaLine, Remote, Setup};
 use super::{Direction, clock_rate, encoding_name};
 use crate::control::Codec;
 
-/// Audio level in a header extension (RFC 6464).
-pub const LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
-/// The media line's tag in a header extension (RFC 9143 §16.2).
-pub const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
-
 /// Who speaks (RFC 8866 §5.2). The version grows only when the description changes (RFC 3264 §8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
@@ -71,8 +66,6 @@ pub struct WebRtcLocal {
     pub mid: String,
     /// Whether the line goes into a BUNDLE group.
     pub bundle: bool,
-    /// Header extensions to write: id and URI.
-    pub extensions: Vec<(u8, &'static str)>,
     /// SSRC that we send.
     pub ssrc: u32,
     /// Canonical name of it.
@@ -215,8 +208,6 @@ fn webrtc_lines(out: &mut String, rtc: &WebRtcLocal) -> std::fmt::Result {
     if !rtc.mid.is_empty() {
         write!(out, "a=mid:{}\r\n", rtc.mid)?;
     }
-    for (id, uri) in &rtc.extensions {
-        write!(out, "a=extmap:{id} {uri}\r\n")?;
-    }
+    // No header extensions: one stream on one line needs none, and each would be bytes of every packet.
     write!(out, "a=msid:webtrunk audio\r\na=ssrc:{} cname:{}\r\n", rtc.ssrc, rtc.cname)
 }

@@ -15,9 +15,7 @@ pub use choose::{Agreed, EventFormat, agree, choose_for_answer};
 pub use connection::media_address;
 pub use crypto::Crypto;
 pub use kind::offered_kind;
-pub use local::{
-    Body, LEVEL_URI, LocalAudio, LocalTransport, MID_URI, Origin, WebRtcLocal, offer_events, offer_pt, write,
-};
+pub use local::{Body, LocalAudio, LocalTransport, Origin, WebRtcLocal, offer_events, offer_pt, write};
 pub use remote::{Fingerprint, Format, IceCredentials, MediaLine, Remote, Setup};
 pub use secure::{agree_crypto, choose_crypto};
 

@@ -75,10 +75,6 @@ pub struct MediaLine {
     pub formats: Vec<Format>,
     /// Identification tag (RFC 5888).
     pub mid: Option<String>,
-    /// Announced SSRCs (RFC 5576).
-    pub ssrcs: Vec<u32>,
-    /// Header extensions: id and URI (RFC 8285).
-    pub extensions: Vec<(u8, String)>,
     /// ICE credentials.
     pub ice: Option<IceCredentials>,
     /// Certificate hashes.
@@ -163,11 +159,6 @@ impl MediaLine {
             ptime: first("ptime").and_then(|v| v.trim().parse().ok()),
             formats: formats(media),
             mid: values(own, "mid").next().map(str::to_owned),
-            ssrcs: ssrcs(own),
-            extensions: values(own, "extmap")
-                .chain(values(&session.attributes, "extmap"))
-                .filter_map(extension)
-                .collect(),
             ice: ice(first("ice-ufrag"), first("ice-pwd")),
             fingerprints: fingerprints(own, &session.attributes),
             setup: first("setup").and_then(setup),
@@ -230,11 +221,6 @@ impl MediaLine {
             Some((port, ip)) => Some(SocketAddr::new(ip.unwrap_or(rtp.ip()), port)).filter(|a| a.port() != 0),
             None => rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port)),
         }
-    }
-
-    /// The id that the peer gave to a header extension.
-    pub fn extension_id(&self, uri: &str) -> Option<u8> {
-        self.extensions.iter().find(|(_, u)| u == uri).map(|(id, _)| *id)
     }
 
     /// Their formats in words, for `Warning`.
@@ -302,19 +288,6 @@ fn rtpmap(pt: u8, map: &str) -> Format {
     let clock = parts.next().and_then(|c| c.trim().parse().ok()).unwrap_or(8_000);
     let channels = parts.next().and_then(|c| c.trim().parse().ok()).unwrap_or(1);
     Format { pt, encoding, clock, channels }
-}
-
-fn ssrcs(attributes: &[Attribute]) -> Vec<u32> {
-    let mut ssrcs: Vec<u32> =
-        values(attributes, "ssrc").filter_map(|v| v.split_whitespace().next()?.parse().ok()).collect();
-    ssrcs.dedup();
-    ssrcs
-}
-
-fn extension(value: &str) -> Option<(u8, String)> {
-    let mut words = value.split_whitespace();
-    let id = words.next()?.split('/').next()?.parse().ok()?;
-    Some((id, words.next()?.to_owned()))
 }
 
 fn ice(ufrag: Option<&str>, pwd: Option<&str>) -> Option<IceCredentials> {

@@ -2,11 +2,13 @@
 //! run and datagrams go out, after the first second of a call, which makes codecs and buffers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod browser;
 mod line;
 mod srtp;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use browser::Browser;
 use line::{A, Arrival, B, FRAME, Line, Phone, Voice};
 use media_bridge::call::Output;
 use media_bridge::control::Codec;
@@ -16,6 +18,9 @@ use webrtc_peer::PeerFactory;
 const WARM: u64 = 50;
 /// Frames measured: 40 s.
 const MEASURED: u64 = 2_000;
+
+/// Packets between two connectivity checks of a browser: 5 s.
+const CHECKED: usize = 250;
 
 /// What a network does to the packet of frame `n`: none for lost, else how late it comes.
 type Network = fn(u64) -> Option<Duration>;
@@ -33,21 +38,41 @@ fn bad(n: u64) -> Option<Duration> {
     }
 }
 
+type Say = Box<dyn FnMut(&[u8], Instant) -> Arrival>;
+
+/// One end of a call: its datagrams, and the connectivity check that it repeats, if it is a browser.
+struct End {
+    say: Say,
+    check: Option<Arrival>,
+    voice: Voice,
+}
+
+fn phone(mut phone: Phone, codec: Codec) -> End {
+    let say = Box::new(move |payload: &[u8], at| phone.say(payload, at));
+    End { say, check: None, voice: Voice::new(codec) }
+}
+
+fn browser(mut browser: Browser, codec: Codec, now: Instant) -> End {
+    let check = Some(browser.check_arrival(now));
+    End { say: Box::new(move |payload: &[u8], at| browser.say(payload, at)), check, voice: Voice::new(codec) }
+}
+
 /// Allocations of 2,000 packets each way, and how many packets went out for them.
 fn steady_call(a: Codec, b: Codec, network: Network) -> (u64, usize) {
     let mut line = Line::new(PeerFactory::new().unwrap());
-    let phones = [(line.phone(A, a), Voice::new(a)), (line.phone(B, b), Voice::new(b))];
-    steady(line, phones, network)
+    let ends = [phone(line.phone(A, a), a), phone(line.phone(B, b), b)];
+    steady(line, ends, network)
 }
 
-fn steady(mut line: Line, mut phones: [(Phone, Voice); 2], network: Network) -> (u64, usize) {
+/// Nothing but connectivity checks is left out: those are answered by `is`, once in some seconds.
+fn steady(mut line: Line, mut ends: [End; 2], network: Network) -> (u64, usize) {
     line.hear(A, B);
     line.hear(B, A);
     let begin = line.now;
     let mut arrivals: Vec<(u64, Arrival)> = Vec::new();
     for n in 0..WARM + MEASURED {
-        for (phone, voice) in &mut phones {
-            let packet = phone.say(&voice.next(), begin + FRAME * n as u32);
+        for end in &mut ends {
+            let packet = (end.say)(&end.voice.next(), begin + FRAME * n as u32);
             if let Some(late) = network(n) {
                 arrivals.push((n, Arrival { at: packet.at + late, ..packet }));
             }
@@ -59,13 +84,31 @@ fn steady(mut line: Line, mut phones: [(Phone, Voice); 2], network: Network) -> 
     for (_, arrival) in cold {
         line.arrive(arrival, &mut |_, _| {});
     }
-    let mut sent = 0;
-    let counted = allocation_counter::measure(|| {
-        for (_, arrival) in warm {
-            line.arrive(arrival, &mut |output, _| sent += usize::from(matches!(output, Output::Rtp { .. })));
+    let (mut sent, mut allocations) = (0, 0);
+    for chunk in warm.chunks(CHECKED) {
+        for check in ends.iter_mut().filter_map(|end| end.check.as_mut()) {
+            check.at = line.now;
+            line.arrive(check, &mut |_, _| {});
         }
-    });
-    (counted.count_total, sent)
+        let counted = allocation_counter::measure(|| {
+            for (_, arrival) in chunk {
+                line.arrive(arrival, &mut |output, data| sent += usize::from(is_media(&output, data)));
+            }
+        });
+        allocations += counted.count_total;
+    }
+    (allocations, sent)
+}
+
+/// Whether a datagram is RTP, towards phone or browser (RFC 5761 §4).
+fn is_media(output: &Output, data: &[u8]) -> bool {
+    match output {
+        Output::Rtp { .. } => true,
+        Output::Browser { .. } => data[0] >> 6 == 2 && !(64..96).contains(&(data[1] & 0x7f)),
+        Output::Rtcp { .. } | Output::AcceptUfrag { .. } | Output::ReleaseLeg { .. } | Output::Event(_) => {
+            false
+        }
+    }
 }
 
 #[test]
@@ -96,9 +139,30 @@ fn loss_and_reordering_allocate_nothing_after_warm_up() {
 fn encrypted_packets_allocate_nothing_after_warm_up() {
     for (a, b) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Pcma)] {
         let mut line = Line::new(PeerFactory::new().unwrap());
-        let phones =
-            [(line.encrypted_phone(A, a), Voice::new(a)), (line.encrypted_phone(B, b), Voice::new(b))];
-        assert_eq!(steady(line, phones, perfect), (0, 4_000), "{a:?} and {b:?}");
+        let ends = [phone(line.encrypted_phone(A, a), a), phone(line.encrypted_phone(B, b), b)];
+        assert_eq!(steady(line, ends, perfect), (0, 4_000), "{a:?} and {b:?}");
+    }
+}
+
+#[test]
+fn packets_from_and_to_browsers_allocate_nothing_after_warm_up() {
+    for (a, b) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Opus), (Codec::Opus, Codec::Pcmu)] {
+        let mut line = Line::new(PeerFactory::new().unwrap());
+        let first = Browser::dial(&mut line, A, a);
+        let ends = [browser(first, a, line.now), phone(line.phone(B, b), b)];
+        assert_eq!(steady(line, ends, perfect), (0, 4_000), "browser with {a:?}, phone with {b:?}");
+    }
+}
+
+#[test]
+fn packets_between_browsers_allocate_nothing_after_warm_up() {
+    for network in [perfect, bad] {
+        let mut line = Line::new(PeerFactory::new().unwrap());
+        let [a, b] = [A, B].map(|leg| Browser::dial(&mut line, leg, Codec::Opus));
+        let ends = [browser(a, Codec::Opus, line.now), browser(b, Codec::Opus, line.now)];
+        let (allocations, sent) = steady(line, ends, network);
+        assert_eq!(allocations, 0);
+        assert!(sent > 3_500, "{sent} packets");
     }
 }
 

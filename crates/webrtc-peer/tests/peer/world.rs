@@ -5,16 +5,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::config::{DtlsVersion, Fingerprint};
-use str0m::media::{MediaKind, Pt};
+use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, RtpWrite, SeqNo};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
-use webrtc_peer::{AudioCodec, AudioFormat, Demux, Peer, PeerFactory, PeerOutput, PeerParams};
+use webrtc_peer::{Demux, Peer, PeerFactory, PeerOutput, PeerParams, SrtpKeys};
 
-pub const OPUS: u8 = 111;
-pub const EVENTS: u8 = 110;
-pub const OUR_SSRC: u32 = 0x1111_1111;
-pub const THEIR_SSRC: u32 = 0x2222_2222;
 const DELAY: Duration = Duration::from_millis(5);
 
 pub struct Flight {
@@ -35,8 +30,6 @@ pub struct World {
     pub ours: SocketAddr,
     pub theirs: SocketAddr,
     pub heard: Vec<PeerOutput>,
-    pub payloads: Vec<Vec<u8>>,
-    pub browser_heard: Vec<(u16, u32, bool, Vec<u8>)>,
     pub browser_connected: bool,
     pub browser_silent: bool,
     /// DTLS datagrams of ours.
@@ -71,13 +64,6 @@ pub fn params(remote_fingerprint: (String, Vec<u8>), ours: SocketAddr) -> PeerPa
         remote_pwd,
         remote_fingerprint,
         active: false,
-        mid: "0".to_owned(),
-        mid_extension: None,
-        level_extension: Some(1),
-        audio: AudioFormat { pt: OPUS, codec: AudioCodec::Opus },
-        events: Some((EVENTS, 48_000)),
-        local_ssrc: OUR_SSRC,
-        remote_ssrcs: vec![THEIR_SSRC],
     }
 }
 
@@ -108,8 +94,6 @@ impl World {
             ours,
             theirs,
             heard: Vec::new(),
-            payloads: Vec::new(),
-            browser_heard: Vec::new(),
             browser_connected: false,
             browser_silent: false,
             dtls_sent: Vec::new(),
@@ -144,24 +128,16 @@ impl World {
     pub fn disconnected(&self) -> Option<&str> {
         self.heard.iter().find_map(|o| match o {
             PeerOutput::Disconnected { why } => Some(why.as_str()),
-            PeerOutput::Transmit { .. }
-            | PeerOutput::Rtp { .. }
-            | PeerOutput::Connected
-            | PeerOutput::Feedback { .. } => None,
+            PeerOutput::Transmit { .. } | PeerOutput::Connected { .. } => None,
         })
     }
 
-    /// One packet of the browser's; its SSRC is the announced one until `change_ssrc`.
-    pub fn speak(&mut self, seq: u64, payload: &[u8]) {
-        let mut api = self.browser.direct_api();
-        let stream = api.stream_tx_by_mid("0".into(), None).unwrap();
-        let pt = Pt::new_with_value(OPUS);
-        stream.write_rtp(RtpWrite::new(pt, SeqNo::from(seq), seq as u32 * 960, self.now, payload));
-        self.run(Duration::from_millis(20));
-    }
-
-    pub fn change_ssrc(&mut self, ssrc: u32) {
-        self.browser.direct_api().reset_stream_tx("0".into(), None, ssrc.into(), None).unwrap();
+    /// The keys that the session gave out.
+    pub fn keys(&self) -> Option<&SrtpKeys> {
+        self.heard.iter().find_map(|o| match o {
+            PeerOutput::Connected { keys } => Some(keys),
+            PeerOutput::Transmit { .. } | PeerOutput::Disconnected { .. } => None,
+        })
     }
 
     /// A datagram from anyone to our socket, through the demultiplexer as the worker does it.
@@ -207,9 +183,6 @@ impl World {
                 });
                 continue;
             }
-            if matches!(output, PeerOutput::Rtp { .. }) {
-                self.payloads.push(buf.clone());
-            }
             self.heard.push(output);
         }
     }
@@ -230,12 +203,6 @@ impl World {
                     }
                 }
                 Output::Event(Event::Connected) => self.browser_connected = true,
-                Output::Event(Event::RtpPacket(p)) => self.browser_heard.push((
-                    p.header.sequence_number,
-                    p.header.timestamp,
-                    p.header.marker,
-                    p.payload.to_vec(),
-                )),
                 Output::Event(_) => {}
             }
         }
@@ -249,8 +216,6 @@ fn browser_config(version: DtlsVersion) -> RtcConfig {
         .set_local_ice_credentials(ice(creds("theirs")))
         .clear_codecs()
         .enable_opus(true, false)
-        .clear_extension_map()
-        .set_extension(1, Extension::AudioLevel)
 }
 
 fn set_up_browser(
@@ -269,6 +234,4 @@ fn set_up_browser(
     api.set_remote_fingerprint(Fingerprint { hash_func: "sha-256".to_owned(), bytes: digest });
     api.start_dtls(!active).unwrap();
     api.declare_media("0".into(), MediaKind::Audio);
-    api.expect_stream_rx(OUR_SSRC.into(), None, "0".into(), None);
-    api.declare_stream_tx(THEIR_SSRC.into(), None, "0".into(), None);
 }
