@@ -36,6 +36,7 @@ missing_packages() {
     [ "$KIND" = test ] || return 0
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     python3 -c 'import ctypes; ctypes.CDLL("libsrtp2.so.1")' 2>/dev/null || echo libsrtp2-1
+    python3 -c 'import ctypes; ctypes.CDLL("libspandsp.so.2")' 2>/dev/null || echo libspandsp2
     # pesq is C: its build needs the headers of this python
     python3 -c 'import os, sysconfig as s; os.stat(s.get_paths()["include"] + "/Python.h")' 2>/dev/null || echo python3-dev
 }

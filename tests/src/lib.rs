@@ -24,5 +24,6 @@ pub mod sipp;
 pub mod speech;
 pub mod tls;
 pub mod tone;
+pub mod tool;
 pub mod trunk;
 pub mod ws;

@@ -1,10 +1,8 @@
 //! Our SRTP contexts against libsrtp2, the implementation that most phones and browsers carry: both directions of every
 //! suite, over rollovers, with header extensions, CSRCs, master key identifiers and RTCP in the clear.
 
-use e2e::ports::root;
+use e2e::tool::{Tool, bytes, hex};
 use media_bridge::srtp::{Keys, Receiver, Reject, Sender, Suite};
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 const SSRC: u32 = 0x5501_a0b2;
 /// Of a stream that passes three rollovers, with steps small and large, and packets that overtake others.
@@ -14,58 +12,23 @@ const SEQUENCES: [u16; 19] = [
 ];
 
 /// tests/tools/libsrtp.py
-struct LibSrtp {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
+struct LibSrtp(Tool);
 
 impl LibSrtp {
     fn start() -> LibSrtp {
-        let mut child = Command::new("python3")
-            .arg(root().join("tests/tools/libsrtp.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 starts");
-        let input = child.stdin.take().expect("piped");
-        let output = BufReader::new(child.stdout.take().expect("piped"));
-        LibSrtp { child, input, output }
-    }
-
-    fn ask(&mut self, line: &str) -> String {
-        writeln!(self.input, "{line}").expect("it listens; `make setup-test` gets libsrtp2");
-        let mut answer = String::new();
-        self.output.read_line(&mut answer).expect("it answers");
-        answer.trim_end().to_owned()
+        LibSrtp(Tool::start("libsrtp"))
     }
 
     fn session(&mut self, name: &str, suite: &str, keys: &Keys, mki: &[u8]) {
-        let made = self.ask(&format!("new {name} {suite} {} {}", hex(keys.secret()), hex(mki)));
+        let made = self.0.ask(&format!("new {name} {suite} {} {}", hex(keys.secret()), hex(mki)));
         assert_eq!(made, "made", "{suite}");
     }
 
     /// The packet, or libsrtp's error.
     fn packet(&mut self, operation: &str, name: &str, packet: &[u8]) -> Result<Vec<u8>, String> {
-        let answer = self.ask(&format!("{operation} {name} {}", hex(packet)));
+        let answer = self.0.ask(&format!("{operation} {name} {}", hex(packet)));
         if answer.starts_with("error") { Err(answer) } else { Ok(bytes(&answer)) }
     }
-}
-
-impl Drop for LibSrtp {
-    fn drop(&mut self) {
-        // Fails only when it has ended, which is what is wanted.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len() / 2).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).expect("hexadecimal")).collect()
 }
 
 fn keys(suite: Suite) -> Keys {

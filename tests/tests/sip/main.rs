@@ -16,6 +16,7 @@ mod sip_websocket;
 mod sipp;
 mod sipp_cases;
 mod sipp_presets;
+mod spandsp;
 mod strangers;
 mod tls;
 mod torture;

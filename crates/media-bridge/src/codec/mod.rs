@@ -1,6 +1,7 @@
 //! Audio codecs: bytes of one RTP payload to and from 16-bit samples at 8 kHz.
 
 pub mod g711;
+pub mod g722;
 mod opus;
 pub mod opus_packet;
 mod plc;
