@@ -17,6 +17,8 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law (RFC 3551, payload type 8).
     Pcma,
+    /// G.722 at 64 kbit/s: 16 kHz under an RTP clock of 8 kHz (RFC 3551 §4.5.2, payload type 9).
+    G722,
 }
 
 /// What kind of transport a leg's peer speaks.
@@ -30,7 +32,7 @@ pub enum LegKind {
 
 impl Codec {
     /// Every one of them.
-    pub const ALL: &[Codec] = &[Codec::Opus, Codec::Pcmu, Codec::Pcma];
+    pub const ALL: [Codec; 4] = [Codec::Opus, Codec::Pcmu, Codec::Pcma, Codec::G722];
 
     /// In lower case, as in configuration.
     pub fn name(self) -> &'static str {
@@ -38,6 +40,30 @@ impl Codec {
             Codec::Opus => "opus",
             Codec::Pcmu => "pcmu",
             Codec::Pcma => "pcma",
+            Codec::G722 => "g722",
+        }
+    }
+}
+
+/// How much of the sound is of use to whoever hears it (RFC 6716 §2, table 1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Bandwidth {
+    /// 8 kHz, as G.711.
+    Narrow,
+    /// 16 kHz, as G.722.
+    Wide,
+    /// 48 kHz.
+    #[default]
+    Full,
+}
+
+impl Bandwidth {
+    /// What a codec carries.
+    pub fn of(codec: Codec) -> Bandwidth {
+        match codec {
+            Codec::Opus => Bandwidth::Full,
+            Codec::Pcmu | Codec::Pcma => Bandwidth::Narrow,
+            Codec::G722 => Bandwidth::Wide,
         }
     }
 }
@@ -101,8 +127,8 @@ pub struct LegParams {
     pub kind: LegKind,
     /// Codecs we offer or accept, best first. For an answer: the first of these that the offer has is the one answered.
     pub codecs: Vec<Codec>,
-    /// The far side is narrowband: ask an Opus peer for 8 kHz and the bitrate that keeps FEC alive (design §1).
-    pub narrowband: bool,
+    /// What the far side can hear: an Opus peer is asked for no more, at the bitrate that keeps FEC alive (design §1).
+    pub bandwidth: Bandwidth,
     /// Addresses of ours to write into `c=` of an RTP leg; none of its family: the worker's own for this peer.
     pub advertise: Advertised,
     /// The local address on which the peer's signalling reached us: media binds and answers there.

@@ -70,15 +70,11 @@ pub(crate) struct Plane {
 }
 
 pub(crate) fn word(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Opus => "opus",
-        Codec::Pcmu => "pcmu",
-        Codec::Pcma => "pcma",
-    }
+    codec.name()
 }
 
 pub(crate) fn codec(word: &str) -> Option<Codec> {
-    [Codec::Opus, Codec::Pcmu, Codec::Pcma].into_iter().find(|c| self::word(*c) == word)
+    Codec::ALL.into_iter().find(|c| self::word(*c) == word)
 }
 
 fn list(codecs: &[Codec]) -> String {

@@ -8,7 +8,7 @@ use e2e::relay::Relay;
 use e2e::rtp::{RtpParty, Seeded};
 use e2e::sipp::{Running, Sipp};
 use e2e::speech::{read_wav, sox, speech, write_wav};
-use media_bridge::codec::{Decoder, Encoder};
+use media_bridge::codec::{Decoder, Encoder, NARROW};
 use media_bridge::control::Codec;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -48,7 +48,7 @@ fn offline_at_trunk(dir: &Path) -> f64 {
         opus::Encoder::new(8000, opus::Channels::Mono, opus::Application::Voip).expect("encoder");
     encoder.set_bitrate(opus::Bitrate::Bits(20_000)).expect("bitrate");
     encoder.set_inband_fec(true).expect("FEC");
-    let mut decoder = Decoder::new(Codec::Opus).expect("decoder");
+    let mut decoder = Decoder::new(Codec::Opus, NARROW).expect("decoder");
     let mut heard = Vec::new();
     for frame in read_wav(&speech().reference).as_chunks::<160>().0 {
         let mut samples = [0; 160];
@@ -63,7 +63,7 @@ fn offline_at_trunk(dir: &Path) -> f64 {
 
 /// The clip through mu-law, our Opus encoder and a browser's decoder: the best that the page can hear.
 fn offline_at_page(dir: &Path) -> f64 {
-    let mut encoder = Encoder::new(Codec::Opus).expect("encoder");
+    let mut encoder = Encoder::new(Codec::Opus, NARROW).expect("encoder");
     let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono).expect("decoder");
     let mut heard = Vec::new();
     for frame in read_wav(&speech().through_mulaw).as_chunks::<160>().0 {

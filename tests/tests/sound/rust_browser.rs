@@ -8,7 +8,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use e2e::browser::{RustBrowser, Voice};
-use media_bridge::control::{CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Source};
+use media_bridge::control::{
+    Bandwidth, CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Source,
+};
 use media_io::{MediaConfig, MediaPlane};
 use types::{Advertised, CallId, Entropy, LegId, WorkerId};
 
@@ -78,7 +80,7 @@ impl Bench {
         LegParams {
             kind: LegKind::WebRtc,
             codecs: vec![codec],
-            narrowband: true,
+            bandwidth: Bandwidth::Narrow,
             advertise: Advertised::default(),
             local: None,
             remote: None,
@@ -101,7 +103,7 @@ impl Bench {
         let params = LegParams {
             kind: LegKind::Rtp,
             codecs: vec![Codec::Pcmu],
-            narrowband: true,
+            bandwidth: Bandwidth::Narrow,
             advertise: Advertised::default(),
             local: Some(LOOPBACK),
             remote: None,

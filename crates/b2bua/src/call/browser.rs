@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use media_bridge::control::{Codec, Command as Media};
+use media_bridge::control::{Bandwidth, Command as Media};
 use types::{EndReason, EndedBy, LegId};
 use webrtc_peer::signalling::FromBrowser;
 
@@ -35,7 +35,7 @@ impl Call {
     }
 
     fn on_browser_offer(&mut self, id: LegId, offer: Vec<u8>, sh: &mut Shared) {
-        let narrowband = self.legs[0].codec.is_some_and(|c| c != Codec::Opus);
+        let bandwidth = self.legs[0].codec.map(Bandwidth::of).unwrap_or_default();
         let Some(leg) = self.leg(id).filter(|l| l.alive()) else { return };
         if leg.ops.len() >= MEDIA_OPS {
             if let Device::Browser { session, name } = &leg.device {
@@ -45,7 +45,7 @@ impl Call {
             return;
         }
         let op = if leg.has_media { MediaOp::Reanswer } else { MediaOp::Answer };
-        let params = leg.params(sh, leg.codec, narrowband);
+        let params = leg.params(sh, leg.codec, bandwidth);
         leg.offer = Some(offer.clone());
         self.ask_media(id, op, Media::Answer { leg: id, params, offer }, sh);
     }

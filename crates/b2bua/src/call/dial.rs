@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use media_bridge::control::{Codec, Command as Media, LegKind, Source, Srtp, Tone};
+use media_bridge::control::{Bandwidth, Command as Media, LegKind, Source, Srtp, Tone};
 use sip_ua::message::Uri;
 use sip_ua::{Flow, Invite, Reliable100, SessionTimer, Target, Transport};
 use types::{EndReason, EndedBy, LegId, SessionId, UserName, limits};
@@ -122,9 +122,9 @@ impl Call {
         let callers = self.legs[0].codec;
         let Some(leg) = self.leg(id) else { return };
         let params = match leg.kind {
-            LegKind::Rtp => leg.params(sh, callers, false),
+            LegKind::Rtp => leg.params(sh, callers, Bandwidth::Full),
             // Over the internet Opus, which repairs losses, whatever is at the other end.
-            LegKind::WebRtc => leg.params(sh, None, callers.is_some_and(|c| c != Codec::Opus)),
+            LegKind::WebRtc => leg.params(sh, None, callers.map(Bandwidth::of).unwrap_or_default()),
         };
         self.ask_media(id, MediaOp::Offer, Media::Offer { leg: id, params }, sh);
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use media_bridge::control::{Codec, DtmfMode, LegKind, LegParams, LegStats, Srtp};
+use media_bridge::control::{Bandwidth, Codec, DtmfMode, LegKind, LegParams, LegStats, Srtp};
 use sip_ua::message::Uri;
 use sip_ua::{Flow, Invite, SipLeg, Target, Transport};
 use types::{Advertised, CallId, LegId, SessionId, UserName};
@@ -202,11 +202,11 @@ impl Leg {
     }
 
     /// Media parameters with the codecs that this peer may use, `first` before the others.
-    pub fn params(&self, shared: &Shared, first: Option<Codec>, narrowband: bool) -> LegParams {
+    pub fn params(&self, shared: &Shared, first: Option<Codec>, bandwidth: Bandwidth) -> LegParams {
         let profile = self.profile(shared);
         let mut codecs = match profile {
             Some(profile) => profile.codecs.clone(),
-            None => vec![Codec::Opus, Codec::Pcmu, Codec::Pcma],
+            None => vec![Codec::Opus, Codec::G722, Codec::Pcmu, Codec::Pcma],
         };
         if let Some(at) = codecs.iter().position(|c| Some(*c) == first) {
             codecs[..=at].rotate_right(1);
@@ -214,7 +214,7 @@ impl Leg {
         LegParams {
             kind: self.kind,
             codecs,
-            narrowband,
+            bandwidth,
             advertise: self.advertise,
             local: self.local,
             remote: self.remote,

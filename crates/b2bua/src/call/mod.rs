@@ -16,7 +16,7 @@ mod transfer;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use media_bridge::control::{Codec, Command as Media, LegKind, Source, Tone};
+use media_bridge::control::{Bandwidth, Codec, Command as Media, LegKind, Source, Tone};
 use sip_ua::{Body, Command as Sip};
 use types::{CallId, EndReason, EndedBy, LegId, UserName, Wall, WorkerId, limits};
 use webrtc_peer::signalling::{CallState, ToBrowser};
@@ -192,12 +192,13 @@ impl Call {
             return self.begin_trying(sh, t);
         }
         let far = plan.codecs(&sh.config);
-        let narrowband = far.is_some_and(|codecs| !codecs.contains(&Codec::Opus));
+        let bandwidth =
+            far.and_then(|codecs| codecs.iter().map(|c| Bandwidth::of(*c)).max()).unwrap_or_default();
         let first = match (self.legs[0].kind, &self.legs[0].device) {
             (LegKind::WebRtc, _) => None,
             (LegKind::Rtp, _) => far.and_then(|codecs| codecs.first().copied()),
         };
-        let params = self.legs[0].params(sh, first, narrowband);
+        let params = self.legs[0].params(sh, first, bandwidth);
         self.state = State::Preparing { plan, deadline: t.now + MEDIA_REPLY };
         match offer {
             Some(offer) => {
@@ -328,7 +329,7 @@ impl Call {
             return true;
         }
         caller.preferred = Some(codec);
-        let params = caller.params(sh, Some(codec), false);
+        let params = caller.params(sh, Some(codec), Bandwidth::Full);
         let command = Media::Answer { leg: self.caller, params, offer };
         self.ask_media(self.caller, MediaOp::AnswerAgain, command, sh);
         false

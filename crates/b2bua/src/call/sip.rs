@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use media_bridge::control::{Codec, Command as Media, DtmfMode, LegKind};
+use media_bridge::control::{Bandwidth, Codec, Command as Media, DtmfMode, LegKind};
 use sip_ua::message::{q850, reasons};
 use sip_ua::{Body, Command as Sip, LegEnd};
 use types::{EndReason, EndedBy, LegId};
@@ -110,7 +110,7 @@ impl Call {
         if leg.ops.len() >= MEDIA_OPS || !leg.has_media {
             return sh.sip(Sip::RejectReinvite { leg: sip, status: 491, headers: Vec::new() });
         }
-        let params = leg.params(sh, leg.codec, false);
+        let params = leg.params(sh, leg.codec, Bandwidth::Full);
         match body {
             Some(body) => {
                 let command = Media::Answer { leg: id, params, offer: body.bytes };
@@ -130,7 +130,7 @@ impl Call {
         if caller.offering {
             return overdue;
         }
-        let params = caller.params(sh, Some(codec), false);
+        let params = caller.params(sh, Some(codec), Bandwidth::Full);
         let known = caller.codec == Some(codec) || caller.preferred == Some(codec);
         if known || !params.codecs.contains(&codec) {
             return true;

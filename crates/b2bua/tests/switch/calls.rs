@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::rig::*;
 use b2bua::{CdrParty, RouteFrom};
-use media_bridge::control::{Codec, Command as Media, Event as MediaEvent, Source, Tone};
+use media_bridge::control::{Bandwidth, Codec, Command as Media, Event as MediaEvent, Source, Tone};
 use sip_ua::{Command as Sip, Event, LegEnd, SipLeg, Target};
 use types::{CallId, EndReason, EndedBy, LegId, UserName};
 use webrtc_peer::signalling::{CallState, FromBrowser, ToBrowser};
@@ -91,7 +91,7 @@ fn the_browser_is_answered_before_anyone_rings_and_asked_for_narrowband() {
     bench.call(ALICE, "+12025550100");
     assert!(bench.sip.is_empty());
     let Media::Answer { params, .. } = &bench.plane.commands[0].1.command else { panic!() };
-    assert!(params.narrowband);
+    assert_eq!(params.bandwidth, Bandwidth::Narrow);
     assert_eq!(params.codecs[0], Codec::Opus);
     let sdp = b"opus".to_vec();
     bench.media(CallId(1), MediaEvent::LocalSdp { leg: CALLER, sdp, codec: Some(Codec::Opus) });
@@ -214,7 +214,7 @@ fn a_softphone_calls_a_browser() {
     assert!(matches!(bench.sip_command(), Sip::Provisional { status: 180, .. }));
     let call = bench.incoming(BOB);
     bench.browser(BOB, FromBrowser::Offer { call: call.clone(), sdp: "opus".into() });
-    let narrow = |m: &Media| matches!(m, Media::Answer { leg: LegId(1), params, .. } if params.narrowband);
+    let narrow = |m: &Media| matches!(m, Media::Answer { leg: LegId(1), params, .. } if params.bandwidth == Bandwidth::Narrow);
     assert_eq!(bench.media_count(narrow), 1);
     bench.media(CallId(1), MediaEvent::Connected { leg: LegId(1) });
     bench.browser(BOB, FromBrowser::Answer { call });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::rig::*;
-use media_bridge::control::{Codec, Command as Media, Event as MediaEvent, LegKind, LegParams};
+use media_bridge::control::{Bandwidth, Codec, Command as Media, Event as MediaEvent, LegKind, LegParams};
 use sip_ua::message::Method;
 use sip_ua::{Command as Sip, ConnectionId, Event, Flow, RequestToken, SipLeg, Target, Transport};
 use types::{CallId, LegId};
@@ -59,7 +59,10 @@ fn a_contact_over_websocket_is_offered_dtls_srtp_over_its_own_connection() {
     assert_eq!(invite.target, Target::Flow(websocket()));
     assert_eq!(invite.uri, "sip:bob@df7jal23ls0d.invalid;transport=ws");
     let (_, page) = asked(&bench).pop().unwrap();
-    assert_eq!((page.kind, page.codecs[0], page.narrowband), (LegKind::WebRtc, Codec::Opus, true));
+    assert_eq!(
+        (page.kind, page.codecs[0], page.bandwidth),
+        (LegKind::WebRtc, Codec::Opus, Bandwidth::Narrow)
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use media_bridge::control::{self as media, Codec, LegKind, LegParams, Source, Tone};
+use media_bridge::control::{self as media, Bandwidth, Codec, LegKind, LegParams, Source, Tone};
 use sip_ua::{Body, Command, Event, Invite, Reliable100, SessionTimer, SipLeg, Target};
 use types::{Advertised, CallId, LegId};
 
@@ -363,7 +363,7 @@ fn params() -> LegParams {
     LegParams {
         kind: LegKind::Rtp,
         codecs: vec![Codec::Pcmu, Codec::Pcma],
-        narrowband: true,
+        bandwidth: Bandwidth::Narrow,
         advertise: Advertised::default(),
         local: None,
         remote: None,

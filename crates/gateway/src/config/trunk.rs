@@ -247,9 +247,8 @@ fn route(proxy: &Server) -> String {
 }
 
 fn codec(text: &str) -> Result<Codec, String> {
-    let all = [Codec::Pcmu, Codec::Pcma, Codec::Opus];
-    let known = all.into_iter().find(|c| c.name().eq_ignore_ascii_case(text));
-    known.ok_or_else(|| "unknown codec; valid: pcmu, pcma, opus".into())
+    let known = Codec::ALL.into_iter().find(|c| c.name().eq_ignore_ascii_case(text));
+    known.ok_or_else(|| "unknown codec; valid: opus, g722, pcmu, pcma".into())
 }
 
 fn token(text: &str) -> Result<String, String> {

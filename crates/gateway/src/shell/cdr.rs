@@ -207,11 +207,7 @@ struct Counters {
 
 impl Media {
     fn of(codec: Option<Codec>, stats: Option<&LegStats>) -> Option<Media> {
-        let codec = match codec? {
-            Codec::Opus => "opus",
-            Codec::Pcmu => "pcmu",
-            Codec::Pcma => "pcma",
-        };
+        let codec = codec?.name();
         let counters = stats.map(|s| Counters {
             packets_in: s.packets_in,
             packets_out: s.packets_out,

@@ -1,11 +1,9 @@
 //! The work that nobody can save: the cipher and the codecs on the very packets of a call, with nothing around them.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use media_bridge::codec::Law;
+use media_bridge::codec::{Law, Resampler, WIDE, g722, own_rate};
 use media_bridge::control::Codec;
 use opus::{Application, Bitrate, Channels};
-
-use crate::line::SAMPLES;
 
 const HEADER: [u8; 12] = [0x80; 12];
 const TAG: usize = 16;
@@ -58,37 +56,67 @@ impl Cipher {
 }
 
 /// Both codecs of a transcoded direction, libopus with the settings of `media_bridge::codec`.
-pub enum Codecs {
-    ToLaw(opus::Decoder, Law),
-    FromLaw(Law, opus::Encoder),
+pub struct Codecs {
+    from: From,
+    from_rate: u32,
+    resampler: Resampler,
+    to: To,
+    to_rate: u32,
+}
+
+enum From {
+    Opus(opus::Decoder),
+    Law(Law),
+    G722(g722::Decoder),
+}
+
+enum To {
+    Opus(opus::Encoder),
+    Law(Law),
+    G722(g722::Encoder),
 }
 
 impl Codecs {
     /// None where nothing is to be transcoded.
     pub fn new(from: Codec, to: Codec) -> Option<Codecs> {
-        match (from, to) {
-            (Codec::Opus, Codec::Pcmu) => {
-                Some(Codecs::ToLaw(opus::Decoder::new(8_000, Channels::Mono).unwrap(), Law::Mu))
-            }
-            (Codec::Pcmu, Codec::Opus) => Some(Codecs::FromLaw(Law::Mu, encoder())),
-            (_, _) => None,
+        if from == to {
+            return None;
         }
+        let from_rate = own_rate(from).or(own_rate(to))?;
+        let to_rate = own_rate(to).unwrap_or(from_rate);
+        let from = match from {
+            Codec::Opus => From::Opus(opus::Decoder::new(from_rate, Channels::Mono).unwrap()),
+            Codec::Pcmu => From::Law(Law::Mu),
+            Codec::Pcma => From::Law(Law::A),
+            Codec::G722 => From::G722(g722::Decoder::default()),
+        };
+        let to = match to {
+            Codec::Opus => To::Opus(encoder(to_rate)),
+            Codec::Pcmu => To::Law(Law::Mu),
+            Codec::Pcma => To::Law(Law::A),
+            Codec::G722 => To::G722(g722::Encoder::default()),
+        };
+        Some(Codecs { from, from_rate, resampler: Resampler::default(), to, to_rate })
     }
 
     /// Everything in `payloads` into `out`, whose vectors are there already.
     pub fn run(&mut self, payloads: &[Vec<u8>], out: &mut [Vec<u8>]) {
-        let mut pcm = [0; SAMPLES];
+        let mut pcm = [0; WIDE as usize / 50];
+        let pcm = &mut pcm[..self.from_rate as usize / 50];
         for (payload, out) in payloads.iter().zip(out) {
             out.clear();
-            match self {
-                Codecs::ToLaw(decoder, law) => {
-                    assert_eq!(decoder.decode(payload, &mut pcm, false).unwrap(), SAMPLES);
-                    law.encode(&pcm, out);
-                }
-                Codecs::FromLaw(law, encoder) => {
-                    law.decode(payload, &mut pcm);
+            match &mut self.from {
+                From::Opus(decoder) => assert_eq!(decoder.decode(payload, pcm, false).unwrap(), pcm.len()),
+                From::Law(law) => law.decode(payload, pcm),
+                From::G722(decoder) => decoder.decode(payload, pcm),
+            }
+            let pcm = self.resampler.convert(pcm, self.from_rate, self.to_rate);
+            match &mut self.to {
+                To::Law(law) => law.encode(pcm, out),
+                To::G722(encoder) => encoder.encode(pcm, out),
+                To::Opus(encoder) => {
                     out.resize(1_275, 0);
-                    let written = encoder.encode(&pcm, out).unwrap();
+                    let written = encoder.encode(pcm, out).unwrap();
                     out.truncate(written);
                 }
             }
@@ -96,9 +124,10 @@ impl Codecs {
     }
 }
 
-fn encoder() -> opus::Encoder {
-    let mut encoder = opus::Encoder::new(8_000, Channels::Mono, Application::Voip).unwrap();
-    encoder.set_bitrate(Bitrate::Bits(24_000)).unwrap();
+fn encoder(rate: u32) -> opus::Encoder {
+    let bitrate = if rate == WIDE { 28_000 } else { 24_000 };
+    let mut encoder = opus::Encoder::new(rate, Channels::Mono, Application::Voip).unwrap();
+    encoder.set_bitrate(Bitrate::Bits(bitrate)).unwrap();
     encoder.set_complexity(5).unwrap();
     encoder.set_inband_fec(true).unwrap();
     encoder.set_packet_loss_perc(10).unwrap();

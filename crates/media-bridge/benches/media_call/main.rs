@@ -15,6 +15,7 @@ use browser::Browser;
 use floor::{Cipher, Codecs};
 use line::{A, Arrival, B, FRAME, Line, Phone, Voice};
 use media_bridge::call::Output;
+use media_bridge::codec::{NARROW, own_rate};
 use media_bridge::control::Codec;
 use types::LegId;
 use webrtc_peer::PeerFactory;
@@ -46,7 +47,7 @@ const fn route(name: &'static str, from: (Kind, Codec), to: (Kind, Codec)) -> Ro
     Route { name, from, to }
 }
 
-const ROUTES: [Route; 11] = [
+const ROUTES: [Route; 17] = [
     route("relay  phone PCMU   -> phone PCMU", (Kind::Phone, Codec::Pcmu), (Kind::Phone, Codec::Pcmu)),
     route("relay  SRTP phone PCMU -> phone PCMU", (Kind::Encrypted, Codec::Pcmu), (Kind::Phone, Codec::Pcmu)),
     route("relay  phone PCMU -> SRTP phone PCMU", (Kind::Phone, Codec::Pcmu), (Kind::Encrypted, Codec::Pcmu)),
@@ -58,6 +59,12 @@ const ROUTES: [Route; 11] = [
     route("transcode  phone PCMU -> phone Opus", (Kind::Phone, Codec::Pcmu), (Kind::Phone, Codec::Opus)),
     route("transcode  browser Opus -> phone PCMU", (Kind::Browser, Codec::Opus), (Kind::Phone, Codec::Pcmu)),
     route("transcode  phone PCMU -> browser Opus", (Kind::Phone, Codec::Pcmu), (Kind::Browser, Codec::Opus)),
+    route("transcode  browser Opus -> phone G.722", (Kind::Browser, Codec::Opus), (Kind::Phone, Codec::G722)),
+    route("transcode  phone G.722 -> browser Opus", (Kind::Phone, Codec::G722), (Kind::Browser, Codec::Opus)),
+    route("transcode  phone G.722 -> phone PCMU", (Kind::Phone, Codec::G722), (Kind::Phone, Codec::Pcmu)),
+    route("transcode  phone PCMU -> phone G.722", (Kind::Phone, Codec::Pcmu), (Kind::Phone, Codec::G722)),
+    route("transcode  phone PCMU -> phone PCMA", (Kind::Phone, Codec::Pcmu), (Kind::Phone, Codec::Pcma)),
+    route("relay  phone G.722 -> phone G.722", (Kind::Phone, Codec::G722), (Kind::Phone, Codec::G722)),
 ];
 
 enum End {
@@ -128,13 +135,14 @@ impl Running {
         let speaker = End::new(&mut line, A, route.from);
         let listener = End::new(&mut line, B, route.to);
         line.hear(B, A);
+        let rate = own_rate(route.from.1).or(own_rate(route.to.1)).unwrap_or(NARROW);
         let opens = !matches!(route.from.0, Kind::Phone);
         let seals = !matches!(route.to.0, Kind::Phone);
         Running {
             line,
             speaker,
             listener,
-            voice: Voice::new(route.from.1),
+            voice: Voice::at(route.from.1, rate),
             proven: false,
             cipher: Cipher::new(),
             opens,

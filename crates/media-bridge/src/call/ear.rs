@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::codec::{Decoder, Filled, MAX_SAMPLES, PCM_RATE};
+use crate::codec::{Decoder, Filled, MAX_SAMPLES, NARROW, own_rate};
 use crate::control::Codec;
 use crate::rtp::{Admit, Head, Reorder};
 use crate::sdp::clock_rate;
 
-/// Samples of one concealed frame, 20 ms.
-const FRAME: usize = 160;
-/// Longest gap filled with made-up sound (samples, 100 ms); a longer one is silence.
-const LONGEST_FILLING: usize = 5 * FRAME;
+/// Concealed frames a second.
+const FRAMES: u32 = 50;
+/// Longest gap filled with made-up sound (frames, 100 ms); a longer one is silence.
+const LONGEST_FILLING: usize = 5;
+/// libopus conceals in steps of 2.5 ms: so many a second.
+const STEPS: u32 = 400;
 /// Frames concealed without a packet before the source counts as paused.
 const CONCEALED_IN_A_ROW: u8 = 5;
 /// Packets too old in a row after which the sender has set its timestamps back.
@@ -26,10 +28,26 @@ pub(super) struct Chunk<'a> {
     pub timestamp: u32,
     /// The sender's clock, Hz.
     pub clock: u32,
+    /// Sample rate, Hz.
+    pub rate: u32,
+    /// A sound of ours: it comes at whatever rate the listener's codec has already.
+    pub own: bool,
     /// Changes when the sender's timestamps begin anew.
     pub timeline: u64,
-    /// 8 kHz mono.
+    /// Mono.
     pub pcm: &'a [i16],
+}
+
+impl<'a> Chunk<'a> {
+    /// A sound of ours: `NARROW` samples a second on a clock of that rate.
+    pub fn own(timestamp: u32, pcm: &'a [i16]) -> Chunk<'a> {
+        Chunk { timestamp, clock: NARROW, rate: NARROW, own: true, timeline: 0, pcm }
+    }
+}
+
+/// Ticks of a clock that pass during samples.
+pub(super) fn ticks(samples: usize, clock: u32, rate: u32) -> u32 {
+    (samples as u64 * u64::from(clock) / u64::from(rate)) as u32
 }
 
 /// What was filled and dropped, cumulative.
@@ -49,6 +67,8 @@ pub(super) struct Ear {
 struct Voice {
     codec: Codec,
     clock: u32,
+    /// Of the decoder's samples, Hz.
+    rate: u32,
     decoder: Decoder,
     /// Timestamp that would follow what was played.
     next: Option<u32>,
@@ -66,15 +86,17 @@ struct Voice {
 }
 
 impl Ear {
-    /// None if libopus has no memory.
-    pub fn new(codec: Codec) -> Option<Box<Ear>> {
-        let decoder = Decoder::new(codec).ok()?;
+    /// Opus is decoded to `rate` Hz. None if libopus has no memory.
+    pub fn new(codec: Codec, rate: u32) -> Option<Box<Ear>> {
+        let rate = own_rate(codec).unwrap_or(rate);
+        let decoder = Decoder::new(codec, rate).ok()?;
         let voice = Voice {
             codec,
             clock: clock_rate(codec),
+            rate,
             decoder,
             next: None,
-            frame: FRAME,
+            frame: (rate / FRAMES) as usize,
             timeline: 0,
             in_a_row: 0,
             old_in_a_row: 0,
@@ -89,6 +111,11 @@ impl Ear {
 
     pub fn codec(&self) -> Codec {
         self.voice.codec
+    }
+
+    /// Whether it gives samples of `rate` Hz, as far as its codec leaves the choice.
+    pub fn is_for(&self, codec: Codec, rate: u32) -> bool {
+        self.voice.codec == codec && self.voice.rate == own_rate(codec).unwrap_or(rate)
     }
 
     /// The stream began anew.
@@ -177,10 +204,10 @@ impl Voice {
         if self.paused {
             self.begin_timeline();
         }
-        let ticks = self.clock / PCM_RATE;
         let gap = self.next.map_or(0, |next| timestamp.wrapping_sub(next) as i32);
         if gap > 0 && lost > 0 {
-            self.fill(gap as usize / ticks as usize, timestamp, payload, sink);
+            let missing = gap as u64 * u64::from(self.rate) / u64::from(self.clock);
+            self.fill(missing as usize, timestamp, payload, sink);
         }
         let Ok(decoded) = self.decoder.decode(payload, &mut self.pcm[..]) else {
             self.tally.damaged += 1;
@@ -189,14 +216,28 @@ impl Voice {
         if gap < 0 && self.is_old() {
             return;
         }
-        let pcm = &self.pcm[..decoded];
-        sink(Chunk { timestamp, clock: self.clock, timeline: self.timeline, pcm });
-        self.next = Some(timestamp.wrapping_add(decoded as u32 * ticks));
+        sink(self.chunk(timestamp, decoded));
+        self.next = Some(timestamp.wrapping_add(self.ticks(decoded)));
         self.frame = samples;
         self.in_a_row = 0;
         self.old_in_a_row = 0;
-        let length = Duration::from_micros(samples as u64 * 1_000_000 / u64::from(PCM_RATE));
+        let length = Duration::from_micros(samples as u64 * 1_000_000 / u64::from(self.rate));
         self.overdue_at = Some(now + length + self.wait);
+    }
+
+    /// The newest samples.
+    fn chunk(&self, timestamp: u32, samples: usize) -> Chunk<'_> {
+        let Voice { clock, rate, timeline, .. } = *self;
+        Chunk { timestamp, clock, rate, own: false, timeline, pcm: &self.pcm[..samples] }
+    }
+
+    fn ticks(&self, samples: usize) -> u32 {
+        ticks(samples, self.clock, self.rate)
+    }
+
+    /// Samples of a concealed frame.
+    fn filling(&self) -> usize {
+        (self.rate / FRAMES) as usize
     }
 
     /// Its place is filled already: dropped, unless that happens so often that the sender must have begun anew.
@@ -220,15 +261,14 @@ impl Voice {
 
     /// Fills `missing` samples before the packet at `timestamp`: its last frame from the packet's FEC if it has any.
     fn fill(&mut self, missing: usize, timestamp: u32, payload: &[u8], sink: &mut dyn FnMut(Chunk<'_>)) {
-        if missing > LONGEST_FILLING {
+        if missing > LONGEST_FILLING * self.filling() {
             return;
         }
-        // libopus conceals in steps of 2.5 ms.
-        let mut missing = missing - missing % 20;
-        let ticks = self.clock / PCM_RATE;
+        let step = (self.rate / STEPS) as usize;
+        let mut missing = missing - missing % step;
         while missing > 0 {
             let length =
-                if missing > self.frame { self.frame.min(missing - self.frame).max(20) } else { missing };
+                if missing > self.frame { self.frame.min(missing - self.frame).max(step) } else { missing };
             let out = &mut self.pcm[..length];
             let filled = if length == missing {
                 self.decoder.recover(payload, out)
@@ -240,9 +280,7 @@ impl Voice {
                 Filled::Fec => self.tally.fec += 1,
                 Filled::Concealed => self.tally.concealed += 1,
             }
-            let at = timestamp.wrapping_sub(missing as u32 * ticks);
-            let pcm = &self.pcm[..length];
-            sink(Chunk { timestamp: at, clock: self.clock, timeline: self.timeline, pcm });
+            sink(self.chunk(timestamp.wrapping_sub(self.ticks(missing)), length));
             missing -= length;
         }
     }
@@ -252,12 +290,12 @@ impl Voice {
             self.pause();
             return true;
         };
-        self.decoder.conceal(&mut self.pcm[..FRAME]);
+        let length = self.filling();
+        self.decoder.conceal(&mut self.pcm[..length]);
         self.tally.concealed += 1;
         self.in_a_row += 1;
-        let pcm = &self.pcm[..FRAME];
-        sink(Chunk { timestamp, clock: self.clock, timeline: self.timeline, pcm });
-        self.next = Some(timestamp.wrapping_add(FRAME as u32 * self.clock / PCM_RATE));
+        sink(self.chunk(timestamp, length));
+        self.next = Some(timestamp.wrapping_add(self.ticks(length)));
         self.overdue_at = Some(now + Duration::from_millis(20));
         false
     }

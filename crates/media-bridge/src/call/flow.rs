@@ -7,7 +7,7 @@ use types::LegId;
 use super::MediaCall;
 use super::ear::{Chunk, Ear};
 use super::leg::{FRAME_TIME, Leg, Meaning, Origin};
-use crate::codec::Law;
+use crate::codec::{Law, NARROW, own_rate};
 use crate::control::{Codec, DtmfMode, Event, LegKind, Source};
 use crate::dtmf::Way;
 use crate::rtp::{Arrival, Head, Incoming, RtpPacket};
@@ -28,12 +28,10 @@ enum Path {
 
 fn path(from: Codec, to: Codec) -> Path {
     match (from, to) {
-        (Codec::Opus, Codec::Opus) | (Codec::Pcmu, Codec::Pcmu) | (Codec::Pcma, Codec::Pcma) => Path::Same,
         (Codec::Pcmu, Codec::Pcma) => Path::Recode(Law::Mu, Law::A),
         (Codec::Pcma, Codec::Pcmu) => Path::Recode(Law::A, Law::Mu),
-        (Codec::Opus, Codec::Pcmu | Codec::Pcma) | (Codec::Pcmu | Codec::Pcma, Codec::Opus) => {
-            Path::Transcode
-        }
+        (from, to) if from == to => Path::Same,
+        (Codec::Opus | Codec::Pcmu | Codec::Pcma | Codec::G722, _) => Path::Transcode,
     }
 }
 
@@ -68,7 +66,8 @@ impl MediaCall {
         leg.heard(outbox, now);
         let clock = clock_rate(codec);
         let incoming = Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker };
-        let mut decoded = false;
+        // What is decoded for several listeners is decoded for the best of them.
+        let mut decoded = None;
         for b in 0..self.legs.len() {
             let Some(agreed) = self.legs[b].agreed.filter(|_| hears(&self.legs[b], self.legs[a].id)) else {
                 continue;
@@ -76,11 +75,11 @@ impl MediaCall {
             match path(codec, agreed.codec) {
                 Path::Same => self.forward((a, b), packet, incoming, None, now),
                 Path::Recode(from, to) => self.forward((a, b), packet, incoming, Some((from, to)), now),
-                Path::Transcode => decoded = true,
+                Path::Transcode => decoded = decoded.max(Some(own_rate(agreed.codec).unwrap_or(NARROW))),
             }
         }
-        if decoded {
-            self.decode(a, codec, packet, extended, now);
+        if let Some(rate) = decoded {
+            self.hear_in_order(a, (codec, rate), packet, extended, now);
         } else {
             self.legs[a].ear = None;
         }
@@ -119,10 +118,17 @@ impl MediaCall {
         leg.spoke(now);
     }
 
-    fn decode(&mut self, a: usize, codec: Codec, packet: &RtpPacket<'_>, extended: u64, now: Instant) {
+    fn hear_in_order(
+        &mut self,
+        a: usize,
+        (codec, rate): (Codec, u32),
+        packet: &RtpPacket<'_>,
+        extended: u64,
+        now: Instant,
+    ) {
         let leg = &mut self.legs[a];
-        if leg.ear.as_ref().is_none_or(|e| e.codec() != codec) {
-            leg.ear = Ear::new(codec);
+        if leg.ear.as_ref().is_none_or(|e| !e.is_for(codec, rate)) {
+            leg.ear = Ear::new(codec, rate);
         }
         let jitter = leg.stats_in.jitter();
         let head = head(packet, extended);
@@ -294,8 +300,7 @@ impl MediaCall {
             }
             let mut pcm = [0; super::mouth::FRAME];
             playing.generator.fill(&mut pcm);
-            let chunk =
-                Chunk { timestamp: playing.timestamp, clock: crate::codec::PCM_RATE, timeline: 0, pcm: &pcm };
+            let chunk = Chunk::own(playing.timestamp, &pcm);
             leg.speak(source, &chunk, outbox, now);
             playing.timestamp = playing.timestamp.wrapping_add(pcm.len() as u32);
             playing.next_at += FRAME_TIME;

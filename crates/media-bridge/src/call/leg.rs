@@ -334,8 +334,7 @@ impl Leg {
             return;
         }
         while let Some((timestamp, pcm)) = self.tones_out.next_frame(now) {
-            let chunk =
-                super::ear::Chunk { timestamp, clock: crate::codec::PCM_RATE, timeline: 0, pcm: &pcm };
+            let chunk = super::ear::Chunk::own(timestamp, &pcm);
             let source = self.source_id(Origin::Digit);
             self.utter(source, &chunk, outbox, now);
             self.spoke(now);
@@ -366,12 +365,7 @@ impl Leg {
 
     /// One frame of silence, so that a trunk's stream never stops (field problem 35).
     pub fn fill(&mut self, outbox: &mut Outbox, now: Instant) {
-        let chunk = super::ear::Chunk {
-            timestamp: self.fill_timestamp,
-            clock: crate::codec::PCM_RATE,
-            timeline: 0,
-            pcm: &[0; super::mouth::FRAME],
-        };
+        let chunk = super::ear::Chunk::own(self.fill_timestamp, &[0; super::mouth::FRAME]);
         self.fill_timestamp = self.fill_timestamp.wrapping_add(super::mouth::FRAME as u32);
         let source = self.source_id(Origin::Silence);
         self.speak(source, &chunk, outbox, now);

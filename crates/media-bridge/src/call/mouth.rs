@@ -1,25 +1,37 @@
-//! Samples into packets of 20 ms for one leg, whatever lengths they come in.
+//! Samples into packets of 20 ms for one leg, whatever lengths and rates they come in.
 
-use crate::codec::{Encoder, PCM_RATE};
+use crate::codec::{Encoder, NARROW, Resampler, WIDE, own_rate};
 use crate::control::Codec;
 use crate::rtp::SourceId;
 
-use super::ear::Chunk;
+use super::ear::{Chunk, ticks};
 
-/// Samples of one packet, 20 ms.
-pub(super) const FRAME: usize = 160;
+/// Samples of one packet, 20 ms, of sounds that we make (at `NARROW` Hz).
+pub(super) const FRAME: usize = NARROW as usize / 50;
+/// At the highest rate.
+const LONGEST: usize = WIDE as usize / 50;
 
 #[derive(Default)]
 pub(super) struct Mouth {
-    encoder: Option<(Codec, Encoder)>,
+    voice: Option<Voice>,
+    /// For sounds of another rate than the encoder's.
+    resampler: Option<Box<Resampler>>,
     loss_percent: u8,
     framer: Framer,
     payload: Vec<u8>,
 }
 
+/// The encoder in use.
+struct Voice {
+    codec: Codec,
+    /// Of its samples, Hz.
+    rate: u32,
+    encoder: Encoder,
+}
+
 struct Framer {
     source: Option<SourceId>,
-    pending: [i16; FRAME],
+    pending: [i16; LONGEST],
     filled: usize,
     /// Timestamp of the first pending sample.
     timestamp: u32,
@@ -27,7 +39,7 @@ struct Framer {
 
 impl Default for Framer {
     fn default() -> Framer {
-        Framer { source: None, pending: [0; FRAME], filled: 0, timestamp: 0 }
+        Framer { source: None, pending: [0; LONGEST], filled: 0, timestamp: 0 }
     }
 }
 
@@ -35,8 +47,8 @@ impl Mouth {
     /// Loss that the peer reports: decides how much FEC Opus carries.
     pub fn set_loss(&mut self, percent: u8) {
         self.loss_percent = percent;
-        if let Some((_, encoder)) = &mut self.encoder {
-            encoder.set_loss(percent);
+        if let Some(voice) = &mut self.voice {
+            voice.encoder.set_loss(percent);
         }
     }
 
@@ -50,59 +62,73 @@ impl Mouth {
         stamp: &mut dyn FnMut(u32) -> Option<S>,
         emit: &mut dyn FnMut(S, &[u8]),
     ) -> u64 {
-        if self.encoder.as_ref().is_none_or(|(c, _)| *c != codec) {
-            let Ok(mut encoder) = Encoder::new(codec) else { return 0 };
+        let rate = self.rate(codec, chunk);
+        if self.voice.as_ref().is_none_or(|v| v.codec != codec || v.rate != rate) {
+            let Ok(mut encoder) = Encoder::new(codec, rate) else { return 0 };
             encoder.set_loss(self.loss_percent);
-            self.encoder = Some((codec, encoder));
+            self.voice = Some(Voice { codec, rate, encoder });
+            self.framer.filled = 0;
         }
-        let Mouth { encoder: Some((_, encoder)), framer, payload, .. } = self else { return 0 };
+        let Mouth { voice: Some(voice), resampler, framer, payload, .. } = self else { return 0 };
+        let pcm = match chunk.rate == rate {
+            true => chunk.pcm,
+            false => resampler.get_or_insert_default().convert(chunk.pcm, chunk.rate, rate),
+        };
         let mut late = 0;
-        framer.cut(source, chunk, &mut |timestamp, frame| {
+        framer.cut(source, &Chunk { rate, pcm, ..*chunk }, &mut |timestamp, frame| {
             let Some(stamp) = stamp(timestamp) else {
                 late += 1;
                 return;
             };
             payload.clear();
-            if encoder.encode(frame, payload).is_ok() {
+            if voice.encoder.encode(frame, payload).is_ok() {
                 emit(stamp, payload);
             }
         });
         late
     }
+
+    /// Of the encoder for this chunk: Opus takes the rate of whoever speaks, and keeps it for sounds of ours.
+    fn rate(&self, codec: Codec, chunk: &Chunk<'_>) -> u32 {
+        let now = self.voice.as_ref().filter(|v| v.codec == codec && chunk.own).map(|v| v.rate);
+        own_rate(codec).or(now).unwrap_or(chunk.rate)
+    }
 }
 
 impl Framer {
     fn cut(&mut self, source: SourceId, chunk: &Chunk<'_>, frame: &mut dyn FnMut(u32, &[i16])) {
-        let ticks = chunk.clock / PCM_RATE;
+        let length = (chunk.rate / 50) as usize;
+        let ticks = |samples| ticks(samples, chunk.clock, chunk.rate);
         if self.source != Some(source) {
             self.source = Some(source);
             self.filled = 0;
         }
-        if self.filled > 0 && chunk.timestamp != self.timestamp.wrapping_add(self.filled as u32 * ticks) {
-            self.flush(chunk.timestamp, ticks, frame);
+        if self.filled > 0 && chunk.timestamp != self.timestamp.wrapping_add(ticks(self.filled)) {
+            self.flush(chunk.timestamp.wrapping_sub(ticks(length)), length, frame);
         }
         let (mut rest, mut timestamp) = (chunk.pcm, chunk.timestamp);
         while !rest.is_empty() {
             if self.filled == 0 {
                 self.timestamp = timestamp;
             }
-            let (now, later) = rest.split_at(rest.len().min(FRAME - self.filled));
+            let (now, later) = rest.split_at(rest.len().min(length - self.filled));
             self.pending[self.filled..self.filled + now.len()].copy_from_slice(now);
             self.filled += now.len();
-            timestamp = timestamp.wrapping_add(now.len() as u32 * ticks);
+            timestamp = timestamp.wrapping_add(ticks(now.len()));
             rest = later;
-            if self.filled == FRAME {
-                frame(self.timestamp, &self.pending);
+            if self.filled == length {
+                frame(self.timestamp, &self.pending[..length]);
                 self.filled = 0;
             }
         }
     }
 
-    /// The source jumped: what was begun is finished with silence if that still fits before the jump's end.
-    fn flush(&mut self, next: u32, ticks: u32, frame: &mut dyn FnMut(u32, &[i16])) {
-        if next.wrapping_sub(self.timestamp) as i32 >= FRAME as i32 * ticks as i32 {
-            self.pending[self.filled..].fill(0);
-            frame(self.timestamp, &self.pending);
+    /// The source jumped: what was begun is finished with silence if it begins no later than `last`, and so still fits
+    /// before the jump's end.
+    fn flush(&mut self, last: u32, length: usize, frame: &mut dyn FnMut(u32, &[i16])) {
+        if last.wrapping_sub(self.timestamp) as i32 >= 0 {
+            self.pending[self.filled..length].fill(0);
+            frame(self.timestamp, &self.pending[..length]);
         }
         self.filled = 0;
     }

@@ -290,7 +290,7 @@ impl MediaCall {
             codecs: vec![(agreed.pt, agreed.codec)],
             events: agreed.events.into_iter().collect(),
             direction: line.wanted(leg.kind()).reversed(),
-            narrowband: leg.params.narrowband,
+            bandwidth: leg.params.bandwidth,
             transport,
         };
         let text = leg.sdp.publish(address, Body::Like { theirs: &remote, audio }, &local);
@@ -306,7 +306,7 @@ impl MediaCall {
     fn write_offer(&mut self, index: usize, codecs: Vec<Codec>) -> Vec<u8> {
         let address = self.own_address(index);
         let leg = &self.legs[index];
-        let (narrowband, direction) = (leg.params.narrowband, Direction::SendRecv);
+        let (bandwidth, direction) = (leg.params.bandwidth, Direction::SendRecv);
         let by_tones = leg.params.dtmf == DtmfMode::Inband;
         self.legs[index].offer_crypto(&mut *self.entropy);
         let leg = &self.legs[index];
@@ -324,7 +324,7 @@ impl MediaCall {
                 let transport = self.local_transport(index, line.mid.as_deref(), bundled);
                 let codecs = vec![(agreed.pt, agreed.codec)];
                 let events = agreed.events.into_iter().collect();
-                LocalAudio { codecs, events, direction, narrowband, transport }
+                LocalAudio { codecs, events, direction, bandwidth, transport }
             }
             None => {
                 let mut transport = self.local_transport(index, Some(OUR_MID), |_| true);
@@ -333,7 +333,7 @@ impl MediaCall {
                 }
                 let events = if by_tones { Vec::new() } else { sdp::offer_events(&codecs) };
                 let codecs = codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect();
-                LocalAudio { codecs, events, direction, narrowband, transport }
+                LocalAudio { codecs, events, direction, bandwidth, transport }
             }
         };
         let codecs = local.codecs.iter().map(|(_, codec)| *codec).collect();

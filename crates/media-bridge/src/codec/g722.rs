@@ -2,6 +2,8 @@
 //! 8 kHz, and each band's difference from its prediction is quantised, six bits for the lower one, two for the upper.
 //! Names in brackets are the recommendation's blocks (clause 6.2); its fixed-point arithmetic is kept bit for bit.
 
+use super::dot;
+
 /// Sample rate, Hz. One byte is two samples.
 pub const RATE: u32 = 16_000;
 
@@ -35,9 +37,8 @@ const SIX_BITS: [i32; 64] = [
     7192, 6576, 6000, 5456, 4944, 4464, 4008, 3576, 3168, 2776, 2400, 2032, 1688, 1360, 1040, 728, 432, 136,
     -432, -136,
 ];
-const FOUR_BITS: [i32; 16] = [
-    0, -20456, -12896, -8968, -6288, -4240, -2584, -1200, 20456, 12896, 8968, 6288, 4240, 2584, 1200, 0,
-];
+const FOUR_BITS: [i32; 16] =
+    [0, -20456, -12896, -8968, -6288, -4240, -2584, -1200, 20456, 12896, 8968, 6288, 4240, 2584, 1200, 0];
 /// Output levels of the upper band's inverse quantiser (QQ2, table 18).
 const TWO_BITS: [i32; 4] = [-7408, -1616, 7408, 1616];
 /// The upper band's one decision level (Q2).
@@ -167,8 +168,7 @@ fn quantise_lower(band: &Band, sample: i32) -> u8 {
     let difference = saturate(sample - band.prediction);
     let magnitude = if difference < 0 { !difference } else { difference };
     // Levels rise: how many are reached is the interval.
-    let reached: u8 =
-        LEVELS.iter().map(|level| u8::from(magnitude >= level * band.scale >> 12)).sum();
+    let reached: u8 = LEVELS.iter().map(|level| u8::from(magnitude >= level * band.scale >> 12)).sum();
     // Table 13: the codes fall while the intervals rise, the first two of the negative ones being out of line.
     match (difference < 0, reached) {
         (false, n) => 61 - n,
@@ -276,7 +276,3 @@ const REVERSED: [i16; 12] = {
     }
     taps
 };
-
-fn dot<const N: usize>(samples: &[i16; N], taps: &[i16; N]) -> i32 {
-    samples.iter().zip(taps).map(|(s, t)| i32::from(*s) * i32::from(*t)).sum()
-}

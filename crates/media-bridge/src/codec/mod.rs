@@ -1,23 +1,27 @@
-//! Audio codecs: bytes of one RTP payload to and from 16-bit samples at 8 kHz.
+//! Audio codecs: bytes of one RTP payload to and from 16-bit mono samples at 8 or 16 kHz.
 
 pub mod g711;
 pub mod g722;
 mod opus;
 pub mod opus_packet;
 mod plc;
+mod resample;
 
 pub use g711::Law;
 pub use opus::{OpusDecoder, OpusEncoder};
 pub use plc::Plc;
+pub use resample::Resampler;
 
 use std::fmt;
 
 use crate::control::Codec;
 
-/// Sample rate of all PCM between codecs, Hz.
-pub const PCM_RATE: u32 = 8_000;
-/// Samples of the longest frame we decode or make (120 ms, RFC 6716 §3.2.5), at `PCM_RATE`.
-pub const MAX_SAMPLES: usize = 960;
+/// Sample rate between narrowband codecs, and of all sounds that we make, Hz.
+pub const NARROW: u32 = 8_000;
+/// Sample rate between wideband codecs, Hz.
+pub const WIDE: u32 = 16_000;
+/// Samples of the longest frame we decode or make (120 ms, RFC 6716 §3.2.5), at `WIDE`.
+pub const MAX_SAMPLES: usize = 1_920;
 /// Bytes of the largest payload an encoder of ours makes (60 ms of G.711 is 480).
 pub const MAX_PAYLOAD: usize = 1_275;
 
@@ -50,25 +54,41 @@ pub enum Filled {
     Concealed,
 }
 
+/// The sample rate that a codec has of itself, Hz; none: any.
+pub fn own_rate(codec: Codec) -> Option<u32> {
+    match codec {
+        Codec::Opus => None,
+        Codec::Pcmu | Codec::Pcma => Some(NARROW),
+        Codec::G722 => Some(WIDE),
+    }
+}
+
+fn dot<const N: usize>(samples: &[i16; N], taps: &[i16; N]) -> i32 {
+    samples.iter().zip(taps).map(|(sample, tap)| i32::from(*sample) * i32::from(*tap)).sum()
+}
+
 /// Decoder of one received stream.
 #[derive(Debug)]
 pub enum Decoder {
     /// G.711 with its concealment.
     G711(Law, Box<Plc>),
-    /// Opus at 8 kHz.
+    /// G.722 with its concealment.
+    G722(Box<(g722::Decoder, Plc)>),
+    /// Opus.
     Opus(OpusDecoder),
 }
 
 impl Decoder {
-    /// A decoder to 8 kHz mono.
+    /// A decoder to mono: of Opus at `rate` Hz, of the others at their own.
     ///
     /// # Errors
-    /// `Internal` if libopus has no memory.
-    pub fn new(codec: Codec) -> Result<Decoder, CodecError> {
+    /// `Internal` if libopus has no memory or does not know the rate.
+    pub fn new(codec: Codec, rate: u32) -> Result<Decoder, CodecError> {
         Ok(match codec {
-            Codec::Opus => Decoder::Opus(OpusDecoder::new(PCM_RATE)?),
-            Codec::Pcmu => Decoder::G711(Law::Mu, Box::default()),
-            Codec::Pcma => Decoder::G711(Law::A, Box::default()),
+            Codec::Opus => Decoder::Opus(OpusDecoder::new(rate)?),
+            Codec::Pcmu => Decoder::G711(Law::Mu, Box::new(Plc::new(NARROW))),
+            Codec::Pcma => Decoder::G711(Law::A, Box::new(Plc::new(NARROW))),
+            Codec::G722 => Decoder::G722(Box::new((g722::Decoder::default(), Plc::new(WIDE)))),
         })
     }
 
@@ -84,6 +104,13 @@ impl Decoder {
                 plc.good(out);
                 Ok(payload.len())
             }
+            Decoder::G722(both) => {
+                let (g722, plc) = &mut **both;
+                let out = out.get_mut(..2 * payload.len()).ok_or(CodecError::BadPayload)?;
+                g722.decode(payload, out);
+                plc.good(out);
+                Ok(out.len())
+            }
             Decoder::Opus(opus) => opus.decode(payload, out),
         }
     }
@@ -91,8 +118,8 @@ impl Decoder {
     /// Fills all of `out` for the lost frame directly before `next`, by FEC where that packet carries it.
     pub fn recover(&mut self, next: &[u8], out: &mut [i16]) -> Filled {
         match self {
-            Decoder::G711(_, plc) => {
-                plc.conceal(out);
+            Decoder::G711(..) | Decoder::G722(_) => {
+                self.conceal(out);
                 Filled::Concealed
             }
             Decoder::Opus(opus) => opus.decode_fec(next, out),
@@ -103,15 +130,17 @@ impl Decoder {
     pub fn conceal(&mut self, out: &mut [i16]) {
         match self {
             Decoder::G711(_, plc) => plc.conceal(out),
+            Decoder::G722(both) => both.1.conceal(out),
             Decoder::Opus(opus) => opus.conceal(out),
         }
     }
 
-    /// How many samples at 8 kHz this payload decodes to; none if it is damaged.
+    /// How many samples this payload decodes to; none if it is damaged.
     pub fn samples(&self, payload: &[u8]) -> Option<usize> {
         match self {
             Decoder::G711(..) => Some(payload.len()),
-            Decoder::Opus(_) => opus_packet::samples(payload, PCM_RATE),
+            Decoder::G722(_) => Some(2 * payload.len()),
+            Decoder::Opus(opus) => opus_packet::samples(payload, opus.rate()),
         }
     }
 }
@@ -121,18 +150,21 @@ impl Decoder {
 pub enum Encoder {
     /// G.711.
     G711(Law),
-    /// Opus from 8 kHz.
+    /// G.722.
+    G722(Box<g722::Encoder>),
+    /// Opus.
     Opus(OpusEncoder),
 }
 
 impl Encoder {
-    /// An encoder from 8 kHz mono.
+    /// An encoder from mono: of Opus at `rate` Hz, of the others at their own.
     ///
     /// # Errors
-    /// `Internal` if libopus has no memory.
-    pub fn new(codec: Codec) -> Result<Encoder, CodecError> {
+    /// `Internal` if libopus has no memory or does not know the rate.
+    pub fn new(codec: Codec, rate: u32) -> Result<Encoder, CodecError> {
         Ok(match codec {
-            Codec::Opus => Encoder::Opus(OpusEncoder::new(PCM_RATE)?),
+            Codec::G722 => Encoder::G722(Box::default()),
+            Codec::Opus => Encoder::Opus(OpusEncoder::new(rate)?),
             Codec::Pcmu => Encoder::G711(Law::Mu),
             Codec::Pcma => Encoder::G711(Law::A),
         })
@@ -146,6 +178,10 @@ impl Encoder {
         match self {
             Encoder::G711(law) => {
                 law.encode(pcm, out);
+                Ok(())
+            }
+            Encoder::G722(g722) => {
+                g722.encode(pcm, out);
                 Ok(())
             }
             Encoder::Opus(opus) => opus.encode(pcm, out),
@@ -166,29 +202,39 @@ mod tests {
 
     #[test]
     fn every_codec_carries_a_tone_through() {
-        for codec in [Codec::Opus, Codec::Pcmu, Codec::Pcma] {
-            let (mut encoder, mut decoder) = (Encoder::new(codec).unwrap(), Decoder::new(codec).unwrap());
+        for (codec, rate) in [
+            (Codec::Opus, NARROW),
+            (Codec::Pcmu, NARROW),
+            (Codec::Pcma, NARROW),
+            (Codec::Opus, WIDE),
+            (Codec::G722, WIDE),
+        ] {
+            let frame = rate as usize / 50;
+            let (mut encoder, mut decoder) =
+                (Encoder::new(codec, rate).unwrap(), Decoder::new(codec, rate).unwrap());
             encoder.set_loss(20);
             let mut out = [0; MAX_SAMPLES];
             let mut loudest = 0;
-            for frame in 0..10 {
-                let tone = |n: i32| ((f64::from(frame * 160 + n) * 0.3).sin() * 8000.0) as i16;
-                let pcm: Vec<i16> = (0..160).map(tone).collect();
+            for begun in 0..10 {
+                let tone = |n: usize| {
+                    (((begun * frame + n) as f64 * 2_400.0 / f64::from(rate)).sin() * 8000.0) as i16
+                };
+                let pcm: Vec<i16> = (0..frame).map(tone).collect();
                 let mut payload = Vec::new();
                 encoder.encode(&pcm, &mut payload).unwrap();
-                assert_eq!(decoder.samples(&payload), Some(160));
-                assert_eq!(decoder.decode(&payload, &mut out), Ok(160));
-                loudest = out.iter().map(|s| s.unsigned_abs()).max().unwrap();
+                assert_eq!(decoder.samples(&payload), Some(frame));
+                assert_eq!(decoder.decode(&payload, &mut out), Ok(frame));
+                loudest = out[..frame].iter().map(|s| s.unsigned_abs()).max().unwrap();
             }
-            assert!((7_000..9_500).contains(&loudest), "{codec:?} {loudest}");
-            decoder.conceal(&mut out[..160]);
-            assert!(out[..80].iter().any(|s| s.unsigned_abs() > 3_000), "{codec:?} concealment");
+            assert!((7_000..9_500).contains(&loudest), "{codec:?} at {rate} Hz: {loudest}");
+            decoder.conceal(&mut out[..frame]);
+            assert!(out[..frame / 2].iter().any(|s| s.unsigned_abs() > 3_000), "{codec:?} concealment");
         }
     }
 
     #[test]
     fn g711_has_no_fec_and_refuses_what_is_too_long() {
-        let mut decoder = Decoder::new(Codec::Pcmu).unwrap();
+        let mut decoder = Decoder::new(Codec::Pcmu, NARROW).unwrap();
         let mut out = [1; MAX_SAMPLES];
         assert_eq!(decoder.recover(&[0xff; 160], &mut out[..160]), Filled::Concealed);
         assert_eq!(out[..160], [0; 160]);

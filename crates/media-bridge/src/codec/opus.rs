@@ -1,11 +1,13 @@
-//! libopus with the settings that were measured (design §1): 24 kb/s at complexity 5 is the floor under which an
-//! 8 kHz encoder silently stops carrying FEC, and it carries none unless it is told of loss.
+//! libopus with the settings that were measured (design §1): below 20 kb/s at 8 kHz and 24 kb/s at 16 kHz (complexity 5)
+//! an encoder silently stops carrying FEC, and it carries none unless it is told of loss.
 
 use ::opus::{Application, Bitrate, Channels, ErrorCode};
 
-use super::{CodecError, Filled, MAX_PAYLOAD, opus_packet};
+use super::{CodecError, Filled, MAX_PAYLOAD, NARROW, opus_packet};
 
-const BITRATE: i32 = 24_000;
+/// Above 8 kHz a little more: the floor is higher there.
+const NARROW_BITRATE: i32 = 24_000;
+const WIDE_BITRATE: i32 = 28_000;
 const COMPLEXITY: i32 = 5;
 /// The encoder always counts on some loss: by the time the first report arrives, frames are gone.
 const LEAST_LOSS: u8 = 10;
@@ -29,6 +31,11 @@ impl OpusDecoder {
     pub fn new(rate: u32) -> Result<OpusDecoder, CodecError> {
         let inner = ::opus::Decoder::new(rate, Channels::Mono).map_err(internal)?;
         Ok(OpusDecoder { inner, rate, unit: (rate / 400) as usize, celt: true })
+    }
+
+    /// Of what it decodes to, Hz.
+    pub fn rate(&self) -> u32 {
+        self.rate
     }
 
     /// Decodes a packet to the front of `out`; returns how many samples.
@@ -100,7 +107,8 @@ impl OpusEncoder {
     /// `Internal` for another rate or without memory.
     pub fn new(rate: u32) -> Result<OpusEncoder, CodecError> {
         let mut inner = ::opus::Encoder::new(rate, Channels::Mono, Application::Voip).map_err(internal)?;
-        inner.set_bitrate(Bitrate::Bits(BITRATE)).map_err(internal)?;
+        let bitrate = if rate <= NARROW { NARROW_BITRATE } else { WIDE_BITRATE };
+        inner.set_bitrate(Bitrate::Bits(bitrate)).map_err(internal)?;
         inner.set_complexity(COMPLEXITY).map_err(internal)?;
         inner.set_inband_fec(true).map_err(internal)?;
         inner.set_packet_loss_perc(i32::from(LEAST_LOSS)).map_err(internal)?;

@@ -1,27 +1,24 @@
-//! Concealment of lost G.711 frames, after the method that ITU-T G.711 Appendix I describes: repeat the last pitch
+//! Concealment of lost G.711 and G.722 frames, after the method that ITU-T G.711 Appendix I describes: repeat the last pitch
 //! periods, more of them the longer the gap, fade after 10 ms, and blend into what comes after. The Appendix delays
 //! all audio by 3.75 ms to blend into a gap; we blend within the gap instead and delay nothing.
 
-/// Everything in samples at 8 kHz.
-const MS: usize = 8;
-/// Pitch periods looked for: 5 to 15 ms (200 to 66 Hz).
-const PITCH_MIN: usize = 5 * MS;
-const PITCH_MAX: usize = 15 * MS;
-/// How much of the newest audio is compared, 20 ms.
-const WINDOW: usize = 20 * MS;
-/// Three pitch periods and a quarter to blend with.
-const HISTORY: usize = 3 * PITCH_MAX + PITCH_MAX / 4;
-const TEN_MS: usize = 10 * MS;
-/// Silence from here on.
-const FADED: usize = 60 * MS;
+/// Pitch periods looked for, in milliseconds: 200 to 66 Hz.
+const SHORTEST_PITCH: usize = 5;
+const LONGEST_PITCH: usize = 15;
+/// How much of the newest audio is compared, milliseconds.
+const COMPARED: usize = 20;
+/// Silence from here on, milliseconds.
+const FADED: usize = 60;
 
 /// State of one stream.
 #[derive(Debug)]
 pub struct Plc {
-    /// The newest audio given out, oldest first.
-    heard: [i16; HISTORY],
+    /// Samples of a millisecond.
+    ms: usize,
+    /// The newest audio given out, oldest first: three of the longest pitch periods and a quarter to blend with.
+    heard: Box<[i16]>,
     /// The same as it was when the gap began: what is repeated.
-    before: [i16; HISTORY],
+    before: Box<[i16]>,
     gap: Option<Gap>,
 }
 
@@ -43,13 +40,19 @@ struct Place {
     position: usize,
 }
 
-impl Default for Plc {
-    fn default() -> Plc {
-        Plc { heard: [0; HISTORY], before: [0; HISTORY], gap: None }
-    }
-}
-
 impl Plc {
+    /// For samples at `rate` Hz.
+    pub fn new(rate: u32) -> Plc {
+        let ms = rate as usize / 1000;
+        let longest = LONGEST_PITCH * ms;
+        let history = vec![0; 3 * longest + longest / 4].into_boxed_slice();
+        Plc { ms, heard: history.clone(), before: history, gap: None }
+    }
+
+    fn ten_ms(&self) -> usize {
+        10 * self.ms
+    }
+
     /// A frame arrived: remembered, and its beginning blended with the end of a gap.
     pub fn good(&mut self, frame: &mut [i16]) {
         if let Some(mut gap) = self.gap.take() {
@@ -63,7 +66,7 @@ impl Plc {
         let mut gap = match self.gap {
             Some(gap) => gap,
             None => {
-                self.before = self.heard;
+                self.before.copy_from_slice(&self.heard);
                 Gap {
                     pitch: self.pitch(),
                     place: Place { periods: 1, position: 0 },
@@ -80,35 +83,37 @@ impl Plc {
     }
 
     fn remember(&mut self, frame: &[i16]) {
-        let n = frame.len().min(HISTORY);
+        let history = self.heard.len();
+        let n = frame.len().min(history);
         self.heard.copy_within(n.., 0);
-        self.heard[HISTORY - n..].copy_from_slice(&frame[frame.len() - n..]);
+        self.heard[history - n..].copy_from_slice(&frame[frame.len() - n..]);
     }
 
     /// The next sample of the filling.
     fn synthesise(&self, gap: &mut Gap) -> i16 {
-        let n = gap.filled;
-        if n >= FADED {
+        let (n, ten_ms, faded) = (gap.filled, self.ten_ms(), FADED * self.ms);
+        if n >= faded {
             return 0;
         }
-        if n == TEN_MS || n == 2 * TEN_MS {
+        if n == ten_ms || n == 2 * ten_ms {
             gap.widen();
         }
         let quarter = gap.pitch / 4;
         let mut value = self.repeated(gap.pitch, gap.place);
         if n < quarter {
             // Into the gap: the repetition joins the newest audio without a step, and the correction dies away.
-            let step = f32::from(self.before[HISTORY - 1]) - f32::from(self.before[HISTORY - 1 - gap.pitch]);
+            let newest = self.before.len() - 1;
+            let step = f32::from(self.before[newest]) - f32::from(self.before[newest - gap.pitch]);
             value += mix(step, 0.0, n, quarter);
         }
         if let Some(mut old) = gap.leaving {
-            value = mix(self.repeated(gap.pitch, old), value, n % TEN_MS, quarter);
+            value = mix(self.repeated(gap.pitch, old), value, n % ten_ms, quarter);
             old.advance(gap.pitch);
-            gap.leaving = (n % TEN_MS + 1 < quarter).then_some(old);
+            gap.leaving = (n % ten_ms + 1 < quarter).then_some(old);
         }
         gap.place.advance(gap.pitch);
         gap.filled += 1;
-        let fade = n.saturating_sub(TEN_MS) as f32 / (FADED - TEN_MS) as f32;
+        let fade = n.saturating_sub(ten_ms) as f32 / (faded - ten_ms) as f32;
         round(value * (1.0 - fade))
     }
 
@@ -117,20 +122,21 @@ impl Plc {
     fn repeated(&self, pitch: usize, place: Place) -> f32 {
         let length = pitch * place.periods;
         let quarter = pitch / 4;
-        let here = f32::from(self.before[HISTORY - length + place.position]);
+        let here = f32::from(self.before[self.before.len() - length + place.position]);
         let left = length - place.position;
         if left > quarter {
             return here;
         }
-        let before = f32::from(self.before[HISTORY - length - left]);
+        let before = f32::from(self.before[self.before.len() - length - left]);
         mix(here, before, quarter - left, quarter)
     }
 
     /// Blends the continued filling into the first good frame: a quarter period, 4 ms more for every 10 ms of gap,
     /// 10 ms at most.
     fn blend_out(&self, gap: &mut Gap, frame: &mut [i16]) {
-        let longer = gap.filled.saturating_sub(TEN_MS) / TEN_MS * 4 * MS;
-        let length = (gap.pitch / 4 + longer).min(TEN_MS).min(frame.len());
+        let ten_ms = self.ten_ms();
+        let longer = gap.filled.saturating_sub(ten_ms) / ten_ms * 4 * self.ms;
+        let length = (gap.pitch / 4 + longer).min(ten_ms).min(frame.len());
         for (n, sample) in frame.iter_mut().take(length).enumerate() {
             let filling = f32::from(self.synthesise(gap));
             *sample = round(mix(filling, f32::from(*sample), n, length));
@@ -139,9 +145,11 @@ impl Plc {
 
     /// The lag at which the newest 20 ms resemble themselves most.
     fn pitch(&self) -> usize {
-        // Every second lag and sample first, then around the best.
-        let coarse = best((PITCH_MIN..=PITCH_MAX).step_by(2), |lag| self.resemblance(lag, 2));
-        let near = coarse.saturating_sub(1).max(PITCH_MIN)..=(coarse + 1).min(PITCH_MAX);
+        let (min, max) = (SHORTEST_PITCH * self.ms, LONGEST_PITCH * self.ms);
+        // A quarter of the lags and samples at 16 kHz first, half of them at 8, then around the best.
+        let step = self.ms / 4;
+        let coarse = best((min..=max).step_by(step), |lag| self.resemblance(lag, step));
+        let near = coarse.saturating_sub(step - 1).max(min)..=(coarse + step - 1).min(max);
         best(near, |lag| self.resemblance(lag, 1))
     }
 
@@ -149,7 +157,8 @@ impl Plc {
     fn resemblance(&self, lag: usize, step: usize) -> f32 {
         let mut product = 0.0;
         let mut energy = 0.0;
-        for at in (HISTORY - WINDOW..HISTORY).step_by(step) {
+        let history = self.before.len();
+        for at in (history - COMPARED * self.ms..history).step_by(step) {
             let (new, old) = (f32::from(self.before[at]), f32::from(self.before[at - lag]));
             product += new * old;
             energy += old * old;
@@ -174,7 +183,7 @@ impl Place {
 }
 
 fn best(lags: impl Iterator<Item = usize>, score: impl Fn(usize) -> f32) -> usize {
-    let mut found = (PITCH_MIN, f32::MIN);
+    let mut found = (1, f32::MIN);
     for lag in lags {
         let s = score(lag);
         if s > found.1 {
@@ -203,6 +212,7 @@ mod tests {
     use super::*;
 
     const FRAME: usize = 160;
+    const TEN_MS: usize = 80;
 
     /// A voiced sound: harmonics of a pitch, falling in level.
     fn voiced(pitch: f64, samples: usize) -> Vec<i16> {
@@ -217,7 +227,7 @@ mod tests {
     }
 
     fn heard(audio: &[i16]) -> Plc {
-        let mut plc = Plc::default();
+        let mut plc = Plc::new(8_000);
         for frame in audio.to_vec().chunks_mut(FRAME) {
             plc.good(frame);
         }
@@ -241,7 +251,7 @@ mod tests {
     #[test]
     fn nothing_is_delayed_and_nothing_is_changed_without_loss() {
         let speech = voiced(120.0, 10 * FRAME);
-        let mut plc = Plc::default();
+        let mut plc = Plc::new(8_000);
         for frame in speech.chunks(FRAME) {
             let mut out = frame.to_vec();
             plc.good(&mut out);
@@ -273,7 +283,7 @@ mod tests {
             let steepest =
                 speech.windows(2).map(|w| (i32::from(w[1]) - i32::from(w[0])).abs()).max().unwrap();
             for lost in 1..5 {
-                let mut plc = Plc::default();
+                let mut plc = Plc::new(8_000);
                 let mut out = Vec::new();
                 for (n, frame) in speech.chunks(FRAME).enumerate() {
                     let mut frame = frame.to_vec();
@@ -305,14 +315,14 @@ mod tests {
     #[test]
     fn a_gap_before_any_audio_is_silent() {
         let mut out = [7; FRAME];
-        Plc::default().conceal(&mut out);
+        Plc::new(8_000).conceal(&mut out);
         assert_eq!(out, [0; FRAME]);
     }
 
     proptest! {
         #[test]
         fn any_audio_in_any_lengths_is_taken(steps in prop::collection::vec((any::<bool>(), 0usize..600, any::<i16>()), 1..30)) {
-            let mut plc = Plc::default();
+            let mut plc = Plc::new(8_000);
             for (lost, length, seed) in steps {
                 let mut frame: Vec<i16> = (0..length).map(|n| seed.wrapping_mul(n as i16 | 1)).collect();
                 if lost { plc.conceal(&mut frame) } else { plc.good(&mut frame) }

@@ -54,12 +54,12 @@ fn find(line: &MediaLine, codec: Codec) -> Option<&Format> {
 }
 
 fn codec_of(format: &Format) -> Option<Codec> {
-    [Codec::Opus, Codec::Pcmu, Codec::Pcma].into_iter().find(|codec| {
+    Codec::ALL.into_iter().find(|codec| {
         format.encoding.eq_ignore_ascii_case(encoding_name(*codec)) && format.clock == clock_rate(*codec) && {
             // RFC 7587 §7 demands two channels in the rtpmap; some write none.
             match codec {
                 Codec::Opus => true,
-                Codec::Pcmu | Codec::Pcma => format.channels == 1,
+                Codec::Pcmu | Codec::Pcma | Codec::G722 => format.channels == 1,
             }
         }
     })

@@ -7,7 +7,7 @@ use super::choose::EventFormat;
 use super::crypto::Crypto;
 use super::remote::{IceCredentials, MediaLine, Remote, Setup};
 use super::{Direction, clock_rate, encoding_name};
-use crate::control::Codec;
+use crate::control::{Bandwidth, Codec};
 
 /// Who speaks (RFC 8866 §5.2). The version grows only when the description changes (RFC 3264 §8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,8 +29,8 @@ pub struct LocalAudio {
     pub events: Vec<EventFormat>,
     /// Direction as we say it.
     pub direction: Direction,
-    /// Ask an Opus sender for 8 kHz, at a bitrate where it still sends FEC (design §1).
-    pub narrowband: bool,
+    /// Ask an Opus sender for no more than this, at a bitrate where it still sends FEC (design §1).
+    pub bandwidth: Bandwidth,
     /// How media travels.
     pub transport: LocalTransport,
 }
@@ -92,6 +92,7 @@ pub fn offer_pt(codec: Codec) -> u8 {
         Codec::Opus => 111,
         Codec::Pcmu => 0,
         Codec::Pcma => 8,
+        Codec::G722 => 9,
     }
 }
 
@@ -171,17 +172,17 @@ fn audio_line(out: &mut String, proto: &str, audio: &LocalAudio) -> std::fmt::Re
     for (pt, codec) in &audio.codecs {
         let channels = match codec {
             Codec::Opus => "/2",
-            Codec::Pcmu | Codec::Pcma => "",
+            Codec::Pcmu | Codec::Pcma | Codec::G722 => "",
         };
         write!(out, "a=rtpmap:{pt} {}/{}{channels}\r\n", encoding_name(*codec), clock_rate(*codec))?;
-        match (codec, audio.narrowband) {
+        if *codec == Codec::Opus {
             // `maxplaybackrate` alone drops browsers below the rate at which they send FEC: both belong together.
-            (Codec::Opus, true) => write!(
-                out,
-                "a=fmtp:{pt} minptime=10;useinbandfec=1;maxplaybackrate=8000;maxaveragebitrate=20000\r\n"
-            )?,
-            (Codec::Opus, false) => write!(out, "a=fmtp:{pt} minptime=10;useinbandfec=1\r\n")?,
-            (Codec::Pcmu | Codec::Pcma, _) => {}
+            let most = match audio.bandwidth {
+                Bandwidth::Narrow => ";maxplaybackrate=8000;maxaveragebitrate=20000",
+                Bandwidth::Wide => ";maxplaybackrate=16000;maxaveragebitrate=32000",
+                Bandwidth::Full => "",
+            };
+            write!(out, "a=fmtp:{pt} minptime=10;useinbandfec=1{most}\r\n")?;
         }
     }
     for event in &audio.events {

@@ -72,13 +72,14 @@ pub(crate) fn encoding_name(codec: Codec) -> &'static str {
         Codec::Opus => "opus",
         Codec::Pcmu => "PCMU",
         Codec::Pcma => "PCMA",
+        Codec::G722 => "G722",
     }
 }
 
-/// RTP clock of a codec in Hz.
+/// RTP clock of a codec in Hz. Of G.722 half its sample rate, by an old mistake that stays (RFC 3551 §4.5.2).
 pub fn clock_rate(codec: Codec) -> u32 {
     match codec {
         Codec::Opus => 48_000,
-        Codec::Pcmu | Codec::Pcma => 8_000,
+        Codec::Pcmu | Codec::Pcma | Codec::G722 => 8_000,
     }
 }

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::{LegKind, Refusal, Srtp};
+use crate::control::{Bandwidth, LegKind, Refusal, Srtp};
 
 const CHROMIUM: &str = include_str!("fixtures/chromium_audio_video.sdp");
 const FIREFOX: &str = include_str!("fixtures/firefox.sdp");
@@ -32,7 +32,7 @@ fn rtp_audio(codecs: &[Codec]) -> LocalAudio {
         codecs: codecs.iter().map(|c| (offer_pt(*c), *c)).collect(),
         events: offer_events(codecs),
         direction: Direction::SendRecv,
-        narrowband: false,
+        bandwidth: Bandwidth::Full,
         transport: LocalTransport::Rtp { port: 20_000, secure: false, crypto: Vec::new() },
     }
 }
@@ -52,7 +52,7 @@ fn webrtc_audio(agreed: Agreed, line: &MediaLine) -> LocalAudio {
         codecs: vec![(agreed.pt, agreed.codec)],
         events: agreed.events.into_iter().collect(),
         direction: line.direction.reversed(),
-        narrowband: true,
+        bandwidth: Bandwidth::Narrow,
         transport: LocalTransport::WebRtc(rtc),
     }
 }

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use media_bridge::call::{MediaCall, MediaSetup, Output};
 use media_bridge::codec::Encoder;
-use media_bridge::control::{Codec, Command, Event, LegKind, LegParams, Source, Srtp};
+use media_bridge::control::{Bandwidth, Codec, Command, Event, LegKind, LegParams, Source, Srtp};
 use media_bridge::rtp::RtpHeader;
 use media_bridge::sdp::Remote;
 use media_bridge::srtp::{Keys, Receiver, Sender, Suite};
@@ -19,8 +19,6 @@ use webrtc_peer::PeerFactory;
 pub const A: LegId = LegId(0);
 pub const B: LegId = LegId(1);
 pub const FRAME: Duration = Duration::from_millis(20);
-/// Samples of one frame at 8 kHz.
-pub const SAMPLES: usize = 160;
 /// The worker's browser socket.
 pub const OURS: &str = "192.0.2.2:4000";
 
@@ -77,7 +75,7 @@ impl Line {
         let params = LegParams {
             kind,
             codecs: vec![codec],
-            narrowband: true,
+            bandwidth: Bandwidth::Narrow,
             advertise: types::Advertised::default(),
             local: None,
             remote: None,
@@ -168,6 +166,7 @@ impl Phone {
             Codec::Opus => 111,
             Codec::Pcmu => 0,
             Codec::Pcma => 8,
+            Codec::G722 => 9,
         };
         let address = SocketAddr::from(([198, 51, 100, 1 + leg.0 as u8], 6_000));
         Phone { leg, address, codec, pt, seq: 65_000, ts: u32::MAX - 40_000, secret: None }
@@ -178,6 +177,7 @@ impl Phone {
             Codec::Opus => "opus/48000/2",
             Codec::Pcmu => "PCMU/8000",
             Codec::Pcma => "PCMA/8000",
+            Codec::G722 => "G722/8000",
         };
         let (ip, port, pt) = (self.address.ip(), self.address.port(), self.pt);
         format!(
@@ -218,14 +218,17 @@ impl Phone {
 /// Something like speech, as payloads of 20 ms.
 pub struct Voice {
     encoder: Encoder,
+    /// Of the samples, Hz.
+    rate: u32,
     frames: u32,
     phase: f64,
     noise: u32,
 }
 
 impl Voice {
-    pub fn new(codec: Codec) -> Voice {
-        Voice { encoder: Encoder::new(codec).unwrap(), frames: 0, phase: 0.0, noise: 1 }
+    /// For the codec from samples of `rate` Hz.
+    pub fn at(codec: Codec, rate: u32) -> Voice {
+        Voice { encoder: Encoder::new(codec, rate).unwrap(), rate, frames: 0, phase: 0.0, noise: 1 }
     }
 
     pub fn next(&mut self) -> Vec<u8> {
@@ -236,13 +239,14 @@ impl Voice {
     }
 
     /// Syllables of gliding pitch with formants, pauses between, a little noise.
-    fn pcm(&mut self) -> [i16; SAMPLES] {
+    fn pcm(&mut self) -> Vec<i16> {
         use std::f64::consts::TAU;
-        let mut pcm = [0; SAMPLES];
+        let mut pcm = vec![0; self.rate as usize / 50];
+        let rate = f64::from(self.rate);
         for (n, sample) in pcm.iter_mut().enumerate() {
-            let t = (f64::from(self.frames) * SAMPLES as f64 + n as f64) / 8_000.0;
+            let t = f64::from(self.frames) / 50.0 + n as f64 / rate;
             let syllable = (TAU * 3.3 * t).sin().max(0.0).sqrt();
-            self.phase += (130.0 + 30.0 * (TAU * 0.7 * t).sin()) / 8_000.0;
+            self.phase += (130.0 + 30.0 * (TAU * 0.7 * t).sin()) / rate;
             let formant = |k: f64| 1.0 / (1.0 + ((k * 130.0 - 600.0) / 300.0).powi(2)) + 0.3 / k;
             let voice: f64 =
                 (1..=20).map(|k| (TAU * self.phase * f64::from(k)).sin() * formant(f64::from(k))).sum();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use browser::Browser;
 use line::{A, Arrival, B, FRAME, Line, Phone, Voice};
 use media_bridge::call::Output;
+use media_bridge::codec::{NARROW, own_rate};
 use media_bridge::control::Codec;
 use webrtc_peer::PeerFactory;
 
@@ -38,6 +39,10 @@ fn bad(n: u64) -> Option<Duration> {
     }
 }
 
+fn voice(codec: Codec) -> Voice {
+    Voice::at(codec, own_rate(codec).unwrap_or(NARROW))
+}
+
 type Say = Box<dyn FnMut(&[u8], Instant) -> Arrival>;
 
 /// One end of a call: its datagrams, and the connectivity check that it repeats, if it is a browser.
@@ -49,12 +54,12 @@ struct End {
 
 fn phone(mut phone: Phone, codec: Codec) -> End {
     let say = Box::new(move |payload: &[u8], at| phone.say(payload, at));
-    End { say, check: None, voice: Voice::new(codec) }
+    End { say, check: None, voice: voice(codec) }
 }
 
 fn browser(mut browser: Browser, codec: Codec, now: Instant) -> End {
     let check = Some(browser.check_arrival(now));
-    End { say: Box::new(move |payload: &[u8], at| browser.say(payload, at)), check, voice: Voice::new(codec) }
+    End { say: Box::new(move |payload: &[u8], at| browser.say(payload, at)), check, voice: voice(codec) }
 }
 
 /// Allocations of 2,000 packets each way, and how many packets went out for them.
@@ -123,12 +128,14 @@ fn a_relayed_packet_allocates_nothing_after_warm_up() {
 fn a_transcoded_packet_allocates_nothing_after_warm_up() {
     for law in [Codec::Pcmu, Codec::Pcma] {
         assert_eq!(steady_call(Codec::Opus, law, perfect), (0, 4_000), "Opus and {law:?}");
+        assert_eq!(steady_call(Codec::G722, law, perfect), (0, 4_000), "G.722 and {law:?}");
     }
+    assert_eq!(steady_call(Codec::Opus, Codec::G722, perfect), (0, 4_000), "Opus and G.722");
 }
 
 #[test]
 fn loss_and_reordering_allocate_nothing_after_warm_up() {
-    for (a, b) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Pcmu)] {
+    for (a, b) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Pcmu), (Codec::Opus, Codec::G722)] {
         let (allocations, sent) = steady_call(a, b, bad);
         assert_eq!(allocations, 0, "{a:?} and {b:?}");
         assert!(sent > 3_500, "{sent} packets of {a:?} and {b:?}");

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use media_bridge::control::{
-    CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Refusal, Source,
+    Bandwidth, CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Refusal, Source,
 };
 use media_io::{MediaConfig, MediaPlane, NotTaken};
 use types::{CallId, Entropy, LegId, WorkerId};
@@ -111,7 +111,7 @@ fn params() -> LegParams {
     LegParams {
         kind: LegKind::Rtp,
         codecs: vec![Codec::Pcmu],
-        narrowband: true,
+        bandwidth: Bandwidth::Narrow,
         advertise: types::Advertised::default(),
         local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         remote: None,
@@ -218,7 +218,7 @@ fn a_refused_description_returns_its_port() {
     let params = LegParams {
         kind: LegKind::Rtp,
         codecs: vec![Codec::Pcmu],
-        narrowband: true,
+        bandwidth: Bandwidth::Narrow,
         advertise: types::Advertised::default(),
         local: None,
         remote: None,

@@ -148,20 +148,11 @@ pub struct Bench {
 }
 
 fn codec(word: &str) -> Option<Codec> {
-    match word {
-        "opus" => Some(Codec::Opus),
-        "pcmu" => Some(Codec::Pcmu),
-        "pcma" => Some(Codec::Pcma),
-        _ => None,
-    }
+    Codec::ALL.into_iter().find(|codec| codec.name() == word)
 }
 
 pub fn word(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Opus => "opus",
-        Codec::Pcmu => "pcmu",
-        Codec::Pcma => "pcma",
-    }
+    codec.name()
 }
 
 pub fn words(codecs: &[Codec]) -> String {

@@ -21,7 +21,7 @@ enum Step {
     Pass { ms: u16 },
 }
 
-const CODECS: [Codec; 3] = [Codec::Opus, Codec::Pcmu, Codec::Pcma];
+const CODECS: [Codec; 4] = Codec::ALL;
 
 fn step() -> impl Strategy<Value = Step> {
     let leg = || 0..4_u16;

@@ -9,6 +9,7 @@ mod families;
 mod latching;
 mod negotiation;
 mod streams;
+mod wideband;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
@@ -18,8 +19,8 @@ use types::{Advertised, CallId, Entropy, LegId, Wall};
 use webrtc_peer::PeerFactory;
 
 use super::{MediaCall, MediaSetup, Output};
-use crate::codec::{Decoder, Encoder, Law, MAX_SAMPLES};
-use crate::control::{Codec, Command, Event, LegKind, LegParams, LegStats, Source};
+use crate::codec::{Decoder, Encoder, Law, MAX_SAMPLES, NARROW, own_rate};
+use crate::control::{Bandwidth, Codec, Command, Event, LegKind, LegParams, LegStats, Source};
 use crate::rtp::{RtpHeader, RtpPacket};
 
 const A: LegId = LegId(0);
@@ -191,7 +192,7 @@ fn params(codecs: &[Codec]) -> LegParams {
     LegParams {
         kind: LegKind::Rtp,
         codecs: codecs.to_vec(),
-        narrowband: false,
+        bandwidth: Bandwidth::Full,
         advertise: Advertised::default(),
         local: None,
         remote: None,
@@ -211,6 +212,7 @@ fn offer(from: &str, codec: Codec) -> String {
         Codec::Opus => (111, "opus/48000/2", 48_000),
         Codec::Pcmu => (0, "PCMU/8000", 8_000),
         Codec::Pcma => (8, "PCMA/8000", 8_000),
+        Codec::G722 => (9, "G722/8000", 8_000),
     };
     format!(
         "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {pt} 101\r\n\
@@ -230,6 +232,8 @@ struct Peer {
     seq: u16,
     ts: u32,
     encoder: Encoder,
+    /// Of the encoder's samples, Hz.
+    rate: u32,
     /// Samples said.
     said: u32,
     phase: f64,
@@ -237,13 +241,10 @@ struct Peer {
 
 impl Peer {
     fn new(leg: LegId, at: &str, codec: Codec) -> Peer {
-        let pt = match codec {
-            Codec::Opus => 111,
-            Codec::Pcmu => 0,
-            Codec::Pcma => 8,
-        };
+        let pt = crate::sdp::offer_pt(codec);
         let ssrc = 0x1000 + u32::from(leg.0);
-        let encoder = Encoder::new(codec).unwrap();
+        let rate = own_rate(codec).unwrap_or(NARROW);
+        let encoder = Encoder::new(codec, rate).unwrap();
         Peer {
             leg,
             address: address(at),
@@ -253,16 +254,22 @@ impl Peer {
             seq: 65_500,
             ts: u32::MAX - 4_000,
             encoder,
+            rate,
             said: 0,
             phase: 0.0,
         }
     }
 
-    /// The next packet, of so many 8 kHz samples.
+    /// The next packet, as long as so many 8 kHz samples.
     fn packet(&mut self, samples: usize) -> Vec<u8> {
-        let pcm: Vec<i16> = (0..samples).map(|_| self.voice()).collect();
+        let pcm: Vec<i16> = (0..samples * (self.rate / NARROW) as usize).map(|_| self.voice()).collect();
+        self.of(samples, &pcm)
+    }
+
+    /// The next packet, of these samples.
+    fn of(&mut self, samples: usize, pcm: &[i16]) -> Vec<u8> {
         let mut payload = Vec::new();
-        self.encoder.encode(&pcm, &mut payload).unwrap();
+        self.encoder.encode(pcm, &mut payload).unwrap();
         let packet = self.raw(self.pt, false, self.ts, &payload);
         let ticks = if self.codec == Codec::Opus { 6 } else { 1 };
         self.ts = self.ts.wrapping_add(samples as u32 * ticks);
@@ -271,9 +278,9 @@ impl Peer {
 
     /// Something like a vowel: harmonics of a gliding pitch, four syllables a second. Without speech no FEC is sent.
     fn voice(&mut self) -> i16 {
-        let t = f64::from(self.said) / 8_000.0;
+        let t = f64::from(self.said) / f64::from(self.rate);
         self.said += 1;
-        self.phase += (140.0 + 30.0 * (t * 5.0).sin()) / 8_000.0;
+        self.phase += (140.0 + 30.0 * (t * 5.0).sin()) / f64::from(self.rate);
         let wave: f64 =
             (1..12).map(|n| (self.phase * f64::from(n) * std::f64::consts::TAU).sin() / f64::from(n)).sum();
         (wave * 6_000.0 * (0.6 + 0.4 * (t * 25.0).sin())) as i16
@@ -326,7 +333,11 @@ fn loudness(pcm: &[i16]) -> f64 {
 }
 
 fn decoded(sent: &[Sent], codec: Codec) -> Vec<i16> {
-    let mut decoder = Decoder::new(codec).unwrap();
+    decoded_at(sent, codec, own_rate(codec).unwrap_or(NARROW))
+}
+
+fn decoded_at(sent: &[Sent], codec: Codec, rate: u32) -> Vec<i16> {
+    let mut decoder = Decoder::new(codec, rate).unwrap();
     let mut all = Vec::new();
     for packet in sent {
         let mut pcm = [0; MAX_SAMPLES];
