@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use is::Sha1HmacProvider;
 use is::stun::{StunMessage, TransId};
 use media_bridge::call::{MediaCall, MediaSetup, Output};
-use media_bridge::control::{Codec, Command, DtmfMode, Event, LegKind, LegParams, Srtp};
+use media_bridge::control::{Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Srtp};
 use types::{Advertised, CallId, LegId, Wall};
 use webrtc_peer::{Demux, PeerFactory};
 
@@ -209,7 +209,7 @@ fn params() -> LegParams {
     LegParams {
         kind: LegKind::WebRtc,
         codecs: vec![Codec::Opus],
-        narrowband: false,
+        bandwidth: Bandwidth::Full,
         advertise: Advertised::default(),
         local: None,
         remote: None,

@@ -93,7 +93,7 @@ impl Party {
             .then(|| Challenger::new("carrier", vec![Algorithm::SHA256, Algorithm::MD5], &mut rng));
         let codecs = match role {
             Role::Carrier => *rng.pick(&["pcmu,pcma", "pcma,pcmu", "pcmu"]),
-            Role::Phone { .. } => *rng.pick(&["opus,pcmu,pcma", "pcma,pcmu", "pcmu"]),
+            Role::Phone { .. } => *rng.pick(&["opus,pcmu,pcma", "g722,pcma,pcmu", "pcma,pcmu", "pcmu"]),
         };
         Party {
             role,

@@ -198,7 +198,7 @@ fn a_browser_calls_a_softphone_along_its_flow() {
     assert_eq!(invite.uri, "sip:bob@192.0.2.50:5070");
     assert_eq!(invite.target, Target::Flow(flow("192.0.2.50:5070")));
     assert_eq!(invite.from, "\"alice\" <sip:100@example.com>");
-    assert_eq!(invite.body, sdp("opus,pcmu,pcma"));
+    assert_eq!(invite.body, sdp("opus,g722,pcmu,pcma"));
     bench.heard(Event::Answered { leg, body: sdp("opus") });
     assert_eq!(states(&bench.take_said(ALICE)), [CallState::Calling, CallState::InCall]);
     bench.heard(bye(leg));
@@ -247,7 +247,7 @@ fn a_softphone_calls_a_softphone_and_its_codec_is_offered_first() {
     bench.phone("bob", "192.0.2.50:5070");
     let caller = bench.phone_calls("alice", "bob", "192.0.2.60:5060", "pcma");
     let (callee, invite) = bench.invite();
-    assert_eq!(invite.body, sdp("pcma,opus,pcmu"));
+    assert_eq!(invite.body, sdp("pcma,opus,g722,pcmu"));
     bench.heard(Event::Provisional { leg: callee, status: 180, body: None });
     assert!(matches!(bench.sip_command(), Sip::Provisional { leg, status: 180, .. } if leg == caller));
     bench.heard(Event::Answered { leg: callee, body: sdp("pcma") });

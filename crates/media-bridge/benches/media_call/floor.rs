@@ -67,13 +67,13 @@ pub struct Codecs {
 enum From {
     Opus(opus::Decoder),
     Law(Law),
-    G722(g722::Decoder),
+    G722(Box<g722::Decoder>),
 }
 
 enum To {
     Opus(opus::Encoder),
     Law(Law),
-    G722(g722::Encoder),
+    G722(Box<g722::Encoder>),
 }
 
 impl Codecs {
@@ -88,13 +88,13 @@ impl Codecs {
             Codec::Opus => From::Opus(opus::Decoder::new(from_rate, Channels::Mono).unwrap()),
             Codec::Pcmu => From::Law(Law::Mu),
             Codec::Pcma => From::Law(Law::A),
-            Codec::G722 => From::G722(g722::Decoder::default()),
+            Codec::G722 => From::G722(Box::default()),
         };
         let to = match to {
             Codec::Opus => To::Opus(encoder(to_rate)),
             Codec::Pcmu => To::Law(Law::Mu),
             Codec::Pcma => To::Law(Law::A),
-            Codec::G722 => To::G722(g722::Encoder::default()),
+            Codec::G722 => To::G722(Box::default()),
         };
         Some(Codecs { from, from_rate, resampler: Resampler::default(), to, to_rate })
     }

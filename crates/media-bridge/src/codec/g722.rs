@@ -53,6 +53,11 @@ const POWERS: [i32; 32] = [
     2960, 3025, 3091, 3158, 3228, 3298, 3371, 3444, 3520, 3597, 3676, 3756, 3838, 3922, 4008,
 ];
 
+/// By a factor of 15 binary places.
+fn scaled(value: i32, factor: i32) -> i32 {
+    (value * factor) >> 15
+}
+
 fn saturate(value: i32) -> i32 {
     value.clamp(-32_768, 32_767)
 }
@@ -99,7 +104,7 @@ impl Band {
     /// Takes the code's adaptive part for the next sample (blocks 2L to 4L).
     fn adapt_lower(&mut self, code: u8) {
         let index = usize::from(code >> 2 & 15);
-        let difference = self.scale * FOUR_BITS[index] >> 15;
+        let difference = scaled(self.scale, FOUR_BITS[index]);
         self.rescale(LOWER_STEPS[index], 18_432, 8);
         self.predict(difference);
     }
@@ -107,7 +112,7 @@ impl Band {
     /// Blocks 2H to 4H; returns the quantised difference.
     fn adapt_upper(&mut self, code: u8) -> i32 {
         let index = usize::from(code & 3);
-        let difference = self.scale * TWO_BITS[index] >> 15;
+        let difference = scaled(self.scale, TWO_BITS[index]);
         self.rescale(UPPER_STEPS[index], 22_528, 10);
         self.predict(difference);
         difference
@@ -115,7 +120,7 @@ impl Band {
 
     /// LOGSCL and SCALEL, LOGSCH and SCALEH.
     fn rescale(&mut self, step: i32, most: i32, shift: i32) {
-        self.log_scale = ((self.log_scale * 127 >> 7) + step).clamp(0, most);
+        self.log_scale = (scaled(self.log_scale, 32_512) + step).clamp(0, most);
         let power = POWERS[(self.log_scale >> 6 & 31) as usize];
         self.scale = (power << (self.log_scale >> 11) >> shift) << 2;
     }
@@ -133,7 +138,7 @@ impl Band {
         self.rebuilt = [rebuilt, self.rebuilt[0]];
         self.partial = [partial, self.partial[0]];
         // FILTEP, FILTEZ, PREDIC
-        let part = |coefficient: i32, signal: i32| coefficient * saturate(2 * signal) >> 15;
+        let part = |coefficient: i32, signal: i32| scaled(coefficient, saturate(2 * signal));
         let by_poles = part(self.poles[0], self.rebuilt[0]) + part(self.poles[1], self.rebuilt[1]);
         let by_zeros = self.zeros.iter().zip(&self.differences).map(|(&b, &d)| part(b, d)).sum();
         self.by_zeros = saturate(by_zeros);
@@ -147,10 +152,10 @@ impl Band {
         let quadruple = saturate(first << 2);
         let pull = if alike(self.partial[0]) { (-quadruple).min(32_767) } else { quadruple };
         let push = if alike(self.partial[1]) { 128 } else { -128 };
-        let second = ((pull >> 7) + push + (second * 32_512 >> 15)).clamp(-12_288, 12_288);
+        let second = ((pull >> 7) + push + scaled(second, 32_512)).clamp(-12_288, 12_288);
         let push = if alike(self.partial[0]) { 192 } else { -192 };
         let most = 15_360 - second;
-        self.poles = [(push + (first * 32_640 >> 15)).clamp(-most, most), second];
+        self.poles = [(push + scaled(first, 32_640)).clamp(-most, most), second];
     }
 
     /// UPZERO
@@ -158,7 +163,7 @@ impl Band {
         let push = if difference == 0 { 0 } else { 128 };
         for (zero, earlier) in self.zeros.iter_mut().zip(&self.differences) {
             let push = if difference ^ earlier >= 0 { push } else { -push };
-            *zero = saturate(push + (*zero * 32_640 >> 15));
+            *zero = saturate(push + scaled(*zero, 32_640));
         }
     }
 }
@@ -168,7 +173,7 @@ fn quantise_lower(band: &Band, sample: i32) -> u8 {
     let difference = saturate(sample - band.prediction);
     let magnitude = if difference < 0 { !difference } else { difference };
     // Levels rise: how many are reached is the interval.
-    let reached: u8 = LEVELS.iter().map(|level| u8::from(magnitude >= level * band.scale >> 12)).sum();
+    let reached: u8 = LEVELS.iter().map(|level| u8::from(magnitude >= (level * band.scale) >> 12)).sum();
     // Table 13: the codes fall while the intervals rise, the first two of the negative ones being out of line.
     match (difference < 0, reached) {
         (false, n) => 61 - n,
@@ -181,7 +186,7 @@ fn quantise_lower(band: &Band, sample: i32) -> u8 {
 fn quantise_upper(band: &Band, sample: i32) -> u8 {
     let difference = saturate(sample - band.prediction);
     let magnitude = if difference < 0 { !difference } else { difference };
-    let outer = magnitude >= UPPER_LEVEL * band.scale >> 12;
+    let outer = magnitude >= (UPPER_LEVEL * band.scale) >> 12;
     match (difference < 0, outer) {
         (true, false) => 1,
         (true, true) => 0,
@@ -254,7 +259,7 @@ impl Decoder {
 
     fn sample(&mut self, code: u8) -> [i16; 2] {
         // 5L, 6L: all six bits are heard, the upper four of them adapt.
-        let heard = self.lower.scale * SIX_BITS[usize::from(code & 63)] >> 15;
+        let heard = scaled(self.lower.scale, SIX_BITS[usize::from(code & 63)]);
         let lower = limit(self.lower.prediction + heard);
         self.lower.adapt_lower(code & 63);
         let predicted = self.upper.prediction;
