@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
-use media_bridge::control::{Codec, Command, DtmfMode, Event, LegKind, LegParams, Source, Srtp, Tone};
+use media_bridge::control::{
+    Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Source, Srtp, Tone,
+};
 use types::{Advertised, CallId, LegId, Wall, WorkerId, limits};
 
 use crate::choices::Choices;
@@ -154,7 +156,7 @@ impl<'a> World<'a> {
         let how = self.choices.byte();
         let srtp = [Srtp::Optional, Srtp::Off, Srtp::IfOffered, Srtp::Required][usize::from(how & 3)];
         let codecs: &[Codec] = match how >> 2 & 3 {
-            0 | 1 => &[Codec::Opus, Codec::Pcmu, Codec::Pcma],
+            0 | 1 => &Codec::ALL,
             2 => &[Codec::Pcma, Codec::Pcmu],
             _ => &[Codec::Pcmu],
         };
@@ -447,7 +449,7 @@ fn params() -> LegParams {
     LegParams {
         kind: LegKind::Rtp,
         codecs: vec![Codec::Pcmu],
-        narrowband: true,
+        bandwidth: Bandwidth::Narrow,
         advertise: Advertised::default(),
         local: None,
         remote: None,
