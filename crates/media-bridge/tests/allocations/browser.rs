@@ -238,6 +238,7 @@ fn payload_type(codec: Codec) -> u8 {
         Codec::Opus => 111,
         Codec::Pcmu => 0,
         Codec::Pcma => 8,
+        Codec::G722 => 9,
     }
 }
 
@@ -260,6 +261,7 @@ fn offer(factory: &PeerFactory, codec: Codec) -> String {
         Codec::Opus => "opus/48000/2",
         Codec::Pcmu => "PCMU/8000",
         Codec::Pcma => "PCMA/8000",
+        Codec::G722 => "G722/8000",
     };
     let (pt, print) = (payload_type(codec), factory.fingerprint());
     format!(
