@@ -2,9 +2,8 @@
 //! ways (a browser ignores answers from an address that it did not ask).
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 
 use crate::ports;
@@ -12,7 +11,7 @@ use crate::ports;
 /// Room in the kernel: all browsers of a worker for some tens of milliseconds.
 const BROWSER_BUFFER: usize = 4 * 1024 * 1024;
 /// Largest datagram taken; what the kernel coalesces (GRO) is a multiple.
-const DATAGRAM: usize = 1500;
+pub(crate) const DATAGRAM: usize = 1500;
 
 /// The socket.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ impl BrowserSocket {
         // The system's limit may be lower; that is its administrator's decision.
         let _ = socket.set_recv_buffer_size(BROWSER_BUFFER);
         let _ = socket.set_send_buffer_size(BROWSER_BUFFER);
-        let socket = UdpSocket::from_std(socket.into());
+        let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new((&socket).into())?;
         let local = socket.local_addr()?;
         Ok(BrowserSocket { socket, state, local })
@@ -70,8 +69,7 @@ impl BrowserSocket {
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         batch.filled = 0;
-        batch.filled =
-            self.socket.try_io(|| self.state.recv((&self.socket).into(), &mut slices, &mut batch.metas))?;
+        batch.filled = self.state.recv((&self.socket).into(), &mut slices, &mut batch.metas)?;
         Ok(())
     }
 
@@ -93,11 +91,16 @@ impl BrowserSocket {
             segment_size: None,
             src_ip: self.local.ip().is_unspecified().then(|| like_socket(local.ip())),
         };
-        self.socket.try_io(|| self.state.try_send((&self.socket).into(), &transmit))
+        self.state.try_send((&self.socket).into(), &transmit)
     }
 }
 
 impl Batch {
+    /// The receive found more datagrams than there is room for, or as many: there may be others.
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled == BATCH_SIZE
+    }
+
     /// Datagrams in order of arrival; `bound` is the socket's own address.
     pub(crate) fn arrivals(&self, bound: SocketAddr) -> impl Iterator<Item = Arrival<'_>> {
         let filled = self.metas[..self.filled].iter().zip(self.storage.chunks_exact(self.room));
@@ -105,27 +108,29 @@ impl Batch {
             let ip = meta.dst_ip.map_or(bound.ip(), |ip| ip.to_canonical());
             let local = SocketAddr::new(ip, bound.port());
             let source = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
-            // The kernel may hand over several datagrams of one sender at once (GRO).
-            room[..meta.len].chunks(meta.stride.max(1)).map(move |data| Arrival { local, source, data })
+            // The kernel may hand over several datagrams of one sender at once (GRO). An empty one is one, too.
+            let empty = (meta.len == 0).then_some(&room[..0]);
+            let all = room[..meta.len].chunks(meta.stride.max(1)).chain(empty);
+            all.map(move |data| Arrival { local, source, data })
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
+
+    use super::*;
+    use crate::poll::Ready;
 
     fn answer_comes_from_the_address_asked(bind: &str, ask: &str) {
         let shared = BrowserSocket::bind(bind.parse().unwrap()).unwrap();
-        let client = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let client = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let ask = SocketAddr::new(ask.parse().unwrap(), shared.port());
         client.send_to(b"question", ask).unwrap();
-        let mut poll = mio::Poll::new().unwrap();
-        let mut shared = shared;
-        poll.registry().register(&mut shared.socket, mio::Token(0), mio::Interest::READABLE).unwrap();
-        poll.poll(&mut mio::Events::with_capacity(1), Some(Duration::from_secs(5))).unwrap();
+        let (poller, _waker) = crate::worker::listen(&shared).unwrap();
+        poller.wait(&mut Ready::new(), Some(Duration::from_secs(5))).unwrap();
         let mut batch = shared.batch();
         shared.receive(&mut batch).unwrap();
         let arrivals: Vec<_> = batch.arrivals(shared.bound()).collect();

@@ -5,7 +5,7 @@ mod moves;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,8 +13,6 @@ use std::time::Instant;
 
 use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{CallCommand, CallEvent, Command, Event, LegParams, Refusal};
-use mio::net::UdpSocket;
-use mio::{Interest, Registry, Token};
 use types::{CallId, LegId, Wall, limits};
 use webrtc_peer::Demux;
 
@@ -23,6 +21,7 @@ use moves::Expected;
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::bump;
 use crate::plane::MediaConfig;
+use crate::poll::{Poller, Token};
 use crate::ports::{RtpSockets, is_own, source_towards};
 use crate::post::{Lodging, Place, Post};
 use crate::timers::Timers;
@@ -75,7 +74,7 @@ enum Outcome {
 pub(crate) struct Calls {
     shared: Shared,
     setup: Arc<MediaSetup>,
-    registry: Registry,
+    poller: Poller,
     post: Arc<Post>,
     /// Which one we are.
     worker: usize,
@@ -97,7 +96,7 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(worker: usize, post: Arc<Post>, registry: Registry, shared: Shared) -> Calls {
+    pub(crate) fn new(worker: usize, post: Arc<Post>, poller: Poller, shared: Shared) -> Calls {
         let browser = post.socket(worker);
         // An IPv4 socket is not reached at an IPv6 address; one on `::` is reached at both.
         let reached = |ip: &&IpAddr| ip.is_ipv4() || browser.bound().is_ipv6();
@@ -107,7 +106,7 @@ impl Calls {
         Calls {
             shared,
             setup,
-            registry,
+            poller,
             post,
             worker,
             demux: Demux::default(),
@@ -303,14 +302,11 @@ impl Calls {
     }
 
     /// Reads a leg's sockets from now on.
-    fn watch(&mut self, key: LegKey, mut sockets: RtpSockets) -> Result<(), String> {
+    fn watch(&mut self, key: LegKey, sockets: RtpSockets) -> Result<(), String> {
         let ipv4 = sockets.address.is_ipv4();
         let index = self.free_sockets.pop().unwrap_or(self.sockets.len());
-        let registry = &self.registry;
-        let listen =
-            |socket: &mut UdpSocket, token| registry.register(socket, Token(token), Interest::READABLE);
-        let done =
-            listen(&mut sockets.rtp, index * 2).and_then(|()| listen(&mut sockets.rtcp, index * 2 + 1));
+        let listen = |socket: &UdpSocket, number| self.poller.add(socket, Token::Leg(number));
+        let done = listen(&sockets.rtp, index * 2).and_then(|()| listen(&sockets.rtcp, index * 2 + 1));
         // A place without sockets, if that failed.
         put(&mut self.sockets, index, RtpLeg { key, sockets });
         if let Err(e) = done {
@@ -418,10 +414,10 @@ impl Calls {
     }
 
     fn unwatch(&mut self, index: usize) -> Option<RtpSockets> {
-        let RtpLeg { mut sockets, .. } = self.sockets.get_mut(index).and_then(Option::take)?;
+        let RtpLeg { sockets, .. } = self.sockets.get_mut(index).and_then(Option::take)?;
         // Closing a socket takes it out of the poll as well; an error here changes nothing.
-        let _ = self.registry.deregister(&mut sockets.rtp);
-        let _ = self.registry.deregister(&mut sockets.rtcp);
+        let _ = self.poller.remove(&sockets.rtp);
+        let _ = self.poller.remove(&sockets.rtcp);
         self.free_sockets.push(index);
         Some(sockets)
     }

@@ -45,7 +45,8 @@ counters! {
     rtp_in;
     /// Datagrams sent from RTP and RTCP ports.
     rtp_out;
-    /// Datagrams that the system refused to send, and received ones larger than our buffer.
+    /// Datagrams that the system refused to send (a full buffer among the reasons), received ones larger than any of ours,
+    /// and empty ones on the browser socket.
     socket_errors;
     /// RTP legs refused because no port could be leased.
     no_port;

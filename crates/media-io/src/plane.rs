@@ -11,12 +11,12 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use media_bridge::control::{CallCommand, CallEvent, Command};
-use mio::Poll;
 use types::{Advertised, Entropy, WorkerId, limits};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::BrowserSocket;
 use crate::counters::{Counters, Tally, WorkerStatus};
+use crate::poll::Poller;
 use crate::ports::PortPool;
 use crate::post::{Order, Place, Post};
 use crate::worker::{Shared, Worker, listen};
@@ -134,12 +134,12 @@ impl MediaPlane {
             )));
         }
         let stopping = Arc::new(AtomicBool::new(false));
-        let (mut polls, mut boxes, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pollers, mut boxes, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..config.workers.max(1) {
-            let mut browser = bind_browser(&config, index)?;
-            let (poll, waker) = listen(&mut browser).map_err(|e| failed(index, &e))?;
+            let browser = bind_browser(&config, index)?;
+            let (poller, waker) = listen(&browser).map_err(|e| failed(index, &e))?;
             let tally = Arc::new(Tally::default());
-            polls.push(poll);
+            pollers.push(poller);
             tallies.push(tally.clone());
             boxes.push((browser, waker, tally));
         }
@@ -147,7 +147,7 @@ impl MediaPlane {
         let (handles, of_plane) = (Vec::new(), pool.clone());
         let mut plane =
             MediaPlane { handles, post: post.clone(), pool: of_plane, stopping: stopping.clone() };
-        for (index, (poll, tally)) in polls.into_iter().zip(tallies).enumerate() {
+        for (index, (poller, tally)) in pollers.into_iter().zip(tallies).enumerate() {
             let shared = Shared {
                 peers: peers.clone(),
                 config: config.clone(),
@@ -157,7 +157,7 @@ impl MediaPlane {
                 stopping: stopping.clone(),
                 tally,
             };
-            plane.handles.push(start_worker(index, poll, post.clone(), shared)?);
+            plane.handles.push(start_worker(index, poller, post.clone(), shared)?);
         }
         Ok(plane)
     }
@@ -280,10 +280,10 @@ fn failed(index: usize, why: &io::Error) -> StartError {
     StartError(format!("Media worker {index} can not be started: {why}."))
 }
 
-fn start_worker(index: usize, poll: Poll, post: Arc<Post>, shared: Shared) -> Result<Handle, StartError> {
+fn start_worker(index: usize, poller: Poller, post: Arc<Post>, shared: Shared) -> Result<Handle, StartError> {
     let (orders, receiver) = sync_channel(limits::WORKER_COMMANDS);
     let tally = shared.tally.clone();
-    let worker = Worker::new(index, post, poll, receiver, shared).map_err(|e| failed(index, &e))?;
+    let worker = Worker::new(index, post, poller, receiver, shared);
     let thread = std::thread::Builder::new()
         .name(format!("media-{index}"))
         .spawn(move || worker.run())

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mio::net::UdpSocket;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Room in the kernel for one leg: a few seconds of audio.
@@ -95,7 +94,7 @@ fn bind(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
     let socket = open(SocketAddr::new(ip, port))?;
     // A smaller buffer than wished for is no reason to refuse the call.
     let _ = socket.set_recv_buffer_size(RTP_BUFFER);
-    Ok(UdpSocket::from_std(socket.into()))
+    Ok(socket.into())
 }
 
 /// Whether this host has the address; asked each time, because an address may move from host to host.
@@ -151,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_port_that_someone_else_holds_is_passed_over() {
-        let squatter = std::net::UdpSocket::bind("127.0.0.1:17113").unwrap();
+        let squatter = UdpSocket::bind("127.0.0.1:17113").unwrap();
         let pool = PortPool::new(&(17_112..=17_115));
         let lease = pool.lease(LOOPBACK).unwrap();
         assert_eq!(lease.address.port(), 17_114);

@@ -10,11 +10,11 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use crossbeam_queue::ArrayQueue;
 use media_bridge::call::GivenLeg;
 use media_bridge::control::CallCommand;
-use mio::Waker;
 use types::{CallId, LegId, limits};
 
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::{Tally, bump};
+use crate::poll::Waker;
 use crate::ports::RtpSockets;
 
 /// Room for any datagram of a browser.
@@ -225,8 +225,8 @@ mod tests {
 
     fn post() -> Post {
         let workers = [0, 1].map(|_| {
-            let mut socket = BrowserSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-            let (_, waker) = crate::worker::listen(&mut socket).unwrap();
+            let socket = BrowserSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            let (_, waker) = crate::worker::listen(&socket).unwrap();
             (socket, waker, Arc::new(Tally::default()))
         });
         Post::new(workers.into())

@@ -8,24 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::{Events, Interest, Poll, Token, Waker};
 use types::Wall;
 use webrtc_peer::PeerFactory;
 
-use crate::browser::{Batch, BrowserSocket};
+use crate::browser::{Batch, BrowserSocket, DATAGRAM};
 use crate::calls::{Calls, panic_words};
 use crate::counters::{Tally, bump};
 use crate::load::Load;
+use crate::pace::Pace;
 use crate::plane::{EntropyFactory, EventSender, MediaConfig};
+use crate::poll::{Poller, Ready, Token, Waker};
 use crate::ports::PortPool;
 use crate::post::{Order, Post};
 
-const WAKER: Token = Token(usize::MAX);
-const BROWSER: Token = Token(usize::MAX - 1);
-
-/// Most batches of the browser socket, packets of one RTP socket, and commands taken before others get their turn.
+/// Most batches of the browser socket and commands taken in one turn, before others get theirs. Of a leg's sockets one
+/// packet each is taken: that is what they have, unless somebody floods them.
 const BATCHES_AT_ONCE: usize = 8;
-const PACKETS_AT_ONCE: usize = 64;
 const ORDERS_AT_ONCE: usize = 256;
 /// How soon a full event queue is tried again, and the channel of a leg that comes is looked at unasked.
 const RETRY: Duration = Duration::from_millis(5);
@@ -43,33 +41,33 @@ pub(crate) struct Shared {
 
 /// The thread's state.
 pub(crate) struct Worker {
-    poll: Poll,
+    poller: Poller,
     orders: Receiver<Order>,
     calls: Calls,
     batch: Batch,
     packet: Vec<u8>,
-    /// Sockets that were left before they were empty; edge-triggered polling will not name them again.
-    unread: Vec<Token>,
+    pace: Pace,
     stopping: Arc<AtomicBool>,
     tally: Arc<Tally>,
     load: Load,
 }
 
 impl Worker {
-    /// Worker number `index` of those in `post`; `poll` is what its [`listen`] made.
+    /// Worker number `index` of those in `post`; `poller` is what its [`listen`] made.
     pub(crate) fn new(
         index: usize,
         post: Arc<Post>,
-        poll: Poll,
+        poller: Poller,
         orders: Receiver<Order>,
         shared: Shared,
-    ) -> io::Result<Worker> {
+    ) -> Worker {
         let batch = post.socket(index).batch();
         let (stopping, tally) = (shared.stopping.clone(), shared.tally.clone());
-        let calls = Calls::new(index, post, poll.registry().try_clone()?, shared);
+        let calls = Calls::new(index, post, poller.clone(), shared);
         let packet = vec![0; 2048];
-        let load = Load::new(Instant::now());
-        Ok(Worker { poll, orders, calls, batch, packet, unread: Vec::new(), stopping, tally, load })
+        let now = Instant::now();
+        let (pace, load) = (Pace::new(now), Load::new(now));
+        Worker { poller, orders, calls, batch, packet, pace, stopping, tally, load }
     }
 
     /// Until told to stop. A defect outside a call ends all calls of this worker, and the worker.
@@ -94,44 +92,36 @@ impl Worker {
     }
 
     fn work(&mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(256);
-        let mut ready: Vec<Token> = Vec::with_capacity(256);
-        let (mut more_orders, mut more_mail) = (false, false);
+        let mut ready = Ready::new();
+        // Something was left for the next turn.
+        let mut more = false;
+        let mut more_mail = false;
         loop {
-            let begun = Instant::now();
-            let wait = self.wait(more_orders || more_mail, begun);
-            if let Err(e) = self.poll.poll(&mut events, wait)
-                && e.kind() != io::ErrorKind::Interrupted
-            {
-                return Err(e);
+            let ended = Instant::now();
+            let rest = if more { Duration::ZERO } else { self.pace.rest(ended) };
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
             }
+            self.poller.wait(&mut ready, self.wait(more, ended + rest))?;
             let now = Instant::now();
+            self.pace.begin(now);
             self.calls.set_time(now, wall_clock());
-            self.measure(now - begun, now);
+            self.measure(now - ended, now);
             if self.stopping.load(Ordering::Acquire) {
                 self.calls.close_all();
                 return Ok(());
             }
-            more_orders = self.take_orders();
+            let more_orders = self.take_orders();
             self.calls.take_arrivals();
             more_mail = self.calls.read_mail(more_mail);
-            ready.clear();
-            ready.append(&mut self.unread);
-            for event in &events {
-                if !ready.contains(&event.token()) {
-                    ready.push(event.token());
-                }
-            }
-            for token in &ready {
-                self.read(*token);
-            }
+            more = more_orders | more_mail | self.read_all(&ready);
             self.calls.fire_timers();
             self.calls.send_events();
         }
     }
 
     fn wait(&self, more: bool, now: Instant) -> Option<Duration> {
-        if more || !self.unread.is_empty() {
+        if more {
             return Some(Duration::ZERO);
         }
         let timers = [self.calls.next_timer(), self.load.poll_timeout()];
@@ -159,15 +149,17 @@ impl Worker {
         true
     }
 
-    fn read(&mut self, token: Token) {
-        let more = match token {
-            WAKER => false,
-            BROWSER => self.read_browser(),
-            Token(socket) => self.read_rtp(socket),
-        };
-        if more {
-            self.unread.push(token);
+    /// True if there may be more than the turn had room for.
+    fn read_all(&mut self, ready: &Ready) -> bool {
+        let mut more = ready.is_full();
+        for token in ready.tokens() {
+            match token {
+                Token::Wake => {}
+                Token::Browsers => more |= self.read_browser(),
+                Token::Leg(socket) => self.read_rtp(socket),
+            }
         }
+        more
     }
 
     fn read_browser(&mut self) -> bool {
@@ -182,37 +174,41 @@ impl Worker {
             let (bound, batch) = (self.calls.browser().bound(), &self.batch);
             for arrival in batch.arrivals(bound) {
                 bump(&self.tally.browser_in);
-                self.calls.browser_arrival(arrival);
+                if arrival.data.is_empty() || arrival.data.len() > DATAGRAM {
+                    bump(&self.tally.socket_errors);
+                } else {
+                    self.calls.browser_arrival(arrival);
+                }
+            }
+            if !self.batch.is_full() {
+                return false;
             }
         }
         true
     }
 
-    fn read_rtp(&mut self, socket: usize) -> bool {
-        for _ in 0..PACKETS_AT_ONCE {
-            // The call may have given the socket up after the packet before.
-            let Some(received) = self.calls.receive_rtp(socket, &mut self.packet) else { return false };
-            match received {
-                Ok((len, source)) if len < self.packet.len() => {
-                    bump(&self.tally.rtp_in);
-                    let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-                    self.calls.rtp_arrival(socket, source, &self.packet[..len]);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
-                // Longer than any RTP of ours, or an ICMP error of an earlier send.
-                Ok(_) | Err(_) => bump(&self.tally.socket_errors),
+    fn read_rtp(&mut self, socket: usize) {
+        // The call may have given the socket up since it was named.
+        let Some(received) = self.calls.receive_rtp(socket, &mut self.packet) else { return };
+        match received {
+            Ok((len, source)) if len < self.packet.len() => {
+                bump(&self.tally.rtp_in);
+                let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+                self.calls.rtp_arrival(socket, source, &self.packet[..len]);
             }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            // Longer than any RTP of ours, or an ICMP error of an earlier send.
+            Ok(_) | Err(_) => bump(&self.tally.socket_errors),
         }
-        true
     }
 }
 
 /// What a worker waits with: for its browser socket at first, and whatever wakes it.
-pub(crate) fn listen(browser: &mut BrowserSocket) -> io::Result<(Poll, Waker)> {
-    let poll = Poll::new()?;
-    let waker = Waker::new(poll.registry(), WAKER)?;
-    poll.registry().register(&mut browser.socket, BROWSER, Interest::READABLE)?;
-    Ok((poll, waker))
+pub(crate) fn listen(browser: &BrowserSocket) -> io::Result<(Poller, Waker)> {
+    let poller = Poller::new()?;
+    let waker = poller.waker()?;
+    poller.add(&browser.socket, Token::Browsers)?;
+    Ok((poller, waker))
 }
 
 fn wall_clock() -> Wall {

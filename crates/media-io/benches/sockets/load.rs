@@ -14,7 +14,10 @@ const SOCKETS: usize = 4;
 /// Packets each call sends a second, in each direction.
 const RATE: u64 = 50;
 
-/// Where a packet belongs, and when it was sent, in its payload.
+/// In the packets of the parties alone.
+const MARK: [u8; 2] = [0xa5, 0x5a];
+
+/// Which call a packet belongs to; when it was sent comes after that.
 pub fn index_of(packet: &[u8]) -> usize {
     usize::from(u16::from_be_bytes([packet[12], packet[13]]))
 }
@@ -55,35 +58,43 @@ impl Parties {
         address(&self.browsers[call % SOCKETS])
     }
 
-    /// Every call sends to its trunk socket and to the shared one until stopped.
+    /// Both parties of every call send until stopped: phones to `left`, browsers to `right`.
     pub fn start(
         self,
-        trunks: Vec<SocketAddr>,
-        shared: SocketAddr,
+        left: Vec<SocketAddr>,
+        right: Vec<SocketAddr>,
         stop: Arc<AtomicBool>,
     ) -> JoinHandle<Received> {
         std::thread::spawn(move || {
             crate::pin(1);
-            self.run(&trunks, shared, &stop)
+            self.run(&left, &right, &stop)
         })
     }
 
-    fn run(self, trunks: &[SocketAddr], shared: SocketAddr, stop: &AtomicBool) -> Received {
+    fn run(self, left: &[SocketAddr], right: &[SocketAddr], stop: &AtomicBool) -> Received {
         let start = Instant::now();
-        let gap = Duration::from_secs(1) / (2 * RATE as u32 * trunks.len() as u32);
+        let gap = Duration::from_secs(1) / (2 * RATE as u32 * left.len() as u32);
         let mut got = Received { times: Vec::with_capacity(1 << 21), ..Received::default() };
         let (mut next, mut turn) = (start, 0);
-        let mut packet = [0x80; PACKET];
+        let mut packet = [0; PACKET];
+        packet[0] = 0x80;
+        packet[14..16].copy_from_slice(&MARK);
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             if now >= next {
                 next += gap;
                 let n = got.sent as usize;
-                let call = (n / 2) % trunks.len();
+                let call = (n / 2) % left.len();
+                let sequence = (n / 2 / left.len()) as u16;
+                packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+                packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
                 packet[12..14].copy_from_slice(&(call as u16).to_be_bytes());
                 packet[16..24].copy_from_slice(&(now - start).as_nanos().to_be_bytes()[8..]);
-                let (from, to) =
-                    if n.is_multiple_of(2) { (&self.phones, trunks[call]) } else { (&self.browsers, shared) };
+                let (from, to) = if n.is_multiple_of(2) {
+                    (&self.phones, left[call])
+                } else {
+                    (&self.browsers, right[call])
+                };
                 if from[call % SOCKETS].send_to(&packet, to).is_ok() {
                     got.sent += 1;
                 }
@@ -100,7 +111,8 @@ impl Parties {
         let side = if turn.is_multiple_of(2) { &self.phones } else { &self.browsers };
         let mut buf = [0; 2048];
         while let Ok(len) = side[(turn / 2) % SOCKETS].recv(&mut buf) {
-            if len == PACKET {
+            // The relay may make up packets of its own.
+            if len == PACKET && buf[14..16] == MARK {
                 got.received += 1;
                 let sent = u64::from_be_bytes(buf[16..24].try_into().unwrap_or_default());
                 let now = start.elapsed().as_nanos() as u64;

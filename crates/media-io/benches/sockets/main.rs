@@ -1,10 +1,13 @@
 //! What a packet costs that is received on one UDP socket and sent out of another, in several ways: the kernel's share of
 //! a relayed packet. 400 calls by default: a trunk socket each, one socket for all browsers, 50 packets a second each way.
 //!
-//! The relaying thread has one core to itself and the parties the other. All ways take turns.
+//! The last line is the product: a media worker with calls between two phones each, everything included.
+//!
+//! The relaying thread has one core to itself and the parties the other. All take turns.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod load;
+mod plane;
 mod ways;
 
 use std::io;
@@ -52,17 +55,18 @@ fn main() {
     let number = |arg: Option<String>, or: usize| arg.and_then(|a| a.parse().ok()).unwrap_or(or);
     let calls = number(arguments.next(), 400);
     let rounds = number(arguments.next(), 5);
-    let ways: Vec<Way> = WAYS.to_vec();
-    let mut runs: Vec<Vec<Run>> = ways.iter().map(|_| Vec::new()).collect();
+    let mut runs: Vec<Vec<Run>> = (0..=WAYS.len()).map(|_| Vec::new()).collect();
     for _ in 0..rounds {
-        for (way, runs) in ways.iter().zip(&mut runs) {
+        for (way, runs) in WAYS.iter().zip(&mut runs) {
             runs.push(measure(calls, way.1).expect("sockets on loopback work"));
         }
+        runs[WAYS.len()].push(measure_product(calls).expect("the media plane starts"));
     }
     println!("{calls} calls, {} packets a second\n", calls * 100);
     println!("| way | CPU µs/packet | of the first | wake-ups/s | p50 µs | p99 µs | lost |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
-    for ((name, _), of_way) in ways.iter().zip(&runs) {
+    let names = WAYS.iter().map(|(name, _)| *name).chain(["a media worker"]);
+    for (name, of_way) in names.zip(&runs) {
         let cpu = median(of_way.iter().map(|r| r.cpu_us));
         let ratio = median(of_way.iter().zip(&runs[0]).map(|(r, first)| r.cpu_us / first.cpu_us));
         let wakeups = median(of_way.iter().map(|r| r.wakeups));
@@ -92,13 +96,28 @@ fn measure(calls: usize, way: fn(&Bed, &AtomicBool) -> io::Result<()>) -> io::Re
         let seconds = start.elapsed().as_secs_f64();
         Ok((after.0 - before.0, (after.1 - before.1) / seconds))
     });
-    let load = parties.start(trunks, shared, stop_load.clone());
+    let load = parties.start(trunks, vec![shared; calls], stop_load.clone());
     std::thread::sleep(RUN);
     stop_load.store(true, Ordering::Relaxed);
     let got = load.join().expect("the parties do not panic");
     stop_relay.store(true, Ordering::Relaxed);
     let (cpu, wakeups) = relay.join().expect("the relay does not panic")?;
     Ok(Run { cpu_us: cpu / got.sent as f64 * 1e6, wakeups, got })
+}
+
+fn measure_product(calls: usize) -> io::Result<Run> {
+    let parties = Parties::open()?;
+    pin(0);
+    let relay = plane::Relay::start(&parties, calls);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (start, before) = (Instant::now(), relay.usage());
+    let load = parties.start(relay.left.clone(), relay.right.clone(), stop.clone());
+    std::thread::sleep(RUN);
+    stop.store(true, Ordering::Relaxed);
+    let got = load.join().expect("the parties do not panic");
+    let after = relay.usage();
+    let (cpu, seconds) = (after.0 - before.0, start.elapsed().as_secs_f64());
+    Ok(Run { cpu_us: cpu / got.sent as f64 * 1e6, wakeups: (after.1 - before.1) / seconds, got })
 }
 
 /// The calling thread's processor time in seconds, and how often it had to wait.
