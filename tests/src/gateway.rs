@@ -202,9 +202,9 @@ impl Gateway {
         all
     }
 
-    /// SIGTERM, then the exit status; fails if that takes more than 8 s.
-    pub fn terminate(mut self) -> ExitStatus {
-        self.process.signal("TERM");
+    /// SIGINT, which ends all calls at once, then the exit status; fails if that takes more than 8 s.
+    pub fn interrupt(mut self) -> ExitStatus {
+        self.process.signal("INT");
         self.process.wait(Duration::from_secs(8))
     }
 }

@@ -94,6 +94,7 @@ impl Plan {
             },
             dns_servers: Vec::new(),
             cdr_file: None,
+            drain: types::limits::DRAIN_DURATION,
             users,
             trunks: vec![carrier_trunk(self.carrier)],
             routes: vec![RouteConfig {

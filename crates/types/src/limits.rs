@@ -103,6 +103,9 @@ pub const REORDER_PACKETS: usize = 16;
 pub const DTMF_QUEUE: usize = 32;
 /// CDR lines waiting for the disk. Full: lines are written to the log instead, none is lost silently.
 pub const CDR_QUEUE: usize = 1_024;
+/// How long a stopping gateway lets calls go on unless it is configured otherwise: systemd kills what has not ended 90 s
+/// after SIGTERM (`TimeoutStopSec`), and records and BYEs need a few of them. Later: they are ended.
+pub const DRAIN_DURATION: Duration = Duration::from_secs(80);
 /// How long one call may last.
 pub const CALL_DURATION: Duration = Duration::from_secs(4 * 3600);
 /// How long a call may ring before it ends as not answered.

@@ -11,7 +11,7 @@ use e2e::ws::Ws;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LIMIT: Duration = Duration::from_secs(30);
@@ -449,74 +449,6 @@ fn without_the_flag_no_message_and_no_number_is_printed() {
     for private in ["SIP/2.0", "2025550102", PASSWORD] {
         assert!(!said.contains(private), "{private} in\n{said}");
     }
-}
-
-/// A gateway in a call whose carrier is steered by hand and answers nothing by itself.
-fn steered_call(gateway: &Gateway, carrier: &mut RawSip) -> (Ws, RustBrowser, RtpParty) {
-    let mut ws = Ws::signed_in(http(gateway), "alice");
-    let browser = RustBrowser::new(Voice::Pcmu, LOOPBACK);
-    ws.call(&browser, "c1", NUMBER);
-    let invite = carrier.wait_request("INVITE");
-    let mut party = RtpParty::start();
-    party.peer = Some(invite.audio());
-    let sdp = format!(
-        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 0\r\n",
-        party.port
-    );
-    carrier.reply(&invite, "200 OK", &format!("Contact: <sip:raw@{}>\r\n", carrier.local), &sdp);
-    carrier.wait_request("ACK");
-    ws.wait_state("in-call");
-    browser.wait_connected();
-    (ws, browser, party)
-}
-
-#[test]
-fn sigterm_and_sigint_end_a_call_with_a_reason_a_record_and_exit_0() {
-    for signal in ["TERM", "INT"] {
-        let carrier = RawSip::at(LOOPBACK, SocketAddr::new(LOOPBACK, 9));
-        let mut gateway = Gateway::run(&Setup::with_trunk(carrier.local.port()));
-        let mut carrier = carrier.towards(SocketAddr::new(LOOPBACK, gateway.sip));
-        let (mut ws, _browser, _party) = steered_call(&gateway, &mut carrier);
-        let mut idle = Ws::signed_in(http(&gateway), "bob");
-        gateway.process.signal(signal);
-        let bye = carrier.wait_request("BYE");
-        assert!(bye.header("reason").contains("Q.850;cause=41"), "{:?}", bye.headers);
-        assert!(bye.header("reason").contains("stopped"), "{:?}", bye.headers);
-        assert_eq!(ws.wait_ended("c1"), "gateway-stopping");
-        assert_eq!(ws.wait_closed(LIMIT).map(|(code, _)| code), Some(1001));
-        assert_eq!(idle.wait_closed(LIMIT).map(|(code, _)| code), Some(1001));
-        // The carrier has not confirmed yet, so the process still lives: it takes no more calls and says so.
-        assert_eq!(gateway.get("/readyz").map(|(status, _)| status), Some(503));
-        assert_eq!(gateway.get("/healthz").map(|(status, _)| status), Some(200));
-        carrier.reply(&bye, "200 OK", "", "");
-        let begun = Instant::now();
-        assert_eq!(gateway.process.wait(Duration::from_secs(8)).code(), Some(0), "after SIG{signal}");
-        assert!(
-            begun.elapsed() < Duration::from_secs(3),
-            "nothing is left to wait for: {:?}",
-            begun.elapsed()
-        );
-        let cdrs = gateway.cdrs();
-        assert_eq!(cdrs.len(), 1, "{cdrs:?}");
-        assert_eq!(
-            (&cdrs[0]["reason"], &cdrs[0]["ended_by"]),
-            (&json!("gateway-stopping"), &json!("gateway"))
-        );
-    }
-}
-
-#[test]
-fn a_carrier_that_never_confirms_does_not_keep_a_stopping_gateway() {
-    let carrier = RawSip::at(LOOPBACK, SocketAddr::new(LOOPBACK, 9));
-    let gateway = Gateway::run(&Setup::with_trunk(carrier.local.port()));
-    let mut carrier = carrier.towards(SocketAddr::new(LOOPBACK, gateway.sip));
-    let (_ws, _browser, _party) = steered_call(&gateway, &mut carrier);
-    let dir = gateway.dir.clone();
-    assert_eq!(gateway.terminate().code(), Some(0), "within 8 s");
-    let text = std::fs::read_to_string(dir.join("cdr.jsonl")).expect("the call records");
-    let cdrs: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(cdrs.len(), 1, "{text}");
-    assert_eq!(cdrs[0]["reason"], "gateway-stopping");
 }
 
 /// A carrier whose voice menu is silent until it has something to say in digits.

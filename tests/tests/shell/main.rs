@@ -6,3 +6,4 @@ mod config;
 mod demo;
 mod http;
 mod signin;
+mod stopping;

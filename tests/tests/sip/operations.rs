@@ -39,7 +39,7 @@ fn termination_during_a_call_says_bye_to_both_and_exits_0() {
     e2e::process::wait_for(Duration::from_secs(30), "the call is up", live);
     std::thread::sleep(Duration::from_millis(500));
     let dir = gateway.dir.clone();
-    let status = gateway.terminate();
+    let status = gateway.interrupt();
     assert_eq!(status.code(), Some(0));
     caller.finish().must_pass();
     callee.finish().must_pass();

@@ -13,6 +13,7 @@ mod warnings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use b2bua::{Country, Did, IpNet, RouteConfig, TrunkProfile, UserConfig};
 use sip_ua::Credentials;
@@ -37,6 +38,8 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// `[cdr] file`; none: call records go to the log only.
     pub cdr_file: Option<PathBuf>,
+    /// `[shutdown] drain_seconds`: how long running calls go on after SIGTERM.
+    pub drain: Duration,
     /// `[[users]]`
     pub users: Vec<UserConfig>,
     /// `[[trunks]]`
@@ -193,6 +196,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let media = sections::media(&mut root, &mut found);
     let dns_servers = sections::dns(&mut root, &mut found);
     let cdr_file = sections::cdr(&mut root, &mut found);
+    let drain = sections::shutdown(&mut root, &mut found);
     let users = sections::users(&mut root, &mut found, &env);
     let trunks = trunk::trunks(&mut root, &mut found, &env);
     let routes = sections::routes(&mut root, &mut found);
@@ -209,6 +213,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
             media,
             dns_servers,
             cdr_file,
+            drain,
             users: users.into_iter().map(|(u, _)| u).collect(),
             trunks: trunks.into_iter().map(|(t, _)| t).collect(),
             routes: routes.into_iter().map(|(r, _)| r).collect(),

@@ -3,9 +3,10 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use b2bua::{IpNet, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfig};
-use types::{Advertised, UserName};
+use types::{Advertised, UserName, limits};
 
 use super::reader::{Findings, Section};
 use super::{HttpConfig, MediaConfig, SipConfig, Tls};
@@ -154,6 +155,13 @@ pub fn cdr(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<PathB
     let file = section.string(found, "file");
     section.finish(found);
     Some(PathBuf::from(file?.value))
+}
+
+pub fn shutdown(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Duration {
+    let Some(mut section) = root.table(found, "shutdown") else { return limits::DRAIN_DURATION };
+    let seconds = section.integer(found, "drain_seconds", 0..=86_400);
+    section.finish(found);
+    seconds.map_or(limits::DRAIN_DURATION, |s| Duration::from_secs(s.into()))
 }
 
 /// A secret given in the file or by the name of an environment variable.

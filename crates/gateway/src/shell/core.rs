@@ -33,6 +33,17 @@ const LOADS_AGE: Duration = Duration::from_millis(250);
 /// How soon a full worker is told again to close a call's media.
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
+/// How far the gateway is on its way out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    /// It takes calls.
+    Open,
+    /// Calls go on until they end, or until then.
+    Draining { until: Instant },
+    /// Everyone has been told; at this time they are left behind.
+    Stopping { give_up: Instant },
+}
+
 /// Everything that one signalling task owns.
 pub struct Core {
     pub sip: SipPort,
@@ -47,6 +58,9 @@ pub struct Core {
     pub unclosed: VecDeque<(WorkerId, CallId)>,
     /// When the switch was told of the workers' loads.
     pub loads_told: Option<Instant>,
+    /// How long running calls go on after SIGTERM.
+    pub drain: Duration,
+    pub service: Service,
 }
 
 impl Core {
@@ -56,22 +70,19 @@ impl Core {
         // Starts what runs at intervals.
         self.switch.handle_timeout(now, wall);
         self.pump();
-        let mut give_up: Option<Instant> = None;
         let mut events = VecDeque::new();
         let sleep = sleep_until(Instant::now().into());
         tokio::pin!(sleep);
         loop {
             // Armed anew only for what comes earlier: waking too early costs less than moving it for every message.
-            let timer = self.next_timer(give_up);
+            let timer = self.next_timer();
             if sleep.is_elapsed() || sleep.deadline() > timer.into() {
                 sleep.as_mut().reset(timer.into());
             }
             tokio::select! {
                 Some(input) = inputs.recv() => {
                     self.tell_loads();
-                    if self.handle(input) {
-                        give_up.get_or_insert(Instant::now() + STOP_PATIENCE);
-                    }
+                    self.handle(input);
                 }
                 () = media.ready() => {
                     self.tell_loads();
@@ -95,7 +106,7 @@ impl Core {
             }
             self.pump();
             self.media.wake();
-            if give_up.is_some_and(|at| self.drained() || at <= Instant::now()) {
+            if self.is_over() {
                 break;
             }
         }
@@ -133,6 +144,37 @@ impl Core {
         }
     }
 
+    /// Goes on from draining to stopping when it is time; true when nothing is left to wait for.
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        if let Service::Draining { until } = self.service {
+            let left = self.switch.calls().next().is_some();
+            if left && until <= now {
+                let calls = self.switch.calls().count();
+                tracing::warn!("{calls} calls have not ended by themselves; they are ended now");
+            }
+            if !left || until <= now {
+                self.stop();
+            }
+        }
+        match self.service {
+            Service::Open | Service::Draining { .. } => false,
+            Service::Stopping { give_up } => self.drained() || give_up <= now,
+        }
+    }
+
+    fn stop(&mut self) {
+        if matches!(self.service, Service::Stopping { .. }) {
+            return;
+        }
+        let (now, wall) = clocks();
+        self.service = Service::Stopping { give_up: now + STOP_PATIENCE };
+        self.ready.store(false, Ordering::Relaxed);
+        self.switch.shut_down(now, wall);
+        self.pump();
+        self.media.wake();
+    }
+
     /// Whoever has not confirmed by now is left behind, as if the deadline of `Closing` had passed: every call gets its
     /// record.
     fn give_up(&mut self) {
@@ -151,10 +193,14 @@ impl Core {
             && !self.switch.trunks().any(registered)
     }
 
-    fn next_timer(&self, give_up: Option<Instant>) -> Instant {
+    fn next_timer(&self) -> Instant {
         let now = Instant::now();
         let retry = (!self.unclosed.is_empty()).then_some(now + CLOSE_RETRY);
-        let timers = [self.sip.poll_timeout(), self.switch.poll_timeout(), give_up, retry];
+        let service = match self.service {
+            Service::Open => None,
+            Service::Draining { until: at } | Service::Stopping { give_up: at } => Some(at),
+        };
+        let timers = [self.sip.poll_timeout(), self.switch.poll_timeout(), service, retry];
         timers.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
     }
 
@@ -172,8 +218,7 @@ impl Core {
         }
     }
 
-    /// True: the process is to stop.
-    fn handle(&mut self, input: CoreInput) -> bool {
+    fn handle(&mut self, input: CoreInput) {
         let (now, wall) = clocks();
         match input {
             CoreInput::SessionOpened { id, source, outbox } => {
@@ -193,13 +238,15 @@ impl Core {
                 // Whoever asked may have given up.
                 let _ = done.send(());
             }
-            CoreInput::Stop => {
-                self.ready.store(false, Ordering::Relaxed);
-                self.switch.shut_down(now, wall);
-                return true;
+            CoreInput::Drain => {
+                if self.service == Service::Open {
+                    self.service = Service::Draining { until: now + self.drain };
+                    self.ready.store(false, Ordering::Relaxed);
+                    self.switch.drain();
+                }
             }
+            CoreInput::Stop => self.stop(),
         }
-        false
     }
 
     /// Carries outputs to where they belong until nobody has any.

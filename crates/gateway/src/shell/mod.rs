@@ -103,6 +103,8 @@ pub enum CoreInput {
     },
     /// Bring the metrics up to date, then say so.
     Measure(oneshot::Sender<()>),
+    /// Take no new calls, and stop when those that run have ended or had their time.
+    Drain,
     /// End all calls and stop.
     Stop,
 }

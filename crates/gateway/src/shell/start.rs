@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use b2bua::{Country, Switch, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig};
 use media_io::{MediaConfig, MediaPlane};
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 use super::cdr::CdrWriter;
-use super::core::Core;
+use super::core::{Core, Service};
 use super::media_events::MediaEvents;
 use super::{CORE_QUEUE, CoreInput, Options, SipPort, SystemEntropy, gauges, trunks};
 use crate::cli::out;
@@ -23,7 +24,7 @@ use crate::config::{Config, Tls, Trunk};
 use crate::http::Acceptor;
 use crate::{carrier, http, tls};
 
-/// Runs the gateway until SIGINT or SIGTERM.
+/// Runs the gateway until SIGINT, or until the calls have ended that ran at SIGTERM.
 ///
 /// # Errors
 /// One sentence on what could not be started; nothing is left running.
@@ -44,7 +45,7 @@ pub fn run(config: Config, options: Options) -> Result<(), String> {
         .build()
         .map_err(|e| format!("the async runtime could not be started: {e}"))?;
     let result = runtime.block_on(gateway(config, options));
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
 
@@ -84,6 +85,8 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         sessions: HashMap::new(),
         unclosed: VecDeque::new(),
         loads_told: None,
+        drain: config.drain,
+        service: Service::Open,
     };
     let app = Arc::new(http::App {
         core: core_sender.clone(),
@@ -108,17 +111,32 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     greet(&config);
     let [interrupt, terminate] = &mut stop[..] else { return Err("two signals were asked for".into()) };
     let failed = |e: JoinError| format!("the signalling core failed: {e}");
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        // Without its core the process could only pretend to live.
-        ended = &mut core => return ended.map_err(failed),
+    let mut draining = false;
+    loop {
+        let gently = tokio::select! {
+            _ = terminate.recv() => !draining,
+            _ = interrupt.recv() => false,
+            // Done; or without its core the process could only pretend to live.
+            ended = &mut core => break ended.map_err(failed)?,
+        };
+        let (words, order) = if gently {
+            (drain_words(config.drain), CoreInput::Drain)
+        } else {
+            ("webtrunk: ending calls and stopping".into(), CoreInput::Stop)
+        };
+        draining = true;
+        out(&words);
+        let _ = core_sender.send(order).await;
     }
-    out("webtrunk: ending calls and stopping");
-    let _ = core_sender.send(CoreInput::Stop).await;
-    core.await.map_err(failed)?;
     drop(carrier);
     Ok(())
+}
+
+fn drain_words(drain: Duration) -> String {
+    let seconds = drain.as_secs();
+    format!(
+        "webtrunk: taking no more calls; those that run may go on for {seconds} s (another signal ends them now)"
+    )
 }
 
 /// Whether the range has at least one pair of ports that nobody else holds.
