@@ -11,9 +11,9 @@ use b2bua::{Country, Switch, SwitchConfig, TrunkConfig, TrunkRegistration, UserC
 use media_io::{MediaConfig, MediaPlane};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sip_ua::TlsPeer;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
+use tokio::task::JoinHandle;
 
 use super::cdr::CdrWriter;
 use super::core::{Core, Service};
@@ -106,30 +106,39 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     };
     trunks::start(&config, &core_sender);
     tokio::spawn(http::serve(listener, acceptor, http::router(app)));
-    let mut core = tokio::spawn(core.run(core_inputs, media_events));
+    let core = tokio::spawn(core.run(core_inputs, media_events));
     options.greeting.iter().for_each(|line| out(line));
     greet(&config);
-    let [interrupt, terminate] = &mut stop[..] else { return Err("two signals were asked for".into()) };
-    let failed = |e: JoinError| format!("the signalling core failed: {e}");
+    until_over(core, &core_sender, &mut stop, config.drain).await?;
+    drop(carrier);
+    Ok(())
+}
+
+/// Waits for the core to end, and tells it of signals: the first SIGTERM drains, any other ends calls at once.
+async fn until_over(
+    mut core: JoinHandle<()>,
+    inputs: &mpsc::Sender<CoreInput>,
+    signals: &mut [Signal],
+    drain: Duration,
+) -> Result<(), String> {
+    let [interrupt, terminate] = signals else { return Err("two signals were asked for".into()) };
     let mut draining = false;
     loop {
         let gently = tokio::select! {
             _ = terminate.recv() => !draining,
             _ = interrupt.recv() => false,
             // Done; or without its core the process could only pretend to live.
-            ended = &mut core => break ended.map_err(failed)?,
+            ended = &mut core => return ended.map_err(|e| format!("the signalling core failed: {e}")),
         };
         let (words, order) = if gently {
-            (drain_words(config.drain), CoreInput::Drain)
+            (drain_words(drain), CoreInput::Drain)
         } else {
             ("webtrunk: ending calls and stopping".into(), CoreInput::Stop)
         };
         draining = true;
         out(&words);
-        let _ = core_sender.send(order).await;
+        let _ = inputs.send(order).await;
     }
-    drop(carrier);
-    Ok(())
 }
 
 fn drain_words(drain: Duration) -> String {
