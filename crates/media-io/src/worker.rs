@@ -1,5 +1,8 @@
 //! One worker thread: waits for its sockets, its command queue and its timers, and hands each to the call concerned.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,9 +50,18 @@ pub(crate) struct Worker {
     batch: Batch,
     packet: Vec<u8>,
     pace: Pace,
+    left: Left,
     stopping: Arc<AtomicBool>,
     tally: Arc<Tally>,
     load: Load,
+}
+
+/// What may be left for the next turn.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Left {
+    orders: bool,
+    mail: bool,
+    sockets: bool,
 }
 
 impl Worker {
@@ -66,8 +78,8 @@ impl Worker {
         let calls = Calls::new(index, post, poller.clone(), shared);
         let packet = vec![0; 2048];
         let now = Instant::now();
-        let (pace, load) = (Pace::new(now), Load::new(now));
-        Worker { poller, orders, calls, batch, packet, pace, stopping, tally, load }
+        let (pace, load, left) = (Pace::new(now), Load::new(now), Left::default());
+        Worker { poller, orders, calls, batch, packet, pace, left, stopping, tally, load }
     }
 
     /// Until told to stop. A defect outside a call ends all calls of this worker, and the worker.
@@ -93,35 +105,38 @@ impl Worker {
 
     fn work(&mut self) -> io::Result<()> {
         let mut ready = Ready::new();
-        // Something was left for the next turn.
-        let mut more = false;
-        let mut more_mail = false;
-        loop {
-            let ended = Instant::now();
-            let rest = if more { Duration::ZERO } else { self.pace.rest(ended) };
-            if !rest.is_zero() {
-                std::thread::sleep(rest);
-            }
-            self.poller.wait(&mut ready, self.wait(more, ended + rest))?;
-            let now = Instant::now();
-            self.pace.begin(now);
-            self.calls.set_time(now, wall_clock());
-            self.measure(now - ended, now);
-            if self.stopping.load(Ordering::Acquire) {
-                self.calls.close_all();
-                return Ok(());
-            }
-            let more_orders = self.take_orders();
-            self.calls.take_arrivals();
-            more_mail = self.calls.read_mail(more_mail);
-            more = more_orders | more_mail | self.read_all(&ready);
-            self.calls.fire_timers();
-            self.calls.send_events();
+        while !self.stopping.load(Ordering::Acquire) {
+            self.turn(&mut ready)?;
         }
+        self.calls.close_all();
+        Ok(())
     }
 
-    fn wait(&self, more: bool, now: Instant) -> Option<Duration> {
-        if more {
+    /// Waits until there is something to do, and does it.
+    fn turn(&mut self, ready: &mut Ready) -> io::Result<()> {
+        let ended = Instant::now();
+        let left = self.left != Left::default();
+        let rest = if left { Duration::ZERO } else { self.pace.rest(ended) };
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
+        self.poller.wait(ready, self.wait(left, ended + rest))?;
+        let now = Instant::now();
+        self.pace.begin(now);
+        self.calls.set_time(now, wall_clock());
+        self.measure(now - ended, now);
+        let orders = self.take_orders();
+        self.calls.take_arrivals();
+        let mail = self.calls.read_mail(self.left.mail);
+        let sockets = self.read_all(ready);
+        self.left = Left { orders, mail, sockets };
+        self.calls.fire_timers();
+        self.calls.send_events();
+        Ok(())
+    }
+
+    fn wait(&self, left: bool, now: Instant) -> Option<Duration> {
+        if left {
             return Some(Duration::ZERO);
         }
         let timers = [self.calls.next_timer(), self.load.poll_timeout()];

@@ -30,7 +30,14 @@ pub(crate) fn is_stun(data: &[u8]) -> bool {
     data.first().is_some_and(|first| *first <= 3)
 }
 
+/// How every binding request begins, its length aside (RFC 8489 §5).
+const BINDING_REQUEST: [u8; 2] = [0, 1];
+const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
 /// The datagram as a binding request.
 pub(crate) fn binding_request(data: &[u8]) -> Option<StunMessage<'_>> {
-    StunMessage::parse(data).ok().filter(StunMessage::is_binding_request)
+    // `is` says what is wrong in allocated words: most of what strangers send is not worth them.
+    let begins = data.starts_with(&BINDING_REQUEST) && data.get(4..8) == Some(&MAGIC_COOKIE);
+    let parsed = if begins { StunMessage::parse(data).ok() } else { None };
+    parsed.filter(StunMessage::is_binding_request)
 }
