@@ -23,7 +23,7 @@ setup-test: ## get what the tests need (SIPp, browsers, softphone, speech, scori
 test: setup-test ## everything: format, lints, types, unit, simulation, SIPp, browsers, softphones
 	@scripts/test.sh
 
-setup-bench: ## get what the benches need (SIPp)
+setup-bench: ## get what the benches need (SIPp, rtpengine, speech)
 	@scripts/setup.sh bench
 
 bench: setup-bench ## what a message, a call, a registration and a packet cost, each beside a reference
@@ -32,6 +32,8 @@ bench: setup-bench ## what a message, a call, a registration and a packet cost, 
 	cargo bench --locked -p media-bridge --bench media_call
 	cargo bench --locked -p media-bridge --bench srtp
 	cargo bench --locked -p media-io --bench sockets
+	cargo build --release --locked -p gateway -p loadgen
+	$${CARGO_TARGET_DIR:-target}/release/loadgen bench
 
 docs: ## write docs/RFC.md out of the tests
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test tree rfc

@@ -18,6 +18,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("media-io", &["types", "media-bridge", "webrtc-peer"]),
     ("b2bua", &["types", "sip-ua", "media-bridge", "webrtc-peer"]),
     ("fuzz-targets", &["types", "sip-ua", "webrtc-peer", "media-bridge"]),
+    ("loadgen", &["media-bridge"]),
     ("simnet", &["types", "sip-ua", "media-bridge", "webrtc-peer", "b2bua"]),
     ("gateway", &["types", "sip-ua", "webrtc-peer", "media-bridge", "media-io", "b2bua"]),
     ("e2e", &["types", "sip-ua", "webrtc-peer", "media-bridge", "media-io", "b2bua", "gateway", "simnet"]),

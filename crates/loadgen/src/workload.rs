@@ -1,0 +1,97 @@
+//! What kinds of calls there are.
+
+use std::path::Path;
+
+use crate::Fallible;
+use crate::engine::Speech;
+use crate::floor::{NARROW, Settings};
+use crate::ours::{Dialled, Ours};
+use crate::rtpengine::Rtpengine;
+use crate::sdp::Codec;
+use crate::setup::Says;
+use crate::speech::Recording;
+use crate::subject::Subject;
+
+/// One kind of calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workload {
+    /// SRTP PCMU to RTP PCMU.
+    Relay,
+    /// Opus to PCMU.
+    Transcode,
+}
+
+/// Whom the calls go through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Against {
+    /// The built gateway.
+    Ours,
+    /// Debian's rtpengine, Opus as browsers offer it: 48 kHz stereo.
+    Rtpengine,
+    /// The same, Opus offered with one channel.
+    RtpengineMono,
+}
+
+impl Workload {
+    /// Its name in `bench.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Relay => "relay_pcmu",
+            Workload::Transcode => "transcode_opus_pcmu",
+        }
+    }
+
+    /// Codec of the browsers.
+    pub fn browser(self) -> Codec {
+        match self {
+            Workload::Relay => Codec::Pcmu,
+            Workload::Transcode => Codec::Opus,
+        }
+    }
+
+    /// Codec of the SIP parties.
+    pub fn party(self) -> Codec {
+        match self {
+            Workload::Relay | Workload::Transcode => Codec::Pcmu,
+        }
+    }
+
+    /// What libopus alone is to do for it; none where it has nothing to do.
+    pub fn floor(self) -> Option<Settings> {
+        match self {
+            Workload::Relay => None,
+            Workload::Transcode => Some(NARROW),
+        }
+    }
+
+    /// Sample rate at which its audio is compared, Hz.
+    pub fn rate(self) -> u32 {
+        self.floor().map_or(8_000, |settings| settings.rate)
+    }
+
+    /// What both sides say.
+    ///
+    /// # Errors
+    /// When the speech is not there.
+    pub fn says(self, recording: &Recording, against: Against) -> Fallible<Says> {
+        let say = |codec| -> Fallible<Speech> { recording.encoded(codec) };
+        let mono = against == Against::RtpengineMono;
+        Ok(Says { browser: say(self.browser())?, party: say(self.party())?, mono })
+    }
+
+    /// Starts whom the calls go through.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(self, against: Against, gateway: &Path, dir: &Path) -> Fallible<Subject> {
+        Ok(match against {
+            Against::Ours => {
+                let dialled = Dialled { codec: self.party(), trunk_keys: "" };
+                Subject::Ours(Box::new(Ours::start(gateway, dir, dialled)?))
+            }
+            Against::Rtpengine | Against::RtpengineMono => {
+                Subject::Rtpengine(Box::new(Rtpengine::start(dir, self.party())?))
+            }
+        })
+    }
+}
