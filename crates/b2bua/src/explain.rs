@@ -1,10 +1,11 @@
 //! Says in words where a number would go and why: the very look-up that calls use, told aloud.
 
 use crate::call::Party;
-use crate::config::{RouteFrom, RouteTo, SwitchConfig};
+use crate::config::{RouteFrom, RouteTo, SwitchConfig, TrunkConfig};
 use crate::dialplan::{Leads, Number};
 use crate::lookup::{Destination, Step, home, look_up_aloud, why_nobody};
 use crate::number::clean;
+use crate::profile::CodecPolicy;
 
 /// What `explain` found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +42,7 @@ pub fn explain(config: &SwitchConfig, dialled: &str, from: &RouteFrom) -> Explan
     match &found {
         Ok(Destination::User(user)) => lines.push(format!("rings every device of user {}", user.as_str())),
         Ok(Destination::Trunks(trunks)) => {
+            lines.extend(trunks.iter().filter_map(|(index, _)| audio(&config.trunks[*index])));
             let names = trunks.iter().map(|(index, number)| {
                 let trunk = &config.trunks[*index];
                 format!("trunk {} as sip:{}@{}", trunk.name, trunk.write_number(number), trunk.host)
@@ -55,6 +57,17 @@ pub fn explain(config: &SwitchConfig, dialled: &str, from: &RouteFrom) -> Explan
         }
     }
     Explanation { lines, found: found.is_ok() }
+}
+
+/// Which codecs a call through the trunk uses, where it is not as usual.
+fn audio(trunk: &TrunkConfig) -> Option<String> {
+    let how = match trunk.profile.codec_policy {
+        CodecPolicy::Auto => return None,
+        CodecPolicy::Opus => "the trunk is offered them in this order, browsers use opus",
+        CodecPolicy::Passthrough => "both sides use the same one, nothing is transcoded",
+    };
+    let codecs: Vec<&str> = trunk.profile.codecs.iter().map(|c| c.name()).collect();
+    Some(format!("codecs of trunk {}: {}; {how}", trunk.name, codecs.join(", ")))
 }
 
 /// What kind of number it is, where that counts.

@@ -43,7 +43,9 @@ pub use dialplan::{Country, load_number_plans};
 pub use explain::{Explanation, explain};
 pub use number::{DIALLED_CHARS, Pattern, Rewrite, clean, same_number};
 pub use output::{Cdr, CdrParty, CdrTransfer, CloseWhy, Level, Output, SignalIn};
-pub use profile::{ForwardHeader, IdentityHeader, KeepAlive, NumberFormat, PrivateFrom, TrunkProfile};
+pub use profile::{
+    CodecPolicy, ForwardHeader, IdentityHeader, KeepAlive, NumberFormat, PrivateFrom, TrunkProfile,
+};
 pub use registrar::{Binding, DEFAULT_EXPIRES, FLOW_GRACE, MAX_EXPIRES, MIN_EXPIRES, Registrar};
 pub use sip_ua::digest::Secret;
 pub use switch::{CallStage, Held, Switch};

@@ -109,6 +109,30 @@ pub enum PrivateFrom {
     Account,
 }
 
+/// Which codecs the two sides of a call through a trunk use.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum CodecPolicy {
+    /// Browsers Opus, which repairs losses; the trunk its `codecs`, the caller's first. Audio passes untouched where both
+    /// sides have come to the same, and is transcoded otherwise.
+    #[default]
+    Auto,
+    /// Opus before the trunk's other codecs, listed or not and whoever calls: it passes untouched where the trunk has it.
+    Opus,
+    /// Nothing is transcoded: both sides use one codec of the trunk's, and a call that has none in common is refused.
+    Passthrough,
+}
+
+impl CodecPolicy {
+    /// As in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            CodecPolicy::Auto => "auto",
+            CodecPolicy::Opus => "opus",
+            CodecPolicy::Passthrough => "passthrough",
+        }
+    }
+}
+
 /// How often something is sent so that NATs and firewalls keep the way open from a registrar to us.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum KeepAlive {
@@ -158,6 +182,8 @@ pub struct TrunkProfile {
     pub inbound_number_format: NumberFormat,
     /// What we offer, best first.
     pub codecs: Vec<Codec>,
+    /// Who is to use which of them.
+    pub codec_policy: CodecPolicy,
     /// How digits reach it.
     pub dtmf: DtmfMode,
     /// Reliable provisional responses.
@@ -186,6 +212,7 @@ impl Default for TrunkProfile {
             number_format: NumberFormat::Raw,
             inbound_number_format: NumberFormat::Raw,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
+            codec_policy: CodecPolicy::Auto,
             dtmf: DtmfMode::Auto,
             reliable: Reliable100::Supported,
             session_timer: SessionTimer::default(),
@@ -254,6 +281,7 @@ impl fmt::Display for TrunkProfile {
         writeln!(f, "inbound_number_format = {:?}", self.inbound_number_format.name())?;
         let codecs: Vec<&str> = self.codecs.iter().map(|c| c.name()).collect();
         writeln!(f, "codecs = {codecs:?}")?;
+        writeln!(f, "codec_policy = {:?}", self.codec_policy.name())?;
         writeln!(f, "dtmf = {:?}", self.dtmf.name())?;
         let reliable = match self.reliable {
             Reliable100::Off => "off",

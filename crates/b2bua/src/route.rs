@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use media_bridge::control::Codec;
 use sip_ua::message::Uri;
 use sip_ua::{Flow, Target};
 use types::{CallId, EndReason, Entropy, LegId, SessionId, UserName};
 
 use crate::call::{Device, Failure};
-use crate::config::SwitchConfig;
+use crate::config::{SwitchConfig, TrunkConfig};
 use crate::lookup::Destination;
 use crate::shared::Shared;
 
@@ -47,11 +46,11 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
-    /// What the first trunk can do; none where devices ring, whose codecs are not known yet.
-    pub fn codecs<'a>(&self, config: &'a SwitchConfig) -> Option<&'a [Codec]> {
+    /// The first trunk; none where devices ring.
+    pub fn trunk<'a>(&self, config: &'a SwitchConfig) -> Option<&'a TrunkConfig> {
         match self {
             Plan::Ring { .. } | Plan::TakeOver(..) => None,
-            Plan::Dial(hops) => hops.front().map(|hop| config.trunks[hop.trunk].profile.codecs.as_slice()),
+            Plan::Dial(hops) => hops.front().map(|hop| &config.trunks[hop.trunk]),
         }
     }
 }

@@ -40,7 +40,7 @@ fn the_trunk_in_the_readme_loads_and_takes_at_most_eight_lines() {
 fn every_problem_is_told_at_once_with_line_column_key_and_nearest_key() {
     let toml = "[http]\nlisen = \"127.0.0.1:8080\"\n[sip]\ndomain = \"example.com\"\nlisten = [\"udp:127.0.0.1\"]\n\
                 [media]\nrtp_ports = \"30000-20000\"\nworkers = 99\n[[users]]\nname = \"alice\"\npasword = \"x\"\n\
-                [[trunks]]\nname = \"a\"\nserver = \"192.0.2.1\"\ncodecs = [\"g729\"]\n\
+                [[trunks]]\nname = \"a\"\nserver = \"192.0.2.1\"\ncodecs = [\"g729\"]\ncodec_policy = \"none\"\n\
                 [[routes]]\nmatch = \"+*\"\nto = [\"trunk:b\"]\ncountries = \"*\"\n[media2]\n";
     let outcome = check(&fresh_dir("config"), toml);
     assert_eq!(outcome.code, Some(1));
@@ -52,9 +52,10 @@ fn every_problem_is_told_at_once_with_line_column_key_and_nearest_key() {
         ("line 8, column 11", "media.workers", "1 to 64"),
         ("line 9, column 1", "users[0].password", "needs one of"),
         ("line 11, column 1", "users[0].pasword", "`password`"),
-        ("line 15, column 11", "trunks[0].codecs[0]", "pcmu, pcma, opus"),
-        ("line 16, column 1", "routes", "no trunk named \"b\""),
-        ("line 20, column 2", "media2", "`media`"),
+        ("line 15, column 11", "trunks[0].codecs[0]", "opus, g722, pcmu, pcma"),
+        ("line 16, column 16", "trunks[0].codec_policy", "auto, opus, passthrough"),
+        ("line 17, column 1", "routes", "no trunk named \"b\""),
+        ("line 21, column 2", "media2", "`media`"),
     ] {
         let told = problems.iter().any(|p| p.contains(&format!("{place}: {key}: ")) && p.contains(words));
         assert!(told, "{place}: {key}: … {words} is not among\n{}", outcome.stderr);

@@ -47,6 +47,7 @@ impl Call {
         let op = if leg.has_media { MediaOp::Reanswer } else { MediaOp::Answer };
         let params = leg.params(sh, leg.codec, bandwidth);
         leg.offer = Some(offer.clone());
+        let params = self.untouched(id, params, sh);
         self.ask_media(id, op, Media::Answer { leg: id, params, offer }, sh);
     }
 

@@ -126,6 +126,7 @@ impl Call {
             // Over the internet Opus, which repairs losses, whatever is at the other end.
             LegKind::WebRtc => leg.params(sh, None, callers.map(Bandwidth::of).unwrap_or_default()),
         };
+        let params = self.untouched(id, params, sh);
         self.ask_media(id, MediaOp::Offer, Media::Offer { leg: id, params }, sh);
     }
 

@@ -11,7 +11,7 @@ use types::{Advertised, CallId, LegId, SessionId, UserName};
 
 use super::hold::Hold;
 use crate::output::CdrParty;
-use crate::profile::TrunkProfile;
+use crate::profile::{CodecPolicy, TrunkProfile};
 use crate::shared::{Permit, Shared};
 
 /// Commands that the media plane still has to answer for one leg. Full: the peer's further offers are refused.
@@ -207,6 +207,10 @@ impl Leg {
         let mut codecs = match profile {
             Some(profile) => profile.codecs.clone(),
             None => vec![Codec::Opus, Codec::G722, Codec::Pcmu, Codec::Pcma],
+        };
+        let first = match profile.map(|p| p.codec_policy) {
+            Some(CodecPolicy::Opus) => Some(Codec::Opus),
+            Some(CodecPolicy::Auto | CodecPolicy::Passthrough) | None => first,
         };
         if let Some(at) = codecs.iter().position(|c| Some(*c) == first) {
             codecs[..=at].rotate_right(1);

@@ -4,6 +4,7 @@
 //! `end`, into `Closing`, and out through `Cdr`: there is no other way for a call to be over.
 
 mod browser;
+mod codecs;
 mod dial;
 mod end;
 mod heard;
@@ -191,7 +192,7 @@ impl Call {
             self.state = State::Preparing { plan, deadline: t.now + MEDIA_REPLY };
             return self.begin_trying(sh, t);
         }
-        let far = plan.codecs(&sh.config);
+        let far = plan.trunk(&sh.config).map(|trunk| trunk.profile.codecs.as_slice());
         let bandwidth =
             far.and_then(|codecs| codecs.iter().map(|c| Bandwidth::of(*c)).max()).unwrap_or_default();
         let first = match (self.legs[0].kind, &self.legs[0].device) {
@@ -200,6 +201,7 @@ impl Call {
         };
         let params = self.legs[0].params(sh, first, bandwidth);
         self.state = State::Preparing { plan, deadline: t.now + MEDIA_REPLY };
+        let params = self.untouched(self.caller, params, sh);
         match offer {
             Some(offer) => {
                 self.legs[0].offer = Some(offer.clone());

@@ -110,16 +110,15 @@ impl Call {
         if leg.ops.len() >= MEDIA_OPS || !leg.has_media {
             return sh.sip(Sip::RejectReinvite { leg: sip, status: 491, headers: Vec::new() });
         }
+        leg.reoffered |= body.is_none();
         let params = leg.params(sh, leg.codec, Bandwidth::Full);
+        let params = self.untouched(id, params, sh);
         match body {
             Some(body) => {
                 let command = Media::Answer { leg: id, params, offer: body.bytes };
                 self.ask_media(id, MediaOp::Reanswer, command, sh);
             }
-            None => {
-                leg.reoffered = true;
-                self.ask_media(id, MediaOp::Reoffer, Media::Offer { leg: id, params }, sh);
-            }
+            None => self.ask_media(id, MediaOp::Reoffer, Media::Offer { leg: id, params }, sh),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::rig::{config, country, route};
 use b2bua::{
-    Countries, Did, NumberFormat, Pattern, Rewrite, RouteFrom, RouteTo, SwitchConfig, UserConfig, explain,
+    CodecPolicy, Countries, Did, NumberFormat, Pattern, Rewrite, RouteFrom, RouteTo, SwitchConfig,
+    UserConfig, explain,
 };
 use types::UserName;
 
@@ -189,4 +190,13 @@ fn who_and_what_does_not_exist_is_said() {
         !told.found && told.lines.last().is_some_and(|l| l.starts_with("goes nowhere (404)")),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_trunk_that_passes_audio_through_is_told_with_its_codecs() {
+    let mut config = config();
+    config.trunks[0].profile.codec_policy = CodecPolicy::Passthrough;
+    let told = explain(&config, "+12025550100", &alice());
+    let line = "codecs of trunk carrier: pcmu, pcma; both sides use the same one, nothing is transcoded";
+    assert!(told.lines.iter().any(|l| l == line), "{:?}", told.lines);
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod calls;
+mod codecs;
 mod early_update;
 mod explain;
 mod failover;

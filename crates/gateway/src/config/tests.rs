@@ -211,9 +211,17 @@ fn the_example_file_loads_and_shows_every_key() {
     assert!(all.len() > 60);
     let found = load(&all.join("\n"), no_env).err().unwrap_or_default();
     assert!(found.iter().all(|p| !p.message.contains("unknown key")), "{found:?}");
-    for key in
-        ["tls_cert", "advertise", "file", "max_calls", "inbound_from", "from_user", "codecs", "rewrite"]
-    {
+    for key in [
+        "tls_cert",
+        "advertise",
+        "file",
+        "max_calls",
+        "inbound_from",
+        "from_user",
+        "codecs",
+        "codec_policy",
+        "rewrite",
+    ] {
         assert!(all.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not shown");
     }
 }
@@ -254,6 +262,15 @@ fn a_key_of_the_file_overrides_its_preset() {
     assert_eq!(preset.profile.identity.name(), "ppi");
     let own = trunk("preset = \"sipgate\"\nserver = \"127.0.0.1:5080\"\nidentity = \"none\"");
     assert_eq!((own.server().host.as_str(), own.profile.identity.name()), ("127.0.0.1", "none"));
+}
+
+#[test]
+fn the_policy_opus_puts_it_before_the_codecs_of_a_trunk_listed_or_not() {
+    let codecs = |keys: &str| trunk(&format!("server = \"a.example\"\n{keys}")).profile.codecs;
+    assert_eq!(codecs("codec_policy = \"opus\""), [Codec::Opus, Codec::Pcmu, Codec::Pcma]);
+    let listed = "codecs = [\"g722\", \"opus\"]\ncodec_policy =";
+    assert_eq!(codecs(&format!("{listed} \"opus\"")), [Codec::Opus, Codec::G722]);
+    assert_eq!(codecs(&format!("{listed} \"passthrough\"")), [Codec::G722, Codec::Opus]);
 }
 
 #[test]

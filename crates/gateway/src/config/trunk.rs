@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use b2bua::{ForwardHeader, IdentityHeader, IpNet, KeepAlive, NumberFormat, PrivateFrom, TrunkProfile};
+use b2bua::{
+    CodecPolicy, ForwardHeader, IdentityHeader, IpNet, KeepAlive, NumberFormat, PrivateFrom, TrunkProfile,
+};
 use media_bridge::control::{Codec, DtmfMode, Srtp};
 use sip_ua::{Credentials, Refresher, Reliable100, SessionTimer, Transport};
 
@@ -145,6 +147,8 @@ const DTMF: [(&str, DtmfMode); 4] = [
     ("info", DtmfMode::Info),
     ("inband", DtmfMode::Inband),
 ];
+const CODEC_POLICY: [(&str, CodecPolicy); 3] =
+    [("auto", CodecPolicy::Auto), ("opus", CodecPolicy::Opus), ("passthrough", CodecPolicy::Passthrough)];
 const RELIABLE: [(&str, Reliable100); 3] =
     [("supported", Reliable100::Supported), ("off", Reliable100::Off), ("required", Reliable100::Required)];
 
@@ -164,6 +168,7 @@ fn profile(
         Some(FROM_USERNAME) => account.username.clone(),
         Some(_) | None => from_user,
     };
+    let (codecs, codec_policy) = codecs(section, found, default.codecs);
     TrunkProfile {
         from_user,
         from_domain: optional(section, found, "from_domain", domain),
@@ -175,7 +180,8 @@ fn profile(
         referred_by: section.boolean(found, "referred_by").unwrap_or(default.referred_by),
         number_format: choice(section, found, "number_format", &FORMATS),
         inbound_number_format: choice(section, found, "inbound_number_format", &FORMATS),
-        codecs: parsed_list(section, found, "codecs", codec).unwrap_or(default.codecs),
+        codecs,
+        codec_policy,
         dtmf: choice(section, found, "dtmf", &DTMF),
         reliable: choice(section, found, "reliable", &RELIABLE),
         session_timer: session_timer(section, found),
@@ -244,6 +250,21 @@ fn route(proxy: &Server) -> String {
         Some(other) => format!(";transport={}", other.name()),
     };
     format!("<sip:{}{transport};lr>", proxy.uri_host())
+}
+
+/// `codecs` and `codec_policy`.
+fn codecs(
+    section: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    default: Vec<Codec>,
+) -> (Vec<Codec>, CodecPolicy) {
+    let mut codecs = parsed_list(section, found, "codecs", codec).unwrap_or(default);
+    let policy = choice(section, found, "codec_policy", &CODEC_POLICY);
+    if policy == CodecPolicy::Opus {
+        codecs.retain(|codec| *codec != Codec::Opus);
+        codecs.insert(0, Codec::Opus);
+    }
+    (codecs, policy)
 }
 
 fn codec(text: &str) -> Result<Codec, String> {

@@ -226,7 +226,8 @@ impl MediaCall {
             return Err(Refusal::Unusable(format!("the call has {LEGS_PER_CALL} legs already")));
         }
         let Some(codec) = params.codecs.first().copied() else {
-            return Err(Refusal::NoCommonCodec { theirs: String::new(), ours: "none allowed".to_owned() });
+            let theirs = "a codec that the trunk does not list".to_owned();
+            return Err(Refusal::NoCommonCodec { theirs, ours: "nothing but the trunk's codecs".to_owned() });
         };
         let path = match params.kind {
             LegKind::Rtp => {

@@ -68,5 +68,7 @@ fn codec_of(format: &Format) -> Option<Codec> {
 fn no_common(line: &MediaLine, ours: &[Codec]) -> Refusal {
     let ours: Vec<String> =
         ours.iter().map(|c| format!("{}/{}", encoding_name(*c), clock_rate(*c))).collect();
-    Refusal::NoCommonCodec { theirs: line.formats_in_words(), ours: ours.join(" ") }
+    // Where a trunk passes audio on as it is, nothing may be left.
+    let ours = if ours.is_empty() { "none of the trunk's codecs".to_owned() } else { ours.join(" ") };
+    Refusal::NoCommonCodec { theirs: line.formats_in_words(), ours }
 }

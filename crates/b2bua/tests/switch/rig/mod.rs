@@ -227,6 +227,10 @@ impl Bench {
                 Ok(codec) => MediaEvent::LocalSdp { leg, sdp: word(codec).into(), codec: Some(codec) },
                 Err(why) => MediaEvent::Refused { leg, why },
             },
+            Media::Offer { leg, params } if params.codecs.is_empty() => {
+                let why = Refusal::NoCommonCodec { theirs: "none".into(), ours: "none".into() };
+                MediaEvent::Refused { leg, why }
+            }
             Media::Offer { leg, params } => {
                 MediaEvent::LocalSdp { leg, sdp: words(&params.codecs).into(), codec: None }
             }
