@@ -20,16 +20,16 @@ const CATCH_UP: u32 = 5;
 enum Path {
     /// As it is.
     Same,
-    /// Sample by sample from one law to the other: nothing to keep, nothing to wait for.
-    Recode(Law, Law),
+    /// Sample by sample from this law to the other: nothing to keep, nothing to wait for.
+    Recode(Law),
     /// Through samples, in order.
     Transcode,
 }
 
 fn path(from: Codec, to: Codec) -> Path {
     match (from, to) {
-        (Codec::Pcmu, Codec::Pcma) => Path::Recode(Law::Mu, Law::A),
-        (Codec::Pcma, Codec::Pcmu) => Path::Recode(Law::A, Law::Mu),
+        (Codec::Pcmu, Codec::Pcma) => Path::Recode(Law::Mu),
+        (Codec::Pcma, Codec::Pcmu) => Path::Recode(Law::A),
         (from, to) if from == to => Path::Same,
         (Codec::Opus | Codec::Pcmu | Codec::Pcma | Codec::G722, _) => Path::Transcode,
     }
@@ -74,7 +74,7 @@ impl MediaCall {
             };
             match path(codec, agreed.codec) {
                 Path::Same => self.forward((a, b), packet, incoming, None, now),
-                Path::Recode(from, to) => self.forward((a, b), packet, incoming, Some((from, to)), now),
+                Path::Recode(from) => self.forward((a, b), packet, incoming, Some(from), now),
                 Path::Transcode => decoded = decoded.max(Some(own_rate(agreed.codec).unwrap_or(NARROW))),
             }
         }
@@ -91,7 +91,7 @@ impl MediaCall {
         (a, b): (usize, usize),
         packet: &RtpPacket<'_>,
         incoming: Incoming,
-        laws: Option<(Law, Law)>,
+        law: Option<Law>,
         now: Instant,
     ) {
         let epoch = self.legs[a].stats_in.epoch();
@@ -106,11 +106,11 @@ impl MediaCall {
             legs[a].counters.late += 1;
             return;
         };
-        match laws {
+        match law {
             None => leg.send(stamp, agreed.pt, packet.payload, outbox),
-            Some((from, to)) => {
+            Some(law) => {
                 let mut recoded = outbox.buffer();
-                recoded.extend(packet.payload.iter().map(|c| to.encode_sample(from.decode_sample(*c))));
+                law.recode(packet.payload, &mut recoded);
                 leg.send(stamp, agreed.pt, &recoded, outbox);
                 outbox.give_back(recoded);
             }
