@@ -4,6 +4,7 @@ pub mod call;
 pub mod codec;
 pub mod control;
 pub mod dtmf;
+pub mod effort;
 pub mod rtp;
 pub mod sdp;
 pub mod srtp;

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{CallCommand, CallEvent, Command, Event, LegParams, Refusal};
+use media_bridge::effort::Effort;
 use types::{CallId, LegId, Wall, limits};
 use webrtc_peer::Demux;
 
@@ -87,6 +88,8 @@ pub(crate) struct Calls {
     /// Legs that come from other calls.
     expected: Vec<Expected>,
     timers: Timers,
+    /// Of all encoders.
+    effort: Effort,
     unsent: VecDeque<CallEvent>,
     /// Events of an earlier turn found the queue full.
     behind: bool,
@@ -117,6 +120,7 @@ impl Calls {
             free_sockets: Vec::new(),
             expected: Vec::new(),
             timers: Timers::default(),
+            effort: Effort::default(),
             unsent: VecDeque::new(),
             behind: false,
             buf: Vec::with_capacity(2048),
@@ -235,6 +239,14 @@ impl Calls {
         self.emit(CallEvent { call, event: Event::Closed });
     }
 
+    /// How much work encoders may take from now on.
+    pub(crate) fn set_effort(&mut self, effort: Effort) {
+        self.effort = effort;
+        for slot in 0..self.slots.len() {
+            self.with_call(slot, |call, _, _| call.set_effort(effort));
+        }
+    }
+
     pub(crate) fn has_unsent_events(&self) -> bool {
         !self.unsent.is_empty()
     }
@@ -248,7 +260,8 @@ impl Calls {
     }
 
     fn open_call(&mut self, id: CallId) -> usize {
-        let call = MediaCall::new(id, self.setup.clone(), (self.shared.entropy)());
+        let mut call = MediaCall::new(id, self.setup.clone(), (self.shared.entropy)());
+        call.set_effort(self.effort);
         let entry = Box::new(Entry { call, id, rtp: Vec::new(), browsers: Vec::new() });
         let slot = self.free_slots.pop().unwrap_or(self.slots.len());
         put(&mut self.slots, slot, entry);

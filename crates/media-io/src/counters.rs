@@ -1,5 +1,6 @@
 //! What a worker counts, readable by anyone at any time.
 
+use media_bridge::effort::Effort;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 macro_rules! counters {
@@ -65,6 +66,8 @@ pub struct WorkerStatus {
     pub load: f32,
     /// Calls that it has.
     pub calls: u64,
+    /// How much work its Opus encoders may take.
+    pub effort: Effort,
 }
 
 /// The worker's side of [`WorkerStatus`].
@@ -73,11 +76,22 @@ pub(crate) struct Level {
     pub(crate) gone: AtomicBool,
     /// In millionths.
     load: AtomicU32,
+    /// The least in the low byte, the most above.
+    effort: AtomicU32,
 }
 
 impl Level {
     pub(crate) fn set_load(&self, load: f32) {
         self.load.store((load * 1e6) as u32, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_effort(&self, Effort { least, most }: Effort) {
+        self.effort.store(u32::from_le_bytes([least, most, 0, 0]), Ordering::Relaxed);
+    }
+
+    fn effort(&self) -> Effort {
+        let [least, most, ..] = self.effort.load(Ordering::Relaxed).to_le_bytes();
+        Effort { least, most }
     }
 }
 
@@ -87,6 +101,7 @@ impl Tally {
             alive: !self.level.gone.load(Ordering::Acquire),
             load: self.level.load.load(Ordering::Relaxed) as f32 / 1e6,
             calls: self.calls.load(Ordering::Relaxed),
+            effort: self.level.effort(),
         }
     }
 }

@@ -41,9 +41,9 @@ impl Load {
         Some(self.smoothed)
     }
 
-    /// When to measure even if nothing happens; none: nobody would notice a difference.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        (self.smoothed > NOTICEABLE).then(|| self.since + INTERVAL)
+    /// When to measure even if nothing happens; none: nobody would notice a difference. `watched`: somebody would.
+    pub(crate) fn poll_timeout(&self, watched: bool) -> Option<Instant> {
+        (watched || self.smoothed > NOTICEABLE).then(|| self.since + INTERVAL)
     }
 }
 
@@ -86,10 +86,10 @@ mod tests {
     fn who_falls_asleep_busy_wakes_until_idle_and_then_sleeps_on() {
         let mut now = Instant::now();
         let mut load = Load::new(now);
-        assert_eq!(load.poll_timeout(), None);
+        assert_eq!(load.poll_timeout(false), None);
         works(&mut load, &mut now, 1.0, 3);
         let mut wakes = 0;
-        while let Some(at) = load.poll_timeout() {
+        while let Some(at) = load.poll_timeout(false) {
             load.handle_wait(at - now);
             now = at;
             assert!(load.measure(now).is_some());
@@ -97,5 +97,6 @@ mod tests {
         }
         assert!((5..10).contains(&wakes), "{wakes}");
         assert!(load.smoothed <= NOTICEABLE);
+        assert!(load.poll_timeout(true).is_some());
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
+use media_bridge::effort::EffortControl;
 use types::Wall;
 use webrtc_peer::PeerFactory;
 
@@ -54,6 +55,7 @@ pub(crate) struct Worker {
     stopping: Arc<AtomicBool>,
     tally: Arc<Tally>,
     load: Load,
+    effort: EffortControl,
 }
 
 /// What may be left for the next turn.
@@ -79,7 +81,9 @@ impl Worker {
         let packet = vec![0; 2048];
         let now = Instant::now();
         let (pace, load, left) = (Pace::new(now), Load::new(now), Left::default());
-        Worker { poller, orders, calls, batch, packet, pace, left, stopping, tally, load }
+        let effort = EffortControl::default();
+        tally.level.set_effort(effort.effort());
+        Worker { poller, orders, calls, batch, packet, pace, left, stopping, tally, load, effort }
     }
 
     /// Until told to stop. A defect outside a call ends all calls of this worker, and the worker.
@@ -139,7 +143,7 @@ impl Worker {
         if left {
             return Some(Duration::ZERO);
         }
-        let timers = [self.calls.next_timer(), self.load.poll_timeout()];
+        let timers = [self.calls.next_timer(), self.load.poll_timeout(self.effort.is_reduced())];
         let timer = timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
         let waits = self.calls.has_unsent_events() || self.calls.has_expected();
         let retry = waits.then_some(RETRY);
@@ -148,8 +152,11 @@ impl Worker {
 
     fn measure(&mut self, waited: Duration, now: Instant) {
         self.load.handle_wait(waited);
-        if let Some(load) = self.load.measure(now) {
-            self.tally.level.set_load(load);
+        let Some(load) = self.load.measure(now) else { return };
+        self.tally.level.set_load(load);
+        if let Some(effort) = self.effort.handle_load(load, now) {
+            self.tally.level.set_effort(effort);
+            self.calls.set_effort(effort);
         }
     }
 

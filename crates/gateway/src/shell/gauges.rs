@@ -50,6 +50,10 @@ pub fn describe() {
     );
     describe_gauge!("webtrunk_worker_calls", "Calls that a media worker has.");
     describe_gauge!("webtrunk_worker_alive", "1: the media worker runs; 0: it has ended by a defect.");
+    describe_gauge!(
+        "webtrunk_opus_complexity",
+        "libopus's complexity that a worker's load allows: what new encoders begin with, and the most of running ones."
+    );
     describe_gauge!("webtrunk_calls_by_codecs", "Answered calls by what caller and callee speak.");
     describe_counter!(
         "webtrunk_calls_refused_total",
@@ -164,6 +168,10 @@ fn measure_media(media: &MediaPlane) {
         let labels = [("worker", number.to_string())];
         gauge!("webtrunk_worker_load", &labels).set(f64::from(worker.load));
         gauge!("webtrunk_worker_calls", &labels).set(worker.calls as f64);
+        for (encoders, complexity) in [("new", worker.effort.least), ("running", worker.effort.most)] {
+            let labels = [("worker", number.to_string()), ("encoders", encoders.to_owned())];
+            gauge!("webtrunk_opus_complexity", &labels).set(complexity);
+        }
         gauge!("webtrunk_worker_alive", &labels).set(u32::from(worker.alive));
     }
     let c = media.counters();

@@ -38,6 +38,7 @@ impl MediaCall {
         self.bindings = self.bindings.max(adopted.binding) + 1;
         adopted.binding = self.bindings;
         (adopted.source, adopted.tone) = (Source::Nothing, None);
+        adopted.mouth.set_effort(self.effort);
         self.legs.push(adopted);
         self.settle(self.legs.len() - 1, now);
         self.drain_peers(now);

@@ -25,6 +25,7 @@ use webrtc_peer::{PeerFactory, PeerOutput, SrtpKeys};
 
 use crate::control::{Command, Event, LegKind, LegParams, Source};
 use crate::dtmf::Way;
+use crate::effort::Effort;
 use crate::rtp::{LatchVerdict, RtpPacket};
 use crate::sdp;
 use crate::tone::ToneGenerator;
@@ -116,13 +117,22 @@ pub struct MediaCall {
     /// The newest time that we were told.
     now: Option<Instant>,
     closed: bool,
+    /// Of its encoders.
+    effort: Effort,
 }
 
 impl MediaCall {
     /// A call without legs.
     pub fn new(id: CallId, setup: Arc<MediaSetup>, entropy: Box<dyn Entropy>) -> MediaCall {
         let outbox = Outbox::default();
-        MediaCall { id, setup, entropy, legs: Vec::new(), outbox, bindings: 0, now: None, closed: false }
+        let (legs, effort) = (Vec::new(), Effort::default());
+        MediaCall { id, setup, entropy, legs, outbox, bindings: 0, now: None, closed: false, effort }
+    }
+
+    /// How much work encoders may take from now on, those that run and those to come.
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.effort = effort;
+        self.legs.iter_mut().for_each(|leg| leg.mouth.set_effort(effort));
     }
 
     /// Which call this is.

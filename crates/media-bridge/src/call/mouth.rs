@@ -2,6 +2,7 @@
 
 use crate::codec::{Encoder, NARROW, Resampler, WIDE, own_rate};
 use crate::control::Codec;
+use crate::effort::Effort;
 use crate::rtp::SourceId;
 
 use super::ear::{Chunk, ticks};
@@ -17,6 +18,7 @@ pub(super) struct Mouth {
     /// For sounds of another rate than the encoder's.
     resampler: Option<Box<Resampler>>,
     loss_percent: u8,
+    effort: Effort,
     framer: Framer,
     payload: Vec<u8>,
 }
@@ -52,6 +54,14 @@ impl Mouth {
         }
     }
 
+    /// How much work encoding may take.
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.effort = effort;
+        if let Some(voice) = &mut self.voice {
+            voice.encoder.set_effort(effort, false);
+        }
+    }
+
     /// Cuts the chunk into frames, encodes those that `stamp` finds room for, and hands them to `emit`.
     /// Returns how many had none. Nothing is kept but what does not fill a frame.
     pub fn speak<S>(
@@ -66,6 +76,7 @@ impl Mouth {
         if self.voice.as_ref().is_none_or(|v| v.codec != codec || v.rate != rate) {
             let Ok(mut encoder) = Encoder::new(codec, rate) else { return 0 };
             encoder.set_loss(self.loss_percent);
+            encoder.set_effort(self.effort, true);
             self.voice = Some(Voice { codec, rate, encoder });
             self.framer.filled = 0;
         }

@@ -255,7 +255,9 @@ impl MediaCall {
                 dirty: false,
             })),
         };
-        self.legs.push(Leg::new(id, params, path, codec, &mut *self.entropy, now));
+        let mut leg = Leg::new(id, params, path, codec, &mut *self.entropy, now);
+        leg.mouth.set_effort(self.effort);
+        self.legs.push(leg);
         Ok(self.legs.len() - 1)
     }
 

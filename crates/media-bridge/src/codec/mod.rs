@@ -15,6 +15,7 @@ pub use resample::Resampler;
 use std::fmt;
 
 use crate::control::Codec;
+use crate::effort::Effort;
 
 /// Sample rate between narrowband codecs, and of all sounds that we make, Hz.
 pub const NARROW: u32 = 8_000;
@@ -192,6 +193,15 @@ impl Encoder {
     pub fn set_loss(&mut self, percent: u8) {
         if let Encoder::Opus(opus) = self {
             opus.set_loss(percent);
+        }
+    }
+
+    /// How much work Opus may take from the next frame on: what `effort` says to an encoder that had this much so far, or
+    /// to a new one.
+    pub fn set_effort(&mut self, effort: Effort, new: bool) {
+        if let Encoder::Opus(opus) = self {
+            let before = (!new).then_some(opus.complexity());
+            opus.set_complexity(effort.of_encoder(before));
         }
     }
 }

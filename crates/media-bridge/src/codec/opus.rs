@@ -5,10 +5,14 @@ use ::opus::{Application, Bitrate, Channels, ErrorCode};
 
 use super::{CodecError, Filled, MAX_PAYLOAD, NARROW, opus_packet};
 
-/// Above 8 kHz a little more: the floor is higher there.
+/// What FEC needs at 8 kHz, and at complexity 0 and 1.
 const NARROW_BITRATE: i32 = 24_000;
+const NARROW_BITRATE_IN_HASTE: i32 = 28_000;
+/// Above 8 kHz a little more: the floor is higher there.
 const WIDE_BITRATE: i32 = 28_000;
-const COMPLEXITY: i32 = 5;
+const WIDE_BITRATE_IN_HASTE: i32 = 32_000;
+/// What an encoder begins with.
+const COMPLEXITY: u8 = 5;
 /// The encoder always counts on some loss: by the time the first report arrives, frames are gone.
 const LEAST_LOSS: u8 = 10;
 
@@ -97,6 +101,8 @@ impl OpusDecoder {
 #[derive(Debug)]
 pub struct OpusEncoder {
     inner: ::opus::Encoder,
+    rate: u32,
+    complexity: u8,
     loss: u8,
 }
 
@@ -107,13 +113,12 @@ impl OpusEncoder {
     /// `Internal` for another rate or without memory.
     pub fn new(rate: u32) -> Result<OpusEncoder, CodecError> {
         let mut inner = ::opus::Encoder::new(rate, Channels::Mono, Application::Voip).map_err(internal)?;
-        let bitrate = if rate <= NARROW { NARROW_BITRATE } else { WIDE_BITRATE };
-        inner.set_bitrate(Bitrate::Bits(bitrate)).map_err(internal)?;
-        inner.set_complexity(COMPLEXITY).map_err(internal)?;
+        inner.set_bitrate(bitrate(rate, COMPLEXITY)).map_err(internal)?;
+        inner.set_complexity(COMPLEXITY.into()).map_err(internal)?;
         inner.set_inband_fec(true).map_err(internal)?;
         inner.set_packet_loss_perc(i32::from(LEAST_LOSS)).map_err(internal)?;
         inner.set_dtx(false).map_err(internal)?;
-        Ok(OpusEncoder { inner, loss: LEAST_LOSS })
+        Ok(OpusEncoder { inner, rate, complexity: COMPLEXITY, loss: LEAST_LOSS })
     }
 
     /// Encodes one frame of 10, 20, 40 or 60 ms and appends it. Allocates nothing if `out` has room for `MAX_PAYLOAD` more.
@@ -128,6 +133,23 @@ impl OpusEncoder {
         written.map(|_| ()).map_err(internal)
     }
 
+    /// How much work it takes, 0-10, from the next frame on; with the bitrate that FEC then needs.
+    pub fn set_complexity(&mut self, complexity: u8) {
+        let complexity = complexity.min(10);
+        if complexity == self.complexity {
+            return;
+        }
+        let rated = self.inner.set_bitrate(bitrate(self.rate, complexity));
+        if rated.is_ok() && self.inner.set_complexity(complexity.into()).is_ok() {
+            self.complexity = complexity;
+        }
+    }
+
+    /// How much work it takes.
+    pub fn complexity(&self) -> u8 {
+        self.complexity
+    }
+
     /// Loss that the receiver reports, percent. Below 10 it counts as 10.
     pub fn set_loss(&mut self, percent: u8) {
         let percent = percent.clamp(LEAST_LOSS, 100);
@@ -135,6 +157,15 @@ impl OpusEncoder {
             self.loss = percent;
         }
     }
+}
+
+fn bitrate(rate: u32, complexity: u8) -> Bitrate {
+    Bitrate::Bits(match (rate <= NARROW, complexity < 2) {
+        (true, false) => NARROW_BITRATE,
+        (true, true) => NARROW_BITRATE_IN_HASTE,
+        (false, false) => WIDE_BITRATE,
+        (false, true) => WIDE_BITRATE_IN_HASTE,
+    })
 }
 
 fn internal(e: ::opus::Error) -> CodecError {
@@ -151,13 +182,18 @@ mod tests {
 
     /// Something like speech at 8 kHz: syllables of gliding pitch with formants, pauses between, a little noise.
     fn speech(frames: usize) -> Vec<i16> {
+        speech_at(8000, frames)
+    }
+
+    fn speech_at(rate: u32, frames: usize) -> Vec<i16> {
+        let rate = f64::from(rate);
         let mut noise = 1u32;
         let mut phase = 0.0;
-        (0..frames * FRAME)
+        (0..frames * (rate / 50.0) as usize)
             .map(|n| {
-                let t = n as f64 / 8000.0;
+                let t = n as f64 / rate;
                 let syllable = (TAU * 3.3 * t).sin().max(0.0).sqrt();
-                phase += (130.0 + 30.0 * (TAU * 0.7 * t).sin()) / 8000.0;
+                phase += (130.0 + 30.0 * (TAU * 0.7 * t).sin()) / rate;
                 let formant = |k: f64| 1.0 / (1.0 + ((k * 130.0 - 600.0) / 300.0).powi(2)) + 0.3 / k;
                 let voice: f64 =
                     (1..=20).map(|k| (TAU * phase * f64::from(k)).sin() * formant(f64::from(k))).sum();
@@ -203,6 +239,51 @@ mod tests {
         encoder.inner.set_bitrate(Bitrate::Bits(12_000)).unwrap();
         let packets = encoded(&speech(200), &mut encoder, FRAME);
         assert!(!packets.iter().any(|p| opus_packet::has_fec(p)));
+    }
+
+    /// Design §1: what gives way under load must not silently be the redundancy.
+    #[test]
+    fn packets_carry_fec_at_every_complexity_right_after_each_step() {
+        for rate in [8_000, 16_000] {
+            let pcm = speech_at(rate, 100);
+            let mut running = OpusEncoder::new(rate).unwrap();
+            // libopus is slower to begin with it than to go on.
+            for (complexity, new) in [5, 2, 0, 2, 5, 0].into_iter().flat_map(|c| [(c, false), (c, true)]) {
+                let mut fresh = OpusEncoder::new(rate).unwrap();
+                let encoder = if new { &mut fresh } else { &mut running };
+                encoder.set_complexity(complexity);
+                let packets = encoded(&pcm, encoder, rate as usize / 50);
+                let with = |packets: &[Vec<u8>]| packets.iter().filter(|p| opus_packet::has_fec(p)).count();
+                assert!(with(&packets) > 40, "{rate} Hz, {complexity}: {} of 100", with(&packets));
+                assert!(with(&packets[..10]) > 3, "{rate} Hz, {complexity}: {} of 10", with(&packets[..10]));
+                let bits = packets.iter().map(|p| p.len() * 8).sum::<usize>() / 2;
+                assert!(bits < 34_000, "{bits} bits/s at {rate} Hz, {complexity}");
+            }
+        }
+    }
+
+    /// A click is a bend that no tone has.
+    #[test]
+    fn a_step_of_complexity_is_not_heard() {
+        let tone = |n: usize| ((n as f64 * TAU * 440.0 / 8000.0).sin() * 8_000.0) as i16;
+        let pcm: Vec<i16> = (0..200 * FRAME).map(tone).collect();
+        let (mut encoder, mut opus, mut heard) = (OpusEncoder::new(8000).unwrap(), decoder(), Vec::new());
+        for (n, frame) in pcm.chunks_exact(FRAME).enumerate() {
+            encoder.set_complexity([5, 2, 0, 2, 5, 0, 5, 0][n / 25]);
+            let (mut packet, mut out) = (Vec::new(), [0; FRAME]);
+            encoder.encode(frame, &mut packet).unwrap();
+            opus.decode(&packet, &mut out).unwrap();
+            heard.extend(out.map(f64::from));
+        }
+        let bend = |at: &[f64]| at.windows(3).map(|w| (w[2] - 2.0 * w[1] + w[0]).abs()).fold(0.0, f64::max);
+        let (mut steady, mut stepping): (f64, f64) = (0.0, 0.0);
+        for (n, frames) in heard.chunks_exact(5 * FRAME).enumerate().skip(2) {
+            let most = if n % 5 == 0 { &mut stepping } else { &mut steady };
+            *most = most.max(bend(frames));
+        }
+        assert!(stepping < steady * 1.1, "{stepping:.0} where it steps, {steady:.0} elsewhere");
+        let loud = power(heard.iter().skip(10 * FRAME).copied()) / (190 * FRAME) as f64;
+        assert!((0.9..1.1).contains(&(loud / (8_000.0 * 8_000.0 / 2.0))), "{loud}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod defects;
+mod load;
 mod moves;
 
 use std::collections::VecDeque;

@@ -4,6 +4,7 @@
 mod adopt;
 mod anything;
 mod digits;
+mod effort;
 mod encrypted;
 mod families;
 mod latching;
