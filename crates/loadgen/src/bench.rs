@@ -25,7 +25,7 @@ fn calls(workload: Workload) -> usize {
     match workload {
         Workload::Relay => 800,
         // rtpengine holds some fifty.
-        Workload::Transcode => 40,
+        Workload::Transcode | Workload::Wideband => 40,
     }
 }
 
@@ -60,7 +60,7 @@ fn compare(workload: Workload, recording: &Recording, rtpengine: Against) -> Fal
 
 fn alone(workload: Workload, recording: &Recording, calls: usize) -> Fallible<Option<Floor>> {
     let Some(settings) = workload.floor() else { return Ok(None) };
-    let browser = recording.encoded(workload.browser())?;
+    let browser = workload.says(recording, Against::Ours)?.browser;
     let pcm = recording.frames(settings.rate);
     floor(calls, &browser, &pcm, settings).map(Some)
 }
@@ -107,7 +107,8 @@ pub fn everything() -> Fallible<()> {
     let relay = compare(Workload::Relay, &recording, Against::Rtpengine)?;
     let transcode = compare(Workload::Transcode, &recording, Against::Rtpengine)?;
     let mono = fresh(Workload::Transcode, Against::RtpengineMono, &recording, calls(Workload::Transcode))?;
-    let all = [relay, transcode];
+    let wideband = compare(Workload::Wideband, &recording, Against::Rtpengine)?;
+    let all = [relay, transcode, wideband];
     print(&all, &mono, &steps, set_up_ms);
     let file = target()?.join("bench.json");
     std::fs::write(&file, serde_json::to_string_pretty(&document(&all, &mono, &steps, set_up_ms))? + "\n")?;
@@ -143,16 +144,13 @@ fn print(all: &[Compared], mono: &Measurement, steps: &[Measurement], set_up_ms:
     row(Workload::Transcode.name(), "rtpengine, 48 kHz mono", mono);
     steps.iter().for_each(|step| row("cost per call", "ours", step));
     out(
-        "\nOpus of the browsers: 16 kHz speech as narrowband at 20 kbit/s with FEC, as the gateway asks for.",
+        "\nOpus of the browsers: narrowband at 20 kbit/s with FEC, before G.722 wideband at 32 kbit/s, as the gateway asks for.",
     );
-    out("Opus of ours: 8 kHz, 24 kbit/s, complexity 5, FEC for 10 % loss.");
+    out("Opus of ours: 8 kHz, 24 kbit/s, from G.722 16 kHz, 28 kbit/s; complexity 5, FEC for 10 % loss.");
     let kbit = |m: &Measurement| m.to_browser_kbit.map_or("?".to_owned(), |kbit| format!("{kbit:.0}"));
     for one in all.iter().filter(|one| one.floor.is_some()) {
         let (ours, theirs) = (kbit(&one.ours), kbit(&one.rtpengine));
-        out(&format!(
-            "Measured towards browsers: ours {ours} kbit/s, rtpengine {theirs} kbit/s, mono {} kbit/s.",
-            kbit(mono)
-        ));
+        out(&format!("Towards browsers, {}: ours {ours} kbit/s, rtpengine {theirs} kbit/s.", one.name));
     }
     out("rtpengine's Opus: 48 kHz stereo, its own 32 kbit/s, libavcodec's defaults (complexity 10, no FEC).");
 }

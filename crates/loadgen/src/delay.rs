@@ -1,6 +1,6 @@
 //! How late audio is that was decoded, beside the audio that it came of.
 
-use media_bridge::codec::g711;
+use media_bridge::codec::{g711, g722};
 use opus::{Channels, Decoder};
 
 use crate::Fallible;
@@ -14,8 +14,10 @@ const LONGEST: usize = 1_200;
 pub enum Ear {
     /// libopus, to this rate.
     Opus(Decoder, u32),
-    /// G.711.
+    /// G.711, to 8 kHz.
     Mu,
+    /// G.722, to 16 kHz.
+    G722(Box<g722::Decoder>),
 }
 
 impl Ear {
@@ -27,6 +29,7 @@ impl Ear {
         match codec {
             Codec::Opus => Ok(Ear::Opus(Decoder::new(rate, Channels::Mono)?, rate)),
             Codec::Pcmu => Ok(Ear::Mu),
+            Codec::G722 => Ok(Ear::G722(Box::default())),
         }
     }
 
@@ -43,6 +46,11 @@ impl Ear {
             Ear::Mu => {
                 let mut pcm = vec![0; 160];
                 g711::Law::Mu.decode(payload, &mut pcm);
+                pcm
+            }
+            Ear::G722(decoder) => {
+                let mut pcm = vec![0; 320];
+                decoder.decode(payload, &mut pcm);
                 pcm
             }
         }

@@ -24,6 +24,9 @@ pub struct Settings {
 /// The gateway's towards an 8 kHz party.
 pub const NARROW: Settings = Settings { rate: 8_000, bitrate: 24_000 };
 
+/// The gateway's towards a 16 kHz party.
+pub const WIDE: Settings = Settings { rate: 16_000, bitrate: 28_000 };
+
 /// What it came to.
 #[derive(Clone, Copy, Debug)]
 pub struct Floor {

@@ -54,6 +54,8 @@ enum Command {
     Relay(Load),
     /// Transcoded calls: Opus of browsers, PCMU of SIP parties.
     Transcode(Load),
+    /// The same in wideband: Opus of browsers, G.722 of SIP parties.
+    Wideband(Load),
     /// Relayed calls that come and go through the gateway; fails where memory grows or anything is left.
     Soak {
         /// How long.
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Command::Bench => bench::everything(),
         Command::Relay(load) => one(Workload::Relay, &load),
         Command::Transcode(load) => one(Workload::Transcode, &load),
+        Command::Wideband(load) => one(Workload::Wideband, &load),
         Command::Soak { minutes, load } => soak::soak(minutes, load),
     };
     match done {

@@ -11,6 +11,8 @@ pub enum Codec {
     Opus,
     /// G.711 mu-law.
     Pcmu,
+    /// G.722.
+    G722,
 }
 
 impl Codec {
@@ -19,14 +21,15 @@ impl Codec {
         match self {
             Codec::Opus => 111,
             Codec::Pcmu => 0,
+            Codec::G722 => 9,
         }
     }
 
-    /// Timestamp units of 20 ms.
+    /// Timestamp units of 20 ms. G.722 counts in 8 kHz (RFC 3551 §4.5.2).
     pub fn frame(self) -> u32 {
         match self {
             Codec::Opus => 960,
-            Codec::Pcmu => 160,
+            Codec::Pcmu | Codec::G722 => 160,
         }
     }
 
@@ -35,6 +38,7 @@ impl Codec {
         match self {
             Codec::Opus => "opus",
             Codec::Pcmu => "PCMU",
+            Codec::G722 => "G722",
         }
     }
 
@@ -47,6 +51,7 @@ impl Codec {
                  a=rtpmap:110 telephone-event/48000\r\n",
             ),
             Codec::Pcmu => ("0 126", "a=rtpmap:0 PCMU/8000\r\na=rtpmap:126 telephone-event/8000\r\n"),
+            Codec::G722 => ("9 126", "a=rtpmap:9 G722/8000\r\na=rtpmap:126 telephone-event/8000\r\n"),
         }
     }
 }
@@ -161,6 +166,6 @@ mod tests {
     #[test]
     fn a_partys_own_description_is_read_back() {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4000);
-        assert_eq!(read_party(&party(address, Codec::Pcmu)), Some((address, 0)));
+        assert_eq!(read_party(&party(address, Codec::G722)), Some((address, 9)));
     }
 }

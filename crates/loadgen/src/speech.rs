@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 use std::path::Path;
 use std::rc::Rc;
 
-use media_bridge::codec::g711;
+use media_bridge::codec::{g711, g722};
 use opus::{Application, Bandwidth, Bitrate, Channels, Encoder};
 
 use crate::Fallible;
@@ -41,14 +41,19 @@ impl Recording {
         Ok(Recording { wide, narrow })
     }
 
-    /// As frames of 20 ms of this codec.
+    /// As frames of 20 ms of this codec; Opus as a browser sends it to a wideband or to a narrowband party.
     ///
     /// # Errors
     /// When the encoder fails.
-    pub fn encoded(&self, codec: Codec) -> Fallible<Speech> {
+    pub fn encoded(&self, codec: Codec, wide: bool) -> Fallible<Speech> {
         let frames = match codec {
             Codec::Pcmu => self.narrow.chunks_exact(NARROW).map(mu_law).collect(),
+            Codec::Opus if wide => self.opus(Bandwidth::Wideband, 32_000)?,
             Codec::Opus => self.opus(Bandwidth::Narrowband, 20_000)?,
+            Codec::G722 => {
+                let mut encoder = g722::Encoder::default();
+                self.wide.chunks_exact(WIDE).map(|frame| g722(&mut encoder, frame)).collect()
+            }
         };
         Ok(Speech { codec, frames: Rc::new(frames) })
     }
@@ -74,6 +79,12 @@ impl Recording {
 fn mu_law(frame: &[i16]) -> Vec<u8> {
     let mut payload = Vec::new();
     g711::Law::Mu.encode(frame, &mut payload);
+    payload
+}
+
+fn g722(encoder: &mut g722::Encoder, frame: &[i16]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    encoder.encode(frame, &mut payload);
     payload
 }
 

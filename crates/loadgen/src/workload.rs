@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::Fallible;
 use crate::engine::Speech;
-use crate::floor::{NARROW, Settings};
+use crate::floor::{NARROW, Settings, WIDE};
 use crate::ours::{Dialled, Ours};
 use crate::rtpengine::Rtpengine;
 use crate::sdp::Codec;
@@ -19,6 +19,8 @@ pub enum Workload {
     Relay,
     /// Opus to PCMU.
     Transcode,
+    /// Opus to G.722.
+    Wideband,
 }
 
 /// Whom the calls go through.
@@ -38,6 +40,7 @@ impl Workload {
         match self {
             Workload::Relay => "relay_pcmu",
             Workload::Transcode => "transcode_opus_pcmu",
+            Workload::Wideband => "transcode_opus_g722",
         }
     }
 
@@ -45,7 +48,7 @@ impl Workload {
     pub fn browser(self) -> Codec {
         match self {
             Workload::Relay => Codec::Pcmu,
-            Workload::Transcode => Codec::Opus,
+            Workload::Transcode | Workload::Wideband => Codec::Opus,
         }
     }
 
@@ -53,6 +56,7 @@ impl Workload {
     pub fn party(self) -> Codec {
         match self {
             Workload::Relay | Workload::Transcode => Codec::Pcmu,
+            Workload::Wideband => Codec::G722,
         }
     }
 
@@ -61,6 +65,7 @@ impl Workload {
         match self {
             Workload::Relay => None,
             Workload::Transcode => Some(NARROW),
+            Workload::Wideband => Some(WIDE),
         }
     }
 
@@ -74,7 +79,7 @@ impl Workload {
     /// # Errors
     /// When the speech is not there.
     pub fn says(self, recording: &Recording, against: Against) -> Fallible<Says> {
-        let say = |codec| -> Fallible<Speech> { recording.encoded(codec) };
+        let say = |codec| -> Fallible<Speech> { recording.encoded(codec, self.rate() == WIDE.rate) };
         let mono = against == Against::RtpengineMono;
         Ok(Says { browser: say(self.browser())?, party: say(self.party())?, mono })
     }
@@ -86,7 +91,11 @@ impl Workload {
     pub fn start(self, against: Against, gateway: &Path, dir: &Path) -> Fallible<Subject> {
         Ok(match against {
             Against::Ours => {
-                let dialled = Dialled { codec: self.party(), trunk_keys: "" };
+                let trunk_keys = match self {
+                    Workload::Relay | Workload::Transcode => "codecs = [\"pcmu\"]",
+                    Workload::Wideband => "codecs = [\"g722\"]",
+                };
+                let dialled = Dialled { codec: self.party(), trunk_keys };
                 Subject::Ours(Box::new(Ours::start(gateway, dir, dialled)?))
             }
             Against::Rtpengine | Against::RtpengineMono => {
