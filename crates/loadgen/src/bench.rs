@@ -15,6 +15,10 @@ use crate::{Fallible, out, target};
 const SPAN: Duration = Duration::from_secs(6);
 /// The most calls that this process holds on one core beside what it counts: 2 x 50 packets in and out for each.
 const GENERATOR: usize = 2_000;
+/// The load under which latency is measured.
+const LOADED: f64 = 0.8;
+/// The gateway's encoders give way from a load of 70 % on.
+const FULL_EFFORT: f64 = 0.6;
 /// The numbers of calls at which the cost of one is compared.
 const STEPS: [usize; 5] = [10, 100, 400, 800, 1_000];
 /// Browsers that set up at once.
@@ -37,25 +41,30 @@ fn fresh(workload: Workload, against: Against, recording: &Recording, calls: usi
     Ok(measured)
 }
 
-/// At four fifths of what a core would hold by this measurement.
+/// At a share of what a core would hold by this measurement; none, with the reason printed, where it does not hold it.
 fn loaded(
-    workload: Workload,
-    against: Against,
+    (workload, against): (Workload, Against),
     recording: &Recording,
     by: &Measurement,
-) -> Fallible<Measurement> {
-    let calls = (by.calls_per_core() * 0.8) as usize;
-    fresh(workload, against, recording, calls.clamp(1, GENERATOR))
+    share: f64,
+) -> Option<Measurement> {
+    let calls = ((by.calls_per_core() * share) as usize).clamp(1, GENERATOR);
+    let done = fresh(workload, against, recording, calls);
+    done.inspect_err(|error| out(&format!("{against:?} with {calls} calls: {error}"))).ok()
 }
 
 fn compare(workload: Workload, recording: &Recording, rtpengine: Against) -> Fallible<Compared> {
     let both = calls(workload);
     let ours = fresh(workload, Against::Ours, recording, both)?;
     let theirs = fresh(workload, rtpengine, recording, both)?;
-    let ours_loaded = loaded(workload, Against::Ours, recording, &ours)?;
-    let rtpengine_loaded = loaded(workload, rtpengine, recording, &theirs)?;
-    let floor = alone(workload, recording, ours_loaded.calls)?;
-    Ok(Compared { name: workload.name(), ours, rtpengine: theirs, ours_loaded, rtpengine_loaded, floor })
+    let us = (workload, Against::Ours);
+    let encodes = workload.floor().is_some();
+    let ours_full_effort = encodes.then(|| loaded(us, recording, &ours, FULL_EFFORT)).flatten();
+    let ours_loaded = loaded(us, recording, ours_full_effort.as_ref().unwrap_or(&ours), LOADED);
+    let rtpengine_loaded = loaded((workload, rtpengine), recording, &theirs, LOADED);
+    let floor = alone(workload, recording, ours_full_effort.as_ref().map_or(both, |one| one.calls))?;
+    let name = workload.name();
+    Ok(Compared { name, ours, rtpengine: theirs, ours_loaded, rtpengine_loaded, ours_full_effort, floor })
 }
 
 fn alone(workload: Workload, recording: &Recording, calls: usize) -> Fallible<Option<Floor>> {
@@ -123,7 +132,7 @@ fn print(all: &[Compared], mono: &Measurement, steps: &[Measurement], set_up_ms:
     if let Some(transcode) = all.iter().find(|one| one.name == Workload::Transcode.name()) {
         let (cpu, calls) = (
             transcode.ours.cpu_ms_per_call_s / mono.cpu_ms_per_call_s,
-            transcode.ours_loaded.calls_per_core() / mono.calls_per_core(),
+            transcode.ours_under_load().calls_per_core() / mono.calls_per_core(),
         );
         out(&format!("| {}, rtpengine at 48 kHz mono | {cpu:.2} | {calls:.2} | |", transcode.name));
     }

@@ -172,10 +172,11 @@ impl Ours {
         Ok(news)
     }
 
-    /// A level of `/metrics`.
-    pub fn level(&self, name: &str) -> Option<f64> {
+    /// A level of `/metrics`, the first that has this label; any where it is empty.
+    pub fn level(&self, name: &str, label: &str) -> Option<f64> {
         let text = get(self.http, "/metrics").ok()?;
-        let line = text.lines().find(|line| line.split([' ', '{']).next() == Some(name))?;
+        let fits = |line: &&str| line.split([' ', '{']).next() == Some(name) && line.contains(label);
+        let line = text.lines().find(fits)?;
         line.rsplit(' ').next()?.parse().ok()
     }
 }

@@ -14,8 +14,10 @@ pub const MEASURED: usize = 0;
 /// The core of this process.
 pub const OWN: usize = 1;
 
-/// Keeps this thread on a core, where there is more than one.
+/// Keeps this thread on a core, where there is more than one, and lets its sleeps end when they should.
 pub fn keep_to(core: usize) {
+    // Without it sleeps are 50 microseconds longer, no more.
+    let _ = nix::sys::prctl::set_timerslack(1);
     let mut set = CpuSet::new();
     if set.set(core).is_ok() {
         // With one core only there is nothing to choose.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::floor::Floor;
 use crate::out;
 use crate::run::Measurement;
+use crate::stats::Latency;
 
 /// One kind of calls, measured at all that go side by side.
 pub struct Compared {
@@ -15,9 +16,11 @@ pub struct Compared {
     /// rtpengine at that number.
     pub rtpengine: Measurement,
     /// Ours at four fifths of what its core would hold.
-    pub ours_loaded: Measurement,
+    pub ours_loaded: Option<Measurement>,
     /// rtpengine likewise.
-    pub rtpengine_loaded: Measurement,
+    pub rtpengine_loaded: Option<Measurement>,
+    /// Ours at the highest load at which its encoders do not give way yet.
+    pub ours_full_effort: Option<Measurement>,
     /// libopus alone.
     pub floor: Option<Floor>,
 }
@@ -28,14 +31,21 @@ impl Compared {
         self.ours.cpu_ms_per_call_s / self.rtpengine.cpu_ms_per_call_s
     }
 
+    /// What a call of ours costs under load, its encoders as good as ever.
+    pub fn ours_under_load(&self) -> &Measurement {
+        let loaded = self.ours_loaded.as_ref().filter(|_| self.floor.is_none());
+        self.ours_full_effort.as_ref().or(loaded).unwrap_or(&self.ours)
+    }
+
     /// Calls of ours on a core for each of rtpengine's, by what calls cost under load.
     pub fn ratio_calls(&self) -> f64 {
-        self.ours_loaded.calls_per_core() / self.rtpengine_loaded.calls_per_core()
+        let theirs = self.rtpengine_loaded.as_ref().unwrap_or(&self.rtpengine);
+        self.ours_under_load().calls_per_core() / theirs.calls_per_core()
     }
 
     /// libopus's own processor time as a share of ours under load.
     pub fn ratio_floor(&self) -> Option<f64> {
-        self.floor.map(|floor| floor.cpu_ms_per_call_s / self.ours_loaded.cpu_ms_per_call_s)
+        self.floor.map(|floor| floor.cpu_ms_per_call_s / self.ours_under_load().cpu_ms_per_call_s)
     }
 
     /// The ratios.
@@ -47,9 +57,14 @@ impl Compared {
     /// The figures.
     pub fn print_figures(&self) {
         row(self.name, "ours", &self.ours);
-        row(self.name, "ours, 80 %", &self.ours_loaded);
-        row(self.name, "rtpengine", &self.rtpengine);
-        row(self.name, "rtpengine, 80 %", &self.rtpengine_loaded);
+        for (who, loaded) in [
+            ("ours, 60 % load", &self.ours_full_effort),
+            ("ours, 80 % load", &self.ours_loaded),
+            ("rtpengine", &Some(self.rtpengine.clone())),
+            ("rtpengine, 80 % load", &self.rtpengine_loaded),
+        ] {
+            loaded.iter().for_each(|loaded| row(self.name, who, loaded));
+        }
         if let Some(floor) = self.floor {
             let Floor { cpu_ms_per_call_s: cpu, audio_delay_ms: delay } = floor;
             out(&format!(
@@ -73,8 +88,9 @@ impl Compared {
             "calls": self.ours.calls,
             "ours": measured(&self.ours),
             "rtpengine": measured(&self.rtpengine),
-            "ours_at_80_percent": measured(&self.ours_loaded),
-            "rtpengine_at_80_percent": measured(&self.rtpengine_loaded),
+            "ours_at_60_percent": self.ours_full_effort.as_ref().map(measured),
+            "ours_at_80_percent": self.ours_loaded.as_ref().map(measured),
+            "rtpengine_at_80_percent": self.rtpengine_loaded.as_ref().map(measured),
             "floor": floor,
             "ratio_cpu": self.ratio_cpu(),
             "ratio_calls": self.ratio_calls(),
@@ -105,23 +121,16 @@ pub fn row(name: &str, who: &str, m: &Measurement) {
     let forged = if m.verified.1 > 0 { format!(", {} not authentic", m.verified.1) } else { String::new() };
     let full =
         if m.full_sockets > 0 { format!(", {} for full sockets", m.full_sockets) } else { String::new() };
-    let (Latencies(p50, p99, p999), own) = (Latencies::of(m), m.own_load * 100.0);
+    let (Latency { p50, p99, p999 }, own) = (m.latency, m.own_load * 100.0);
+    let complexity = m.complexity.as_ref().map_or(String::new(), |words| format!(", complexity {words}"));
     out(&format!(
-        "| {name} | {who} | {} | {:.3} | {:.0} | {p50:.0} | {p99:.0} | {p999:.0} | {:.0} | {delay} | {loss}{full}{forged} | {} | {own:.0} % |",
+        "| {name} | {who} | {} | {:.3} | {:.0} | {p50:.0} | {p99:.0} | {p999:.0} | {:.0} | {delay} | {loss}{full}{forged} | {}{complexity} | {own:.0} % |",
         m.calls,
         m.cpu_ms_per_call_s,
         m.calls_per_core(),
         m.rss_kib_per_call,
         m.profile,
     ));
-}
-
-struct Latencies(f64, f64, f64);
-
-impl Latencies {
-    fn of(m: &Measurement) -> Latencies {
-        Latencies(m.latency.p50, m.latency.p99, m.latency.p999)
-    }
 }
 
 /// A measurement as `bench.json` has it.
@@ -142,6 +151,7 @@ pub fn measured(m: &Measurement) -> Value {
         "verified": m.verified.0,
         "not_authentic": m.verified.1,
         "srtp_profile": m.profile,
+        "opus_complexity": m.complexity,
         "to_browser_kbit": m.to_browser_kbit,
         "generator_load": m.own_load,
     })

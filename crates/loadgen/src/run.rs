@@ -16,6 +16,9 @@ use crate::{Fallible, directory, gateway};
 const WARM_UP: Duration = Duration::from_secs(2);
 /// What was sent last may still come.
 const DRAIN: Duration = Duration::from_millis(500);
+/// How often signalling is looked at while calls come up, and when none does.
+const BUSY: Duration = Duration::from_millis(2);
+const QUIET: Duration = Duration::from_millis(50);
 /// Calls whose audio is kept.
 const TAPED: u32 = 4;
 
@@ -40,6 +43,8 @@ pub struct Measurement {
     pub verified: (u64, u64),
     /// SRTP profile.
     pub profile: &'static str,
+    /// libopus's complexity, of new and of running encoders, where it is told.
+    pub complexity: Option<String>,
     /// Share of its core that this process used.
     pub own_load: f64,
     /// Bitrate of the audio towards the browser, kbit/s.
@@ -106,7 +111,8 @@ impl Bench {
         let mut last = Instant::now();
         setup.turn(engine, subject)?;
         engine.run(span, |engine| {
-            if last.elapsed() < Duration::from_millis(5) {
+            let pause = if setup.is_done() { QUIET } else { BUSY };
+            if last.elapsed() < pause {
                 return Ok(());
             }
             last = Instant::now();
@@ -148,9 +154,17 @@ impl Bench {
             full_sockets: full_sockets() - full,
             verified: (seen.verified, seen.forged),
             profile: self.setup.suite.map_or("none", |suite| suite.name()),
+            complexity: self.complexity(),
             own_load: own / 1e3 / took,
             to_browser_kbit,
         })
+    }
+
+    fn complexity(&self) -> Option<String> {
+        let Subject::Ours(ours) = &self.subject else { return None };
+        self.workload.floor()?;
+        let of = |encoders: &str| ours.level("webtrunk_opus_complexity", encoders);
+        Some(format!("{}-{}", of("encoders=\"new\"")?, of("encoders=\"running\"")?))
     }
 
     /// The delays of the audio, packets being so late, and the bitrate of what browsers hear.

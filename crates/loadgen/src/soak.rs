@@ -109,7 +109,7 @@ fn flat(memory: &[f64]) -> Fallible<()> {
 
 fn level(bench: &Bench, name: &str) -> Fallible<f64> {
     let Subject::Ours(ours) = &bench.subject else { return Err("rtpengine has no such metrics".into()) };
-    ours.level(name).ok_or_else(|| format!("/metrics has no {name}").into())
+    ours.level(name, "").ok_or_else(|| format!("/metrics has no {name}").into())
 }
 
 #[cfg(test)]
