@@ -1,10 +1,10 @@
-//! The socket that all browsers of one worker share: batched receive, and the address that a datagram was sent to, both
-//! ways (a browser ignores answers from an address that it did not ask).
+//! The socket that all browsers of one worker share: batched receive, with the address that a datagram was sent to (a
+//! browser ignores answers from an address that it did not ask). Sending is in `outgoing.rs`.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 
 use crate::ports;
 
@@ -77,22 +77,6 @@ impl BrowserSocket {
     pub(crate) fn bound(&self) -> SocketAddr {
         self.local
     }
-
-    /// Sends one datagram from `local`'s address.
-    pub(crate) fn send(&self, local: SocketAddr, to: SocketAddr, data: &[u8]) -> io::Result<()> {
-        let like_socket = |ip: IpAddr| match (self.local.ip(), ip) {
-            (IpAddr::V6(_), IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
-            (IpAddr::V4(_) | IpAddr::V6(_), ip) => ip,
-        };
-        let transmit = Transmit {
-            destination: SocketAddr::new(like_socket(to.ip()), to.port()),
-            ecn: None,
-            contents: data,
-            segment_size: None,
-            src_ip: self.local.ip().is_unspecified().then(|| like_socket(local.ip())),
-        };
-        self.state.try_send((&self.socket).into(), &transmit)
-    }
 }
 
 impl Batch {
@@ -118,16 +102,20 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
     use super::*;
+    use crate::outgoing::Outgoing;
     use crate::poll::Ready;
 
     fn answer_comes_from_the_address_asked(bind: &str, ask: &str) {
         let shared = BrowserSocket::bind(bind.parse().unwrap()).unwrap();
-        let client = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let ask: IpAddr = ask.parse().unwrap();
+        let near: IpAddr = if ask.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { ask };
+        let client = UdpSocket::bind((near, 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let ask = SocketAddr::new(ask.parse().unwrap(), shared.port());
+        let ask = SocketAddr::new(ask, shared.port());
         client.send_to(b"question", ask).unwrap();
         let (poller, _waker) = crate::worker::listen(&shared).unwrap();
         poller.wait(&mut Ready::new(), Some(Duration::from_secs(5))).unwrap();
@@ -138,7 +126,9 @@ mod tests {
         assert_eq!(arrivals[0].data, b"question");
         assert_eq!(arrivals[0].local, ask);
         assert_eq!(arrivals[0].source, client.local_addr().unwrap());
-        shared.send(arrivals[0].local, arrivals[0].source, b"answer").unwrap();
+        let mut outgoing = Outgoing::new(shared.bound());
+        outgoing.push(arrivals[0].local, arrivals[0].source, &mut b"answer".to_vec());
+        assert_eq!(outgoing.send(&shared).sent, 1);
         let mut buf = [0; 16];
         let (n, from) = client.recv_from(&mut buf).unwrap();
         assert_eq!((&buf[..n], from), (&b"answer"[..], ask));
@@ -149,5 +139,8 @@ mod tests {
         answer_comes_from_the_address_asked("0.0.0.0:0", "127.0.0.1");
         answer_comes_from_the_address_asked("0.0.0.0:0", "127.0.0.77");
         answer_comes_from_the_address_asked("127.0.0.1:0", "127.0.0.1");
+        answer_comes_from_the_address_asked("[::]:0", "127.0.0.77");
+        answer_comes_from_the_address_asked("[::]:0", "::1");
+        answer_comes_from_the_address_asked("[::1]:0", "::1");
     }
 }

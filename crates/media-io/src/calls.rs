@@ -21,6 +21,7 @@ use moves::Expected;
 
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::bump;
+use crate::outgoing::{Outgoing, Sent};
 use crate::plane::MediaConfig;
 use crate::poll::{Poller, Token};
 use crate::ports::{RtpSockets, is_own, source_towards};
@@ -90,6 +91,8 @@ pub(crate) struct Calls {
     timers: Timers,
     /// Of all encoders.
     effort: Effort,
+    /// To browsers, at the end of the turn.
+    outgoing: Outgoing,
     unsent: VecDeque<CallEvent>,
     /// Events of an earlier turn found the queue full.
     behind: bool,
@@ -105,6 +108,7 @@ impl Calls {
         let reached = |ip: &&IpAddr| ip.is_ipv4() || browser.bound().is_ipv6();
         let offered = shared.config.candidates.iter().filter(reached);
         let candidates = offered.map(|ip| SocketAddr::new(*ip, browser.port())).collect();
+        let outgoing = Outgoing::new(browser.bound());
         let setup = Arc::new(MediaSetup { peers: shared.peers.clone(), candidates });
         Calls {
             shared,
@@ -121,6 +125,7 @@ impl Calls {
             expected: Vec::new(),
             timers: Timers::default(),
             effort: Effort::default(),
+            outgoing,
             unsent: VecDeque::new(),
             behind: false,
             buf: Vec::with_capacity(2048),
@@ -218,6 +223,7 @@ impl Calls {
         for slot in 0..self.slots.len() {
             self.with_call(slot, |call, now, wall| call.handle_command(Command::Close, None, now, wall));
         }
+        self.send_to_browsers();
         self.send_events();
     }
 
@@ -365,7 +371,7 @@ impl Calls {
             match output {
                 Output::Rtp { leg, to } => self.send_rtp(entry, leg, (to, &buf), |s| &s.rtp),
                 Output::Rtcp { leg, to } => self.send_rtp(entry, leg, (to, &buf), |s| &s.rtcp),
-                Output::Browser { leg: _, local, to } => self.send_browser(local, to, &buf),
+                Output::Browser { leg: _, local, to } => self.send_browser(local, to, &mut buf),
                 Output::AcceptUfrag { leg, ufrag, password } => {
                     self.accept_ufrag(LegKey { slot, leg }, entry, (ufrag, password));
                 }
@@ -393,11 +399,19 @@ impl Calls {
         }
     }
 
-    fn send_browser(&self, local: SocketAddr, to: SocketAddr, data: &[u8]) {
-        match self.post.socket_at(local, self.worker).send(local, to, data) {
-            Ok(()) => bump(&self.shared.tally.browser_out),
-            Err(_) => bump(&self.shared.tally.socket_errors),
+    fn send_browser(&mut self, local: SocketAddr, to: SocketAddr, data: &mut Vec<u8>) {
+        if self.outgoing.must_leave_before(local) {
+            self.send_to_browsers();
         }
+        self.outgoing.push(local, to, data);
+    }
+
+    /// What the turn had for browsers leaves.
+    pub(crate) fn send_to_browsers(&mut self) {
+        let socket = self.post.socket_at(self.outgoing.from(), self.worker);
+        let Sent { sent, refused } = self.outgoing.send(socket);
+        self.shared.tally.browser_out.fetch_add(sent, Ordering::Relaxed);
+        self.shared.tally.socket_errors.fetch_add(refused, Ordering::Relaxed);
     }
 
     fn accept_ufrag(&mut self, key: LegKey, entry: &mut Entry, (ufrag, password): (String, String)) {

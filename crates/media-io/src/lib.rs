@@ -6,6 +6,7 @@ mod browser;
 mod calls;
 mod counters;
 mod load;
+mod outgoing;
 mod pace;
 mod plane;
 mod poll;

@@ -283,10 +283,9 @@ fn failed(index: usize, why: &io::Error) -> StartError {
 fn start_worker(index: usize, poller: Poller, post: Arc<Post>, shared: Shared) -> Result<Handle, StartError> {
     let (orders, receiver) = sync_channel(limits::WORKER_COMMANDS);
     let tally = shared.tally.clone();
-    let worker = Worker::new(index, post, poller, receiver, shared);
     let thread = std::thread::Builder::new()
         .name(format!("media-{index}"))
-        .spawn(move || worker.run())
+        .spawn(move || Worker::new(index, post, poller, receiver, shared).run())
         .map_err(|e| failed(index, &e))?;
     Ok(Handle { orders, asleep: AtomicBool::new(false), tally, thread: Some(thread) })
 }

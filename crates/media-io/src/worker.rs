@@ -135,6 +135,7 @@ impl Worker {
         let sockets = self.read_all(ready);
         self.left = Left { orders, mail, sockets };
         self.calls.fire_timers();
+        self.calls.send_to_browsers();
         self.calls.send_events();
         Ok(())
     }

@@ -116,6 +116,8 @@ pub const CLOSING_DURATION: Duration = Duration::from_secs(34);
 pub const PEER_ADDRESSES: usize = 16;
 /// DTLS datagrams of ours that wait until a browser has nominated a path. Full: dropped, and repeated by DTLS itself.
 pub const PEER_HELD: usize = 16;
+/// Datagrams to browsers that wait for the end of a worker's turn. Full: they are sent at once.
+pub const BROWSER_BATCH: usize = 32;
 /// Browser sessions on one worker's socket. Full: the leg is refused.
 pub const DEMUX_SESSIONS: usize = 20_000;
 /// Outputs of one media call between two polls of its worker. Full: datagrams are dropped, as a full socket would.

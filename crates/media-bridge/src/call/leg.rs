@@ -422,27 +422,26 @@ impl Leg {
 
     /// The earliest of the leg's timers. `now`: the newest time known.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let peer = match &self.path {
-            Path::WebRtc(rtc) => rtc.peer.as_ref().and_then(Peer::poll_timeout),
-            Path::Rtp(_) => None,
-        };
-        let sending = self.sending();
-        let digits = sending.and_then(|agreed| agreed.events).and_then(|_| self.events_out.poll_timeout(now));
-        let of_sending =
-            [self.tone.as_ref().map(|t| t.next_at), self.fill_at, self.tones_out.poll_timeout(now)];
-        let of_sending = of_sending.into_iter().filter(|_| sending.is_some());
-        let ear = self.ear.as_ref();
-        let others = [
-            peer,
-            self.path.is_ready().then_some(self.report_at),
-            ear.and_then(|e| e.release_at()),
-            ear.and_then(|e| e.overdue_at()),
-            self.events_in.poll_timeout(),
-            self.silent_at,
-            Some(self.stats_at),
-            digits,
-        ];
-        others.into_iter().chain(of_sending).flatten().min()
+        // Asked after every packet: one comparison after the other is what costs least.
+        let mut first = self.stats_at;
+        let mut or = |at: Option<Instant>| first = at.map_or(first, |at| at.min(first));
+        if let Path::WebRtc(rtc) = &self.path {
+            or(rtc.peer.as_ref().and_then(Peer::poll_timeout));
+        }
+        or(self.path.is_ready().then_some(self.report_at));
+        if let Some(ear) = &self.ear {
+            or(ear.release_at());
+            or(ear.overdue_at());
+        }
+        or(self.events_in.poll_timeout());
+        or(self.silent_at);
+        if let Some(agreed) = self.sending() {
+            or(agreed.events.and_then(|_| self.events_out.poll_timeout(now)));
+            or(self.tone.as_ref().map(|tone| tone.next_at));
+            or(self.fill_at);
+            or(self.tones_out.poll_timeout(now));
+        }
+        Some(first)
     }
 }
 

@@ -110,14 +110,15 @@ fn measure_product(calls: usize) -> io::Result<Run> {
     pin(0);
     let relay = plane::Relay::start(&parties, calls);
     let stop = Arc::new(AtomicBool::new(false));
-    let (start, before) = (Instant::now(), relay.usage());
+    let (start, before, packets) = (Instant::now(), relay.usage(), relay.packets());
     let load = parties.start(relay.left.clone(), relay.right.clone(), stop.clone());
     std::thread::sleep(RUN);
     stop.store(true, Ordering::Relaxed);
     let got = load.join().expect("the parties do not panic");
     let after = relay.usage();
     let (cpu, seconds) = (after.0 - before.0, start.elapsed().as_secs_f64());
-    Ok(Run { cpu_us: cpu / got.sent as f64 * 1e6, wakeups: (after.1 - before.1) / seconds, got })
+    let packets = relay.packets() - packets;
+    Ok(Run { cpu_us: cpu / packets * 1e6, wakeups: (after.1 - before.1) / seconds, got })
 }
 
 /// The calling thread's processor time in seconds, and how often it had to wait.

@@ -35,7 +35,7 @@ pub struct Relay {
     pub left: Vec<SocketAddr>,
     pub right: Vec<SocketAddr>,
     thread: String,
-    _plane: MediaPlane,
+    plane: MediaPlane,
 }
 
 impl Relay {
@@ -56,12 +56,13 @@ impl Relay {
                 tell(&plane, call, Command::SetSource { leg, source: Source::Leg(other) });
             }
         }
-        Relay {
-            left,
-            right,
-            thread: thread_named("media-0").expect("the worker has a thread"),
-            _plane: plane,
-        }
+        Relay { left, right, thread: thread_named("media-0").expect("the worker has a thread"), plane }
+    }
+
+    /// Packets relayed: half of those that came and went. Where the parties are slow, some that go out are made up.
+    pub fn packets(&self) -> f64 {
+        let counted = self.plane.counters();
+        (counted.rtp_in + counted.rtp_out) as f64 / 2.0
     }
 
     /// The worker's processor time in seconds, and how often it had to wait.
