@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod defects;
+mod hostile;
 mod load;
 mod moves;
 
@@ -91,6 +92,7 @@ impl Bench {
     fn echo(&self, call: u64, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
         let params = params();
         let (ip, port, family) = (peer.ip(), peer.port(), if peer.is_ipv4() { "IP4" } else { "IP6" });
+        let ours = if peer.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
         let offer = format!(
             "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
         );
@@ -102,9 +104,9 @@ impl Bench {
         }
         let Event::LocalSdp { sdp, .. } = event else { panic!("unexpected {event:?}") };
         let sdp = String::from_utf8(sdp).unwrap();
-        assert!(sdp.contains(&format!("c=IN {family} {ip}\r\n")), "{sdp}");
+        assert!(sdp.contains(&format!("c=IN {family} {ours}\r\n")), "{sdp}");
         let port = sdp.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
-        Ok(SocketAddr::new(peer.ip(), port.parse().unwrap()))
+        Ok(SocketAddr::new(ours, port.parse().unwrap()))
     }
 }
 
