@@ -89,10 +89,14 @@ fn last_stats(bench: &Bench, call: u64) -> LegStats {
     let mut last = None;
     loop {
         let CallEvent { call: CallId(id), event } = bench.events.recv_timeout(DEADLINE).expect("an event");
-        match event {
-            Event::Stats { stats, .. } if id == call => last = Some(stats),
-            Event::Closed if id == call => return last.expect("counters before the end"),
-            _ => {}
+        if id != call {
+            continue;
+        }
+        if event == Event::Closed {
+            return last.expect("counters before the end");
+        }
+        if let Event::Stats { stats, .. } = event {
+            last = Some(stats);
         }
     }
 }
