@@ -377,7 +377,12 @@ impl Calls {
                 }
                 Output::ReleaseLeg { leg } => self.release_leg(slot, entry, leg),
                 Output::Event(Event::Closed) => closed = true,
-                Output::Event(event) => self.emit(CallEvent { call: entry.id, event }),
+                Output::Event(event) => {
+                    if matches!(event, Event::Stats { .. }) {
+                        self.shared.tally.dropped(&entry.call.take_drops());
+                    }
+                    self.emit(CallEvent { call: entry.id, event });
+                }
             }
         }
         self.buf = buf;

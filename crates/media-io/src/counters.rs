@@ -3,6 +3,8 @@
 use media_bridge::effort::Effort;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use media_bridge::call::{DropCause, Drops};
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         /// Counters since the start (`calls` is a level). Read them for `/metrics`.
@@ -46,9 +48,26 @@ counters! {
     rtp_in;
     /// Datagrams sent from RTP and RTCP ports.
     rtp_out;
-    /// Datagrams that the system refused to send (a full buffer among the reasons), received ones larger than any of ours,
-    /// and empty ones on the browser socket.
+    /// Datagrams that the system refused to send (a full buffer among the reasons), and errors in receiving.
     socket_errors;
+    /// Received datagrams larger than any of ours, and empty ones on the browser socket.
+    wrong_size;
+    /// Packets dropped by a leg: [`DropCause::WrongSource`].
+    wrong_source;
+    /// [`DropCause::TooEarly`].
+    too_early;
+    /// [`DropCause::NotAuthentic`].
+    not_authentic;
+    /// [`DropCause::Replayed`].
+    replayed;
+    /// [`DropCause::Damaged`].
+    damaged;
+    /// [`DropCause::UnknownPayload`].
+    unknown_payload;
+    /// [`DropCause::OutOfSequence`].
+    out_of_sequence;
+    /// [`DropCause::Late`].
+    late;
     /// RTP legs refused because no port could be leased.
     no_port;
     /// Events that found the event queue full and were given up.
@@ -96,6 +115,23 @@ impl Level {
 }
 
 impl Tally {
+    /// What the legs of a call have dropped.
+    pub(crate) fn dropped(&self, drops: &Drops) {
+        for (cause, count) in drops.counts() {
+            let counter = match cause {
+                DropCause::WrongSource => &self.wrong_source,
+                DropCause::TooEarly => &self.too_early,
+                DropCause::NotAuthentic => &self.not_authentic,
+                DropCause::Replayed => &self.replayed,
+                DropCause::Damaged => &self.damaged,
+                DropCause::UnknownPayload => &self.unknown_payload,
+                DropCause::OutOfSequence => &self.out_of_sequence,
+                DropCause::Late => &self.late,
+            };
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn status(&self) -> WorkerStatus {
         WorkerStatus {
             alive: !self.level.gone.load(Ordering::Acquire),

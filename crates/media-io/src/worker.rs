@@ -198,7 +198,7 @@ impl Worker {
             for arrival in batch.arrivals(bound) {
                 bump(&self.tally.browser_in);
                 if arrival.data.is_empty() || arrival.data.len() > DATAGRAM {
-                    bump(&self.tally.socket_errors);
+                    bump(&self.tally.wrong_size);
                 } else {
                     self.calls.browser_arrival(arrival);
                 }
@@ -220,8 +220,13 @@ impl Worker {
                 self.calls.rtp_arrival(socket, source, &self.packet[..len]);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            // Longer than any RTP of ours, or an ICMP error of an earlier send.
-            Ok(_) | Err(_) => bump(&self.tally.socket_errors),
+            // Longer than any RTP of ours.
+            Ok(_) => {
+                bump(&self.tally.rtp_in);
+                bump(&self.tally.wrong_size);
+            }
+            // An ICMP error of an earlier send.
+            Err(_) => bump(&self.tally.socket_errors),
         }
     }
 }

@@ -68,8 +68,10 @@ pub fn describe() {
     );
     describe_counter!(
         "webtrunk_media_dropped_total",
-        "What was given up, by cause. unknown-sender: a datagram on a browser port that is nobody's. socket-error: a \
-         datagram that the system refused. no-port: a leg without a free RTP port. event-queue-full: an event of a \
+        "What was given up, by cause. unknown-sender: a datagram on a browser port that is nobody's. Packets at a leg \
+         (counted with its statistics, every 5 s and at its end): wrong-source, too-early (before a description or \
+         key), not-authentic, replayed, damaged, unknown-payload, out-of-sequence, late. wrong-size: an empty datagram or \
+         one larger than any of ours. socket-error: a datagram that the system refused. no-port: a leg without a free RTP port. event-queue-full: an event of a \
          media worker. mail-lost: what a media worker had for another that was too far behind. crashed: a call ended by \
          a defect."
     );
@@ -188,6 +190,15 @@ fn measure_media(media: &MediaPlane) {
     }
     for (cause, count) in [
         ("unknown-sender", c.browser_unknown),
+        ("wrong-source", c.wrong_source),
+        ("too-early", c.too_early),
+        ("not-authentic", c.not_authentic),
+        ("replayed", c.replayed),
+        ("damaged", c.damaged),
+        ("unknown-payload", c.unknown_payload),
+        ("out-of-sequence", c.out_of_sequence),
+        ("late", c.late),
+        ("wrong-size", c.wrong_size),
         ("socket-error", c.socket_errors),
         ("no-port", c.no_port),
         ("event-queue-full", c.events_lost),

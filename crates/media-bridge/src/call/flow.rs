@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use types::LegId;
 
-use super::MediaCall;
 use super::ear::{Chunk, Ear};
 use super::leg::{FRAME_TIME, Leg, Meaning, Origin};
+use super::{DropCause, MediaCall};
 use crate::codec::{Law, NARROW, own_rate};
 use crate::control::{Codec, DtmfMode, Event, LegKind, Source};
 use crate::dtmf::Way;
@@ -53,7 +53,7 @@ impl MediaCall {
         match self.legs[a].inbound.meaning(packet.payload_type) {
             Meaning::Audio(codec) => self.on_audio(a, codec, packet, now),
             Meaning::Event { clock } => self.on_event(a, clock, packet, now),
-            Meaning::Unknown => self.legs[a].counters.rejected += 1,
+            Meaning::Unknown => self.legs[a].reject(DropCause::UnknownPayload),
         }
     }
 
@@ -336,7 +336,7 @@ impl Leg {
             }
             Arrival::Newer(extended) | Arrival::Older(extended) => Some(extended),
             Arrival::Rejected => {
-                self.counters.rejected += 1;
+                self.reject(DropCause::OutOfSequence);
                 None
             }
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use types::{Entropy, LegId};
 use webrtc_peer::{Peer, PeerOutput};
 
+use super::drops::{DropCause, Drops};
 use super::ear::{Ear, Tally};
 use super::mouth::Mouth;
 use super::negotiate::Negotiation;
@@ -133,7 +134,9 @@ pub(super) enum Meaning {
 #[derive(Default)]
 pub(super) struct Counters {
     pub packets_out: u64,
-    pub rejected: u64,
+    pub drops: Drops,
+    /// Those that the worker knows of.
+    pub told: Drops,
     pub late: u64,
     pub tally: Tally,
     pub remote_fraction_lost: u8,
@@ -402,10 +405,7 @@ impl Leg {
 
     pub fn stats(&self) -> LegStats {
         let c = &self.counters;
-        let dropped = match &self.path {
-            Path::WebRtc(rtc) => rtc.peer.as_ref().map_or(0, Peer::dropped),
-            Path::Rtp(_) => 0,
-        };
+        let dropped = |(cause, count)| if cause == DropCause::Late { 0 } else { count };
         LegStats {
             packets_in: self.stats_in.packets(),
             packets_out: c.packets_out,
@@ -415,7 +415,7 @@ impl Leg {
             remote_fraction_lost: c.remote_fraction_lost,
             fec_frames: c.tally.fec,
             plc_frames: c.tally.concealed,
-            rejected: c.rejected + c.tally.damaged + dropped,
+            rejected: self.drops().counts().map(dropped).sum(),
             late: c.late + c.tally.late,
         }
     }

@@ -5,6 +5,7 @@
 //! within the same call of `handle_*`: nothing is held but what waits for a reordered packet.
 
 mod adopt;
+mod drops;
 mod ear;
 mod flow;
 mod leg;
@@ -30,6 +31,7 @@ use crate::rtp::{LatchVerdict, RtpPacket};
 use crate::sdp;
 use crate::tone::ToneGenerator;
 pub use adopt::GivenLeg;
+pub use drops::{DropCause, Drops};
 use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, Playing, SILENT_AFTER};
 use outbox::Outbox;
 use secured::{Contexts, Kind};
@@ -119,14 +121,15 @@ pub struct MediaCall {
     closed: bool,
     /// Of its encoders.
     effort: Effort,
+    drops: Drops,
 }
 
 impl MediaCall {
     /// A call without legs.
     pub fn new(id: CallId, setup: Arc<MediaSetup>, entropy: Box<dyn Entropy>) -> MediaCall {
         let outbox = Outbox::default();
-        let (legs, effort) = (Vec::new(), Effort::default());
-        MediaCall { id, setup, entropy, legs, outbox, bindings: 0, now: None, closed: false, effort }
+        let (legs, effort, drops) = (Vec::new(), Effort::default(), Drops::default());
+        MediaCall { id, setup, entropy, legs, outbox, bindings: 0, now: None, closed: false, effort, drops }
     }
 
     /// How much work encoders may take from now on, those that run and those to come.
@@ -243,14 +246,13 @@ impl MediaCall {
             },
             Path::WebRtc(rtc) => match &mut rtc.contexts {
                 Some(contexts) => contexts,
-                None => return leg.counters.rejected += 1,
+                None => return leg.reject(DropCause::TooEarly),
             },
         };
         let mut plain = self.outbox.buffer();
-        if contexts.unprotect(kind, data, &mut plain) {
-            self.on_plain(index, kind, (source, &plain), now, wall);
-        } else {
-            self.legs[index].counters.rejected += 1;
+        match contexts.unprotect(kind, data, &mut plain) {
+            Ok(()) => self.on_plain(index, kind, (source, &plain), now, wall),
+            Err(why) => self.legs[index].reject(why.into()),
         }
         self.outbox.give_back(plain);
     }
@@ -271,18 +273,18 @@ impl MediaCall {
 
     fn on_rtp(&mut self, index: usize, source: SocketAddr, data: &[u8], now: Instant) {
         let leg = &mut self.legs[index];
-        let packet = RtpPacket::parse(data).ok();
-        let verdict = match (&packet, &mut leg.path) {
-            (Some(packet), Path::Rtp(rtp)) => rtp.latch.as_mut().map_or(LatchVerdict::Refused, |latch| {
-                latch.check(source, packet, leg.inbound.knows(packet.payload_type))
-            }),
-            (Some(_), Path::WebRtc(_)) => LatchVerdict::Accepted,
-            (None, _) => LatchVerdict::Refused,
+        let Ok(packet) = RtpPacket::parse(data) else { return leg.reject(DropCause::Damaged) };
+        let verdict = match &mut leg.path {
+            Path::Rtp(rtp) => match &mut rtp.latch {
+                Some(latch) => latch.check(source, &packet, leg.inbound.knows(packet.payload_type)),
+                None => return leg.reject(DropCause::TooEarly),
+            },
+            Path::WebRtc(_) => LatchVerdict::Accepted,
         };
-        match (verdict, packet) {
-            (LatchVerdict::Accepted, Some(packet)) => self.on_packet(index, &packet, now),
-            (LatchVerdict::Probing, _) => {}
-            (LatchVerdict::Refused | LatchVerdict::Accepted, _) => leg.counters.rejected += 1,
+        match verdict {
+            LatchVerdict::Accepted => self.on_packet(index, &packet, now),
+            LatchVerdict::Probing => {}
+            LatchVerdict::Refused => leg.reject(DropCause::WrongSource),
         }
     }
 
@@ -340,6 +342,11 @@ impl MediaCall {
         self.outbox.pop(buf)
     }
 
+    /// Packets dropped, as far as legs have told of them and nobody has asked: they tell with each [`Event::Stats`].
+    pub fn take_drops(&mut self) -> Drops {
+        std::mem::take(&mut self.drops)
+    }
+
     fn find(&self, leg: LegId) -> Option<usize> {
         self.legs.iter().position(|l| l.id == leg)
     }
@@ -380,6 +387,7 @@ impl MediaCall {
         let mut leg = self.legs.remove(index);
         leg.farewell(&mut self.outbox, now, wall);
         let gone = leg.id;
+        self.drops.merge(leg.drops().since(&mut leg.counters.told));
         self.outbox.tell(Event::Stats { leg: gone, stats: leg.stats() });
         self.outbox.push(Output::ReleaseLeg { leg: gone });
         self.silence_listeners(gone, now);

@@ -9,7 +9,7 @@ use types::{Entropy, LegId};
 use webrtc_peer::{Peer, PeerParams};
 
 use super::leg::{Inbound, Leg, Path, RtpPath, SILENT_AFTER, WebRtcPath};
-use super::{MediaCall, Output};
+use super::{DropCause, MediaCall, Output};
 use crate::control::{Codec, DtmfMode, Event, LegKind, LegParams, Refusal, Srtp};
 use crate::rtp::Latch;
 use crate::sdp::{
@@ -449,7 +449,7 @@ impl MediaCall {
             let peer =
                 Peer::new(&self.setup.peers, params, now).map_err(|e| Refusal::Unusable(e.to_string()))?;
             if let Some(former) = rtc.peer.replace(peer) {
-                leg.counters.rejected += former.dropped();
+                leg.counters.drops.add(DropCause::NotAuthentic, former.dropped());
             }
             // The new association's keys are still to come (RFC 5764 §3).
             rtc.contexts = None;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use types::{Entropy, Wall};
 
-use super::MediaCall;
 use super::leg::{Leg, Path, REPORT_INTERVAL};
 use super::outbox::Outbox;
 use super::secured::Kind;
+use super::{DropCause, MediaCall};
 use crate::control::Event;
 use crate::rtp::rtcp::{self, Blocks, RtcpPacket};
 
@@ -21,7 +21,7 @@ impl MediaCall {
             Path::WebRtc(_) => true,
         };
         if !known {
-            leg.counters.rejected += 1;
+            leg.reject(DropCause::WrongSource);
             return;
         }
         for packet in rtcp::parse(data) {
@@ -38,10 +38,11 @@ impl MediaCall {
 
     /// Timers that tell rather than play.
     pub(super) fn report_timeout(&mut self, a: usize, now: Instant, wall: Wall) {
-        let MediaCall { legs, outbox, entropy, .. } = self;
+        let MediaCall { legs, outbox, entropy, drops, .. } = self;
         let leg = &mut legs[a];
         if leg.stats_at <= now {
             leg.stats_at = now + REPORT_INTERVAL;
+            drops.merge(leg.drops().since(&mut leg.counters.told));
             outbox.tell(Event::Stats { leg: leg.id, stats: leg.stats() });
         }
         if leg.silent_at.is_some_and(|at| at <= now) {

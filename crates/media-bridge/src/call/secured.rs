@@ -7,7 +7,7 @@ use super::leg::{Leg, Path};
 use crate::control::Srtp;
 use crate::rtp::is_rtcp;
 use crate::sdp::Crypto;
-use crate::srtp::{Keys, Receiver, Sender, Suite};
+use crate::srtp::{Keys, Receiver, Reject, Sender, Suite};
 
 /// Both directions of an encrypted leg, in use.
 pub(super) struct Contexts {
@@ -145,13 +145,17 @@ impl Contexts {
         done.is_ok()
     }
 
-    /// Decrypts `data` into `plain`; false if it is not the peer's, or came before.
-    pub fn unprotect(&mut self, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> bool {
-        if open(&mut self.receiver, kind, data, plain) {
+    /// Decrypts `data` into `plain`, if it is the peer's and did not come before.
+    pub fn unprotect(&mut self, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> Result<(), Reject> {
+        let opened = open(&mut self.receiver, kind, data, plain);
+        if opened.is_ok() {
             self.before = None;
-            return true;
+        } else if let Some(before) = &mut self.before
+            && open(before, kind, data, plain).is_ok()
+        {
+            return Ok(());
         }
-        self.before.as_mut().is_some_and(|before| open(before, kind, data, plain))
+        opened
     }
 }
 
@@ -169,15 +173,13 @@ impl Kind {
     }
 }
 
-fn open(receiver: &mut Receiver, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> bool {
+fn open(receiver: &mut Receiver, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> Result<(), Reject> {
     plain.clear();
     plain.extend_from_slice(data);
     let opened = match kind {
         Kind::Rtp => receiver.unprotect_rtp(plain),
         Kind::Rtcp => receiver.unprotect_rtcp(plain),
     };
-    opened.is_ok_and(|length| {
-        plain.truncate(length);
-        true
-    })
+    plain.truncate(opened?);
+    Ok(())
 }
