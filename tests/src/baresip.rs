@@ -41,8 +41,10 @@ pub struct Account<'a> {
     pub register: bool,
     /// Its `mediaenc`, e.g. `srtp-mand`; none: plain RTP.
     pub encryption: Option<&'a str>,
-    /// 8 kHz mono WAV that it says when in a call; the call ends with it.
+    /// Mono WAV that it says when in a call, 8 kHz, or 16 kHz for G.722; the call ends with it.
     pub speech: &'a Path,
+    /// It has G.722 and nothing else; else PCMU.
+    pub g722: bool,
 }
 
 impl<'a> Account<'a> {
@@ -50,7 +52,18 @@ impl<'a> Account<'a> {
     pub fn new(user: &'a str, gateway: u16, speech: &'a Path) -> Account<'a> {
         let (host, password) = (Ipv4Addr::LOCALHOST.into(), PASSWORD);
         let (transport, register) = ("udp", true);
-        Account { user, password, host, gateway, transport, ca: None, register, encryption: None, speech }
+        Account {
+            user,
+            password,
+            host,
+            gateway,
+            transport,
+            ca: None,
+            register,
+            encryption: None,
+            speech,
+            g722: false,
+        }
     }
 }
 
@@ -65,12 +78,14 @@ fn configure(dir: &Path, account: &Account<'_>, sip: u16, control: u16, rtp: u16
     let config = format!(
         "sip_listen {own}\nnet_interface {host}\ncall_max_calls 4\n\
          audio_source aufile,{speech}\naudio_player aubridge,nil\naudio_alert aubridge,nil\n\
-         audio_srate 8000-8000\naudio_channels 1-1\nrtp_ports {rtp}-{last}\nrtp_timeout 60\n\
+         audio_srate {rate}-{rate}\naudio_channels 1-1\nrtp_ports {rtp}-{last}\nrtp_timeout 60\n\
          ctrl_tcp_listen 127.0.0.1:{control}\nsnd_path {dir}\nmodule_path {modules}\n\
-         module g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
+         module {codec}.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
          module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n{srtp}{ca}",
         own = SocketAddr::new(account.host, sip),
         host = account.host,
+        rate = if account.g722 { 16_000 } else { 8_000 },
+        codec = if account.g722 { "g722" } else { "g711" },
         srtp = account.encryption.map(|_| "module srtp.so\n").unwrap_or_default(),
         ca = account.ca.map(|ca| format!("sip_cafile {}\n", ca.display())).unwrap_or_default(),
         speech = account.speech.display(),
@@ -82,7 +97,8 @@ fn configure(dir: &Path, account: &Account<'_>, sip: u16, control: u16, rtp: u16
     let gateway = SocketAddr::new(account.host, account.gateway);
     let line = format!(
         "<sip:{user}@{gateway};transport={transport}>;auth_user={user};auth_pass={password};\
-         audio_codecs=PCMU/8000/1;regint={};answermode=manual{}\n",
+         audio_codecs={};regint={};answermode=manual{}\n",
+        if account.g722 { "G722/16000/1" } else { "PCMU/8000/1" },
         if account.register { 60 } else { 0 },
         account.encryption.map(|kind| format!(";mediaenc={kind}")).unwrap_or_default(),
     );

@@ -1,7 +1,8 @@
-"""PESQ of a recording against its reference: pesq_score.py REFERENCE.wav HEARD.wav
+"""PESQ of a recording against its reference: pesq_score.py REFERENCE.wav HEARD.wav [wb]
 
-Both are brought to 8 kHz mono; where the reference fits best in the recording is found by the correlation of their
-envelopes, then of their samples; that part is scored as narrow band (P.862.1 MOS-LQO). Prints one line of JSON.
+Both are brought to 8 kHz mono, to 16 kHz for `wb`; where the reference fits best in the recording is found by the correlation of their
+envelopes, then of their samples; that part is scored as narrow band (P.862.1 MOS-LQO), or as
+wide band (P.862.2). Prints one line of JSON.
 """
 
 import json
@@ -13,8 +14,9 @@ import soundfile
 from pesq import pesq
 from scipy.signal import correlate, resample_poly
 
-RATE = 8000
-ENVELOPE = 80  # samples: 10 ms
+MODE = "wb" if sys.argv[3:] == ["wb"] else "nb"
+RATE = 16000 if MODE == "wb" else 8000
+ENVELOPE = RATE // 100  # samples: 10 ms
 SHORT = RATE // 4
 
 
@@ -38,7 +40,7 @@ def offset_of(reference, heard):
     # Silence in the recording counts for nothing; what is loud there must be loud in the reference.
     coarse = correlate(envelope(heard), shape - shape.mean(), mode="full", method="fft")
     start = (int(np.argmax(coarse)) - (len(reference) // ENVELOPE - 1)) * ENVELOPE
-    span = 800
+    span = RATE // 10
     low = max(0, start - span)
     part = heard[low : start + len(reference) + span]
     fine = correlate(part, reference, mode="full", method="fft")
@@ -66,7 +68,7 @@ def main():
         else:
             part = np.pad(part, (0, missing))
     level = 20 * math.log10(np.sqrt(np.square(part).mean()) / np.sqrt(np.square(reference).mean()) + 1e-9)
-    value = pesq(RATE, (reference * 32767).astype(np.int16), (np.clip(part, -1, 1) * 32767).astype(np.int16), "nb")
+    value = pesq(RATE, (reference * 32767).astype(np.int16), (np.clip(part, -1, 1) * 32767).astype(np.int16), MODE)
     print(json.dumps({"pesq": round(value, 3), "offset_s": round(start / RATE, 3), "level_db": round(level, 1), "missing_s": missing / RATE}))
 
 

@@ -14,3 +14,4 @@ mod quality;
 mod rust_browser;
 mod softphone;
 mod softphone_linphone;
+mod wideband;
