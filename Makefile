@@ -31,6 +31,7 @@ bench: setup-bench ## what a message, a call, a registration and a packet cost, 
 	cargo bench --locked -p gateway --bench calls
 	cargo bench --locked -p media-bridge --bench media_call
 	cargo bench --locked -p media-bridge --bench srtp
+	cargo bench --locked -p webrtc-peer --bench setup
 	cargo bench --locked -p media-io --bench sockets
 	cargo build --release --locked -p gateway -p loadgen
 	$${CARGO_TARGET_DIR:-target}/release/loadgen bench

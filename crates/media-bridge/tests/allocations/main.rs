@@ -173,6 +173,39 @@ fn packets_between_browsers_allocate_nothing_after_warm_up() {
     }
 }
 
+/// What calls that go on hold, each with a browser and a phone: bytes of one, without what libopus and aws-lc take.
+fn held(phone: Codec) -> i64 {
+    const CALLS: usize = 8;
+    let factory = PeerFactory::new().unwrap();
+    let mut calls = Vec::with_capacity(CALLS);
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..CALLS {
+            let mut line = Line::new(factory.clone());
+            let mut browser = Browser::dial(&mut line, A, Codec::Opus);
+            let mut phone = (line.phone(B, phone), Voice::at(phone, 8_000));
+            let mut voice = Voice::at(Codec::Opus, 8_000);
+            line.hear(A, B);
+            line.hear(B, A);
+            for _ in 0..WARM {
+                let at = line.now + FRAME;
+                line.arrive(&browser.say(&voice.next(), at), &mut |_, _| {});
+                line.arrive(&phone.0.say(&phone.1.next(), at), &mut |_, _| {});
+            }
+            calls.push(line);
+        }
+    });
+    counted.bytes_current / CALLS as i64
+}
+
+/// Issue 4: a relayed call 100 KiB, a transcoded one 160, DTLS included. libopus takes 50 of the latter, aws-lc 10.
+#[test]
+fn a_call_with_a_browser_holds_less_memory_than_it_may() {
+    let (relayed, transcoded) = (held(Codec::Opus), held(Codec::Pcmu));
+    eprintln!("relayed {relayed} bytes, transcoded {transcoded}");
+    assert!(relayed < 90 * 1_024, "relayed: {relayed} bytes");
+    assert!(transcoded < 100 * 1_024, "transcoded: {transcoded} bytes");
+}
+
 #[test]
 fn the_counter_counts() {
     let counted = allocation_counter::measure(|| drop(std::hint::black_box(vec![1_u8; 3])));

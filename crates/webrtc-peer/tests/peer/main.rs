@@ -46,6 +46,18 @@ fn a_long_silence_disconnects_once() {
 }
 
 #[test]
+fn a_browser_that_closes_its_session_disconnects_it_at_once_and_is_answered() {
+    // RFC 5246 §7.2.1: close_notify is answered with one.
+    let mut w = World::new();
+    w.connect();
+    w.dtls_sent.clear();
+    w.browser.close().unwrap();
+    w.run(Duration::from_millis(100));
+    assert_eq!(w.disconnected(), Some("the browser closed the session"));
+    assert_eq!(w.dtls_sent.iter().filter(|data| data[0] == 21).count(), 1, "one alert");
+}
+
+#[test]
 fn a_wrong_certificate_ends_the_session() {
     // RFC 8122 §6.2: the certificate must match the fingerprint of the signed description.
     let mut w = World::with(|p| p.remote_fingerprint.1[3] ^= 1, DtlsVersion::Dtls12);
