@@ -299,7 +299,8 @@ impl Peer {
 
     #[allow(clippy::wildcard_enum_match_arm)] // dimpl's enum is non-exhaustive.
     fn poll_dtls(&mut self, buf: &mut Vec<u8>) -> Option<PeerOutput> {
-        if matches!(self.state, State::Ended) {
+        // As client we begin when there is a way: the handshake's deadline runs from its first datagram.
+        if matches!(self.state, State::Ended) || (self.active && self.path.is_none()) {
             return None;
         }
         if let (Some((local, remote)), Some(held)) = (self.path, self.held.front()) {
@@ -398,6 +399,9 @@ impl Peer {
             self.dropped += 1;
         }
         self.ice.handle_timeout(now);
+        if matches!(self.state, State::Connecting(_)) {
+            self.dtls_time(now);
+        }
     }
 
     /// DTLS knows the time by being told; a failed timer is its end.

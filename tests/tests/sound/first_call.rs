@@ -31,7 +31,7 @@ fn call_an_echo() -> f64 {
     std::thread::sleep(Duration::from_secs(13));
     assert_eq!(phone.report("codec")["mimeType"], "audio/opus");
     // RFC 7714 §14.2: the one that costs least. Our reports arrive: they tell the round trip.
-    assert_eq!(phone.report("transport")["srtpCipher"], "AEAD_AES_256_GCM");
+    assert_eq!(phone.report("transport")["srtpCipher"], "SRTP_AEAD_AES_256_GCM");
     assert!(phone.report("remote-inbound-rtp")["roundTripTime"].is_number());
     let file = gateway.dir.join("chromium.wav");
     let got = phone.stop_record(&file);

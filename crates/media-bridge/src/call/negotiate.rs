@@ -419,11 +419,6 @@ impl MediaCall {
         let print = line.fingerprints.iter().find(|f| f.algorithm == "sha-256").or(line.fingerprints.first());
         let print = print.cloned().ok_or_else(missing)?;
         if rtc.peer.is_some() && rtc.fingerprint.as_ref() == Some(&print) {
-            if leg.agreed != Some(agreed) {
-                return Err(Refusal::Unusable(
-                    "the codec can not change within a DTLS association".to_owned(),
-                ));
-            }
             if rtc.remote_ice.as_ref() != Some(&remote_ice) {
                 rtc.ice = credentials(&mut *self.entropy);
                 let ours = (rtc.ice.ufrag.clone(), rtc.ice.pwd.clone());

@@ -31,6 +31,7 @@ pub struct Browser {
     theirs: Credentials,
     /// Another one for each browser.
     ssrc: u32,
+    fingerprint: String,
     secret: Option<(Sender, Receiver)>,
     /// SSRC and name of the gateway's stream.
     described: (u32, String),
@@ -52,7 +53,7 @@ impl Browser {
         before: &mut dyn FnMut(&mut Line, SocketAddr),
     ) -> Browser {
         let factory = PeerFactory::new().unwrap();
-        let outputs = line.answer(leg, LegKind::WebRtc, codec, offer(&factory, codec));
+        let outputs = line.answer(leg, LegKind::WebRtc, codec, offer(&factory.fingerprint(), codec));
         let accepted = outputs.iter().find_map(|output| {
             let Output::AcceptUfrag { ufrag, password, .. } = output else { return None };
             Some((ufrag.clone(), password.clone()))
@@ -110,6 +111,7 @@ impl Browser {
             ours,
             theirs,
             ssrc,
+            fingerprint: factory.fingerprint(),
             secret: None,
             described: (0, String::new()),
             sent: 0,
@@ -192,6 +194,12 @@ impl Browser {
         (self.described.0, &self.described.1)
     }
 
+    /// Offers another codec within the session.
+    pub fn change_codec(&mut self, line: &mut Line, codec: Codec) {
+        line.answer(self.leg, LegKind::WebRtc, codec, offer(&self.fingerprint, codec));
+        (self.codec, self.pt) = (codec, payload_type(codec));
+    }
+
     /// Hears a datagram: the compound packet, if it was RTCP.
     pub fn hear_rtcp(&mut self, data: &[u8]) -> Option<Vec<u8>> {
         let mut data = data.to_vec();
@@ -255,7 +263,7 @@ fn params(address: SocketAddr, ours: &Credentials, theirs: &Credentials, fingerp
     }
 }
 
-fn offer(factory: &PeerFactory, codec: Codec) -> String {
+fn offer(print: &str, codec: Codec) -> String {
     let (ufrag, pwd) = credentials("browser");
     let map = match codec {
         Codec::Opus => "opus/48000/2",
@@ -263,7 +271,7 @@ fn offer(factory: &PeerFactory, codec: Codec) -> String {
         Codec::Pcma => "PCMA/8000",
         Codec::G722 => "G722/8000",
     };
-    let (pt, print) = (payload_type(codec), factory.fingerprint());
+    let pt = payload_type(codec);
     format!(
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
          m=audio 9 UDP/TLS/RTP/SAVPF {pt}\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n\

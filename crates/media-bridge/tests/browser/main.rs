@@ -226,6 +226,35 @@ fn a_new_association_has_new_keys_and_those_before_open_nothing() {
 }
 
 #[test]
+fn a_browser_may_change_its_codec_within_a_session() {
+    // RFC 3264 §8.3.2: keys, SSRC and sequence stay.
+    let mut line = Line::new(PeerFactory::new().unwrap());
+    let mut browser = Browser::dial(&mut line, A, Codec::Opus);
+    let mut phone = line.phone(B, Codec::Pcmu);
+    line.hear(A, B);
+    line.hear(B, A);
+    let (mut relayed, mut heard) = (0, 0);
+    for codec in [Codec::Opus, Codec::Pcmu] {
+        if codec == Codec::Pcmu {
+            browser.change_codec(&mut line, codec);
+            (relayed, heard) = (0, 0);
+        }
+        for n in 0..50 {
+            let at = line.now + FRAME;
+            let said = phone.say(&[0x55; 160], at);
+            line.arrive(&said, &mut |output, data| {
+                let opened = matches!(output, Output::Browser { .. }).then(|| browser.hear(data)).flatten();
+                heard += usize::from(opened.is_some());
+            });
+            let payload: &[u8] = if codec == Codec::Opus { &[0x48, n] } else { &[0x55; 160] };
+            let said = browser.say(payload, at);
+            line.arrive(&said, &mut |output, _| relayed += usize::from(matches!(output, Output::Rtp { .. })));
+        }
+        assert!(relayed >= 48 && heard >= 48, "{codec:?}: {relayed} and {heard} of 50");
+    }
+}
+
+#[test]
 fn nothing_leaves_before_the_keys_are_there() {
     let mut line = Line::new(PeerFactory::new().unwrap());
     let mut phone = line.phone(B, Codec::Opus);

@@ -182,6 +182,14 @@ fn a_check_with_a_wrong_password_gets_no_answer() {
 }
 
 #[test]
+fn as_dtls_client_we_wait_for_a_browser_that_takes_its_time() {
+    let mut w = World::with(|p| p.active = true, DtlsVersion::Dtls12);
+    w.browser_silent = true;
+    w.run(Duration::from_secs(90));
+    assert_eq!((w.disconnected(), w.dtls_sent.len()), (None, 0));
+}
+
+#[test]
 fn an_ice_restart_keeps_the_keys_and_moves_to_the_new_address() {
     let mut w = World::new();
     w.connect();
