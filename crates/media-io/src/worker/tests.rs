@@ -199,17 +199,18 @@ fn a_flood_from_strangers_is_counted_allocates_nothing_and_leaves_no_state() {
     };
     flood(&mut turning, 10);
     assert_eq!(allocations(|| flood(&mut turning, 200)), 0);
-    (0..junk.len()).for_each(|_| turning.converse(codecs, 1));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while turning.counters().wrong_size < 210 * 3 && Instant::now() < deadline {
+        turning.worker.left.sockets = true;
+        turning.turn();
+    }
     let counters = turning.counters();
     assert_eq!(counters.browser_in, 210 * 5);
     assert_eq!(counters.browser_unknown, 210 * 3);
-    assert_eq!(counters.socket_errors, 210 * 3, "large ones on both sockets, empty ones on that of browsers");
-    assert_eq!(counters.browser_out, 0, "strangers get no answer");
-    assert_eq!(
-        counters.rtp_out,
-        counters.rtp_in - 210 * 4,
-        "what strangers sent to a phone's port went nowhere"
-    );
+    assert_eq!(counters.wrong_size, 210 * 3, "large ones on both sockets, empty ones on that of browsers");
+    assert_eq!(counters.browser_out, 0);
+    stranger.set_nonblocking(true).unwrap();
+    assert!(stranger.recv(&mut [0; 2048]).is_err(), "strangers get no answer");
 }
 
 #[test]
@@ -222,6 +223,7 @@ fn who_floods_one_socket_takes_no_turn_from_another() {
         stranger.send_to(&[0x80; 172], turning.gateway[0]).unwrap();
         stranger.send_to(&[0x80; 172], turning.browsers).unwrap();
     }
+    while turning.phones[0].recv(&mut [0; 2048]).is_ok() {}
     turning.sequence += 1;
     turning.say(1, Codec::Pcmu);
     turning.turn();
