@@ -3,6 +3,7 @@
 mod advertise;
 mod calls;
 mod config;
+mod crowded;
 mod demo;
 mod http;
 mod signin;

@@ -15,7 +15,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LIMIT: Duration = Duration::from_secs(30);
 const NUMBER: &str = "+12025550100";
 
-fn http(gateway: &Gateway) -> SocketAddr {
+pub(super) fn http(gateway: &Gateway) -> SocketAddr {
     SocketAddr::new(LOOPBACK, gateway.http)
 }
 
@@ -97,12 +97,12 @@ fn calls_that_outlast_the_drain_are_ended_and_a_carrier_that_never_confirms_does
     assert_eq!(cdrs[0]["reason"], "gateway-stopping");
 }
 
-/// What the gateway answers to a new call of the carrier.
-fn invite(carrier: &mut RawSip, host: SocketAddr) -> Message {
+/// What the gateway answers to a new call of the carrier, for a number that nobody has.
+pub(super) fn invite(carrier: &mut RawSip, host: SocketAddr) -> Message {
     let (local, call) = (carrier.local, unique("draining"));
     let text = format!(
-        "INVITE sip:100@{host} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={};rport\r\nMax-Forwards: 70\r\n\
-         From: <sip:+12025550177@{local}>;tag=c\r\nTo: <sip:100@{host}>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+        "INVITE sip:199@{host} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={};rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:+12025550177@{local}>;tag=c\r\nTo: <sip:199@{host}>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
          Contact: <sip:raw@{local}>\r\nContent-Length: 0\r\n\r\n",
         unique("z9hG4bK")
     );
