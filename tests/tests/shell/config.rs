@@ -60,8 +60,8 @@ fn every_problem_is_told_at_once_with_line_column_key_and_nearest_key() {
         let told = problems.iter().any(|p| p.contains(&format!("{place}: {key}: ")) && p.contains(words));
         assert!(told, "{place}: {key}: … {words} is not among\n{}", outcome.stderr);
     }
-    assert_eq!(problems.len(), 10, "nine problems and their sum:\n{}", outcome.stderr);
-    assert!(problems[9].contains("9 problems"), "{}", problems[9]);
+    assert_eq!(problems.len(), 11, "ten problems and their sum:\n{}", outcome.stderr);
+    assert!(problems[10].contains("10 problems"), "{}", problems[9]);
 }
 
 #[test]
