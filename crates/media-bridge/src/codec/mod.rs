@@ -242,6 +242,38 @@ mod tests {
         }
     }
 
+    /// Both ends adapt with a memory that fades: nothing needs to be repaired.
+    #[test]
+    fn a_g722_decoder_meets_its_encoder_again_after_a_lost_frame() {
+        let voice = |n: usize| {
+            let t = n as f64 / f64::from(WIDE);
+            let wave = |k: f64| (std::f64::consts::TAU * 130.0 * k * t).sin() * 4_000.0 / k;
+            (1..20).map(|k| wave(f64::from(k))).sum::<f64>() as i16
+        };
+        let pcm: Vec<i16> = (0..40 * 320).map(voice).collect();
+        let mut encoder = Encoder::new(Codec::G722, WIDE).unwrap();
+        let mut decoders = [(); 2].map(|()| Decoder::new(Codec::G722, WIDE).unwrap());
+        let (mut signal, mut error) = (0.0, 0.0);
+        for (n, frame) in pcm.chunks(320).enumerate() {
+            let mut payload = Vec::new();
+            encoder.encode(frame, &mut payload).unwrap();
+            let mut heard = [[0; MAX_SAMPLES]; 2];
+            decoders[0].decode(&payload, &mut heard[0]).unwrap();
+            if n == 20 {
+                decoders[1].conceal(&mut heard[1][..320]);
+            } else {
+                decoders[1].decode(&payload, &mut heard[1]).unwrap();
+            }
+            if n > 25 {
+                signal += heard[0].iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
+                let both = heard[0].iter().zip(&heard[1]);
+                error += both.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>();
+            }
+        }
+        let snr = 10.0 * (signal / error.max(1.0)).log10();
+        assert!(snr > 25.0, "{snr:.1} dB from 100 ms after it on");
+    }
+
     #[test]
     fn g711_has_no_fec_and_refuses_what_is_too_long() {
         let mut decoder = Decoder::new(Codec::Pcmu, NARROW).unwrap();
