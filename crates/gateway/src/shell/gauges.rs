@@ -44,6 +44,11 @@ pub fn describe() {
         "webtrunk_trunk_addresses",
         "Addresses known of a trunk's server; 0: its name does not resolve."
     );
+    describe_media();
+    describe_refused();
+}
+
+fn describe_media() {
     describe_gauge!(
         "webtrunk_worker_load",
         "The share of its time in which a media worker does not wait, 0 to 1, over about a second."
@@ -75,6 +80,9 @@ pub fn describe() {
          media worker. mail-lost: what a media worker had for another that was too far behind. crashed: a call ended by \
          a defect."
     );
+}
+
+fn describe_refused() {
     describe_counter!(
         "webtrunk_sip_dropped_total",
         "SIP messages that got no answer, by reason. not-sip: no SIP message. From addresses that are no trunk's and no \
