@@ -90,13 +90,22 @@ pub struct WorkerStatus {
 }
 
 /// The worker's side of [`WorkerStatus`].
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Level {
     pub(crate) gone: AtomicBool,
     /// In millionths.
     load: AtomicU32,
     /// The least in the low byte, the most above.
     effort: AtomicU32,
+}
+
+impl Default for Level {
+    fn default() -> Level {
+        let (gone, load, effort) = Default::default();
+        let level = Level { gone, load, effort };
+        level.set_effort(Effort::default());
+        level
+    }
 }
 
 impl Level {

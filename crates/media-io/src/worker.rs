@@ -82,7 +82,6 @@ impl Worker {
         let now = Instant::now();
         let (pace, load, left) = (Pace::new(now), Load::new(now), Left::default());
         let effort = EffortControl::default();
-        tally.level.set_effort(effort.effort());
         Worker { poller, orders, calls, batch, packet, pace, left, stopping, tally, load, effort }
     }
 
