@@ -158,6 +158,11 @@ impl Ours {
                         self.session_of.remove(&n);
                         news.push(News::Ended { n, why: message["reason"].to_string() });
                     }
+                    (Some("error"), Some(n)) if message["code"] == "busy-gateway" => {
+                        session.calls -= 1;
+                        self.session_of.remove(&n);
+                        news.push(News::Refused { n });
+                    }
                     // Audio that is late in coming is counted as loss here.
                     (Some("error"), _) if message["code"] == "no-audio" => {}
                     (Some("error"), _) => return Err(format!("the gateway says {message}").into()),

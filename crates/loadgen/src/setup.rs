@@ -19,6 +19,8 @@ use crate::subject::{News, Subject};
 const AT_ONCE: usize = 16;
 /// A check that is not answered is sent again after this.
 const AGAIN: Duration = Duration::from_millis(100);
+/// No new call for so long after one was refused: handshakes load the gateway more than calls do.
+const PAUSE: Duration = Duration::from_millis(500);
 /// The longest that a set-up may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -69,6 +71,7 @@ pub struct Setup {
     /// Calls that ended though nobody here hung up.
     pub lost: Vec<String>,
     leaving: Vec<u32>,
+    not_before: Instant,
 }
 
 impl Setup {
@@ -92,6 +95,7 @@ impl Setup {
             suite: None,
             lost: Vec::new(),
             leaving: Vec::new(),
+            not_before: Instant::now(),
         })
     }
 
@@ -150,7 +154,10 @@ impl Setup {
     pub fn turn(&mut self, engine: &mut Engine, subject: &mut Subject) -> Fallible<()> {
         let now = Instant::now();
         let busy = |call: &Rising| !matches!(call.stage, Stage::Held { .. });
-        while self.wanted > 0 && self.rising.values().filter(|call| busy(call)).count() < AT_ONCE {
+        while self.wanted > 0
+            && now >= self.not_before
+            && self.rising.values().filter(|call| busy(call)).count() < AT_ONCE
+        {
             self.begin(engine, subject)?;
         }
         for news in subject.turn(engine.party())? {
@@ -197,6 +204,11 @@ impl Setup {
                 if let Some(call) = self.rising.get_mut(&n) {
                     call.party = Some((peer, pt));
                 }
+            }
+            News::Refused { n } => {
+                self.rising.remove(&n);
+                self.wanted += 1;
+                self.not_before = Instant::now() + PAUSE;
             }
             News::Ended { n, why } => {
                 if self.rising.contains_key(&n) {

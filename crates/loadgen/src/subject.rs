@@ -25,6 +25,11 @@ pub enum News {
         /// Its payload type.
         pt: u8,
     },
+    /// Too many calls come at once: this one may be tried again.
+    Refused {
+        /// Which call.
+        n: u32,
+    },
     /// The call is over.
     Ended {
         /// Which call.
