@@ -159,7 +159,7 @@ pub struct Engine {
     parties: Wire,
     party_port: u16,
     browser_port: u16,
-    _party_rtcp: UdpSocket,
+    party_rtcp: UdpSocket,
     calls: Vec<Option<Box<Call>>>,
     by_port: Vec<u32>,
     steps: Vec<Vec<(u32, Way)>>,
@@ -184,7 +184,7 @@ impl Engine {
             parties,
             party_port,
             browser_port,
-            _party_rtcp: rtcp,
+            party_rtcp: rtcp,
             calls: Vec::new(),
             by_port: vec![u32::MAX; 1 << 16],
             steps: vec![Vec::new(); STEPS as usize],
@@ -266,6 +266,8 @@ impl Engine {
             due.iter().for_each(|(n, way)| self.speak(*n, *way));
             self.steps[slot] = due;
         }
+        // Nobody reads the reports, but a full socket would look like a loss.
+        while self.party_rtcp.recv(&mut [0]).is_ok() {}
         self.listen();
     }
 
@@ -392,6 +394,7 @@ fn parties() -> Fallible<(Wire, UdpSocket)> {
         if port.is_multiple_of(2)
             && let Ok(rtcp) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port + 1))
         {
+            rtcp.set_nonblocking(true)?;
             return Ok((wire, rtcp));
         }
     }
