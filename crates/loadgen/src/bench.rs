@@ -69,9 +69,8 @@ fn compare(workload: Workload, recording: &Recording, rtpengine: Against) -> Fal
 
 fn alone(workload: Workload, recording: &Recording, calls: usize) -> Fallible<Option<Floor>> {
     let Some(settings) = workload.floor() else { return Ok(None) };
-    let browser = workload.says(recording, Against::Ours)?.browser;
-    let pcm = recording.frames(settings.rate);
-    floor(calls, &browser, &pcm, settings).map(Some)
+    let (says, pcm) = (workload.says(recording, Against::Ours)?, recording.frames(settings.rate));
+    floor(calls, &says, &pcm, settings).map(Some)
 }
 
 /// What one call costs, alone and among many; a growing number through one process.

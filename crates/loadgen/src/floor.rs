@@ -1,16 +1,17 @@
-//! What nobody can do without: libopus decodes what the browsers say and encodes what the SIP parties say, in this process.
-//! As many decoders and encoders take turns as there are calls, so that caches are no warmer than in a gateway.
+//! What nobody can do without: the codecs decode the packets of both sides and encode what they heard for the other, in this
+//! process. As many of them take turns as there are calls, so that caches are no warmer than in a gateway.
 
 use std::time::Duration;
 
+use media_bridge::codec::{g711, g722};
 use nix::time::{ClockId, clock_gettime};
 use opus::{Application, Bitrate, Channels, Decoder, Encoder};
 
 use crate::Fallible;
 use crate::delay::{Ear, lag};
-use crate::engine::Speech;
 use crate::process::{MEASURED, OWN, keep_to};
 use crate::sdp::Codec;
+use crate::setup::Says;
 
 /// Sample rate and bitrate of an encoder.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,10 @@ pub const NARROW: Settings = Settings { rate: 8_000, bitrate: 24_000 };
 /// The gateway's towards a 16 kHz party.
 pub const WIDE: Settings = Settings { rate: 16_000, bitrate: 28_000 };
 
+/// Frames before the clock starts, and while it runs: as long as a load of the bench is measured.
+const WARM_UP: usize = 5;
+const FRAMES: usize = 300;
+
 /// What it came to.
 #[derive(Clone, Copy, Debug)]
 pub struct Floor {
@@ -36,9 +41,17 @@ pub struct Floor {
     pub audio_delay_ms: f64,
 }
 
+/// The codecs of one call.
 struct Voice {
     decoder: Decoder,
     encoder: Encoder,
+    party: Party,
+}
+
+/// Those of the SIP party's side.
+enum Party {
+    Pcmu,
+    G722(Box<(g722::Decoder, g722::Encoder)>),
 }
 
 impl Voice {
@@ -49,33 +62,61 @@ impl Voice {
         encoder.set_complexity(5)?;
         encoder.set_inband_fec(true)?;
         encoder.set_packet_loss_perc(10)?;
-        Ok(Voice { decoder, encoder })
+        let party = match settings.rate {
+            8_000 => Party::Pcmu,
+            _ => Party::G722(Box::default()),
+        };
+        Ok(Voice { decoder, encoder, party })
+    }
+
+    /// One packet of each side; `pcm` has the length of a frame.
+    fn pass(&mut self, said: [&[u8]; 2], pcm: &mut [i16], payload: &mut Vec<u8>) -> Fallible<()> {
+        let [browser, party] = said;
+        self.decoder.decode(browser, pcm, false)?;
+        payload.clear();
+        match &mut self.party {
+            Party::Pcmu => {
+                g711::Law::Mu.encode(pcm, payload);
+                g711::Law::Mu.decode(party, pcm);
+            }
+            Party::G722(codec) => {
+                codec.1.encode(pcm, payload);
+                codec.0.decode(party, pcm);
+            }
+        }
+        payload.resize(1_500, 0);
+        self.encoder.encode(pcm, payload)?;
+        Ok(())
     }
 }
 
-/// One second of so many calls on the measured core.
+/// Some seconds of so many calls on the measured core; what they say is what was said in the run.
 ///
 /// # Errors
 /// When libopus fails.
-pub fn floor(calls: usize, browser: &Speech, party_pcm: &[Vec<i16>], settings: Settings) -> Fallible<Floor> {
+pub fn floor(calls: usize, says: &Says, pcm: &[Vec<i16>], settings: Settings) -> Fallible<Floor> {
     let mut voices = (0..calls).map(|_| Voice::new(settings)).collect::<Fallible<Vec<Voice>>>()?;
-    let (mut pcm, mut payload) = (vec![0; settings.rate as usize / 50], [0; 1_500]);
+    let (mut heard, mut payload) = (vec![0; settings.rate as usize / 50], Vec::new());
+    let (browser, party) = (&says.browser.frames, &says.party.frames);
     keep_to(MEASURED);
     let mut turn = |frame: usize| -> Fallible<()> {
         for (n, voice) in voices.iter_mut().enumerate() {
             let at = n * 37 + frame;
-            voice.decoder.decode(&browser.frames[at % browser.frames.len()], &mut pcm, false)?;
-            voice.encoder.encode(&party_pcm[at % party_pcm.len()], &mut payload)?;
+            let said = [&browser[at % browser.len()][..], &party[at % party.len()]];
+            voice.pass(said, &mut heard, &mut payload)?;
         }
         Ok(())
     };
-    (0..5).try_for_each(&mut turn)?;
+    (0..WARM_UP).try_for_each(&mut turn)?;
     let start = own_cpu()?;
-    (5..55).try_for_each(&mut turn)?;
+    (WARM_UP..WARM_UP + FRAMES).try_for_each(&mut turn)?;
     let used = own_cpu()?.saturating_sub(start);
     keep_to(OWN);
-    let audio_delay_ms = own_delay(party_pcm, settings)?;
-    Ok(Floor { cpu_ms_per_call_s: used.as_secs_f64() * 1e3 / calls as f64, audio_delay_ms })
+    let audio_delay_ms = own_delay(pcm, settings)?;
+    Ok(Floor {
+        cpu_ms_per_call_s: used.as_secs_f64() * 1e3 / calls as f64 / (FRAMES as f64 / 50.0),
+        audio_delay_ms,
+    })
 }
 
 fn own_cpu() -> Fallible<Duration> {

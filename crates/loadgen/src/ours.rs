@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 use crate::Fallible;
@@ -15,6 +16,9 @@ use crate::party::Parties;
 use crate::process::Measured;
 use crate::sdp::Codec;
 use crate::subject::News;
+
+/// Of each browser's WebSocket, bytes: a message of signalling.
+const READ_BUFFER: usize = 2_048;
 
 /// Calls of one browser connection, as many as it may have.
 const CALLS_PER_SESSION: usize = 8;
@@ -213,7 +217,10 @@ fn sign_in(http: u16) -> Fallible<WebSocket<TcpStream>> {
     stream.set_nodelay(true)?;
     let mut request = format!("ws://127.0.0.1:{http}/ws").into_client_request()?;
     request.headers_mut().insert("Sec-WebSocket-Protocol", "webtrunk.v1".parse()?);
-    let (mut socket, _) = tungstenite::client(request, stream).map_err(|error| error.to_string())?;
+    // It is filled with zeros at each read, of each browser, again and again.
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+    let client = tungstenite::client::client_with_config(request, stream, Some(config));
+    let (mut socket, _) = client.map_err(|error| error.to_string())?;
     let hello = json!({ "type": "hello", "version": 1, "username": "bench", "password": PASSWORD });
     socket.send(Message::text(hello.to_string()))?;
     let welcome = socket.read()?.into_text()?;

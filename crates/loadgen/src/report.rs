@@ -21,7 +21,7 @@ pub struct Compared {
     pub rtpengine_loaded: Option<Measurement>,
     /// Ours at the highest load at which its encoders do not give way yet.
     pub ours_full_effort: Option<Measurement>,
-    /// libopus alone.
+    /// codecs alone.
     pub floor: Option<Floor>,
 }
 
@@ -68,7 +68,7 @@ impl Compared {
         if let Some(floor) = self.floor {
             let Floor { cpu_ms_per_call_s: cpu, audio_delay_ms: delay } = floor;
             out(&format!(
-                "| {} | libopus alone | | {cpu:.3} | {:.0} | | | | | {delay:.1} | | | |",
+                "| {} | codecs alone | | {cpu:.3} | {:.0} | | | | | {delay:.1} | | | |",
                 self.name,
                 1e3 / cpu
             ));
@@ -101,7 +101,7 @@ impl Compared {
 
 /// The head of the ratios.
 pub fn ratios_head() {
-    out("| | CPU, ours / rtpengine | calls per core, ours / rtpengine | libopus alone / ours |");
+    out("| | CPU, ours / rtpengine | calls per core, ours / rtpengine | codecs alone / ours |");
     out("|---|---:|---:|---:|");
 }
 

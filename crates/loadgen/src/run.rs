@@ -17,7 +17,7 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// What was sent last may still come.
 const DRAIN: Duration = Duration::from_millis(500);
 /// How often signalling is looked at while calls come up, and when none does.
-const BUSY: Duration = Duration::from_millis(2);
+const BUSY: Duration = Duration::from_millis(5);
 const QUIET: Duration = Duration::from_millis(50);
 /// Calls whose audio is kept.
 const TAPED: u32 = 4;

@@ -21,6 +21,8 @@ const AT_ONCE: usize = 16;
 const AGAIN: Duration = Duration::from_millis(100);
 /// No new call for so long after one was refused: handshakes load the gateway more than calls do.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two set-ups, for each call that is up: a handshake costs this process as much as a second of several calls.
+const SPACING: Duration = Duration::from_micros(8);
 /// The longest that a set-up may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -174,6 +176,7 @@ impl Setup {
         let n = self.next;
         self.next += 1;
         self.wanted -= 1;
+        self.not_before = Instant::now() + SPACING * u32::try_from(self.up.len())?;
         let ice = credentials(n);
         let offer = sdp::offer(&Browser {
             address: engine.browser(n),

@@ -60,7 +60,7 @@ impl Workload {
         }
     }
 
-    /// What libopus alone is to do for it; none where it has nothing to do.
+    /// What codecs alone is to do for it; none where they have nothing to do.
     pub fn floor(self) -> Option<Settings> {
         match self {
             Workload::Relay => None,

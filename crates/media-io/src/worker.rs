@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     batch: Batch,
     packet: Vec<u8>,
     pace: Pace,
+    /// Packets of this turn.
+    packets: u32,
     left: Left,
     stopping: Arc<AtomicBool>,
     tally: Arc<Tally>,
@@ -82,7 +84,7 @@ impl Worker {
         let now = Instant::now();
         let (pace, load, left) = (Pace::new(now), Load::new(now), Left::default());
         let effort = EffortControl::default();
-        Worker { poller, orders, calls, batch, packet, pace, left, stopping, tally, load, effort }
+        Worker { poller, orders, calls, batch, packet, pace, packets: 0, left, stopping, tally, load, effort }
     }
 
     /// Until told to stop. A defect outside a call ends all calls of this worker, and the worker.
@@ -136,6 +138,7 @@ impl Worker {
         self.calls.fire_timers();
         self.calls.send_to_browsers();
         self.calls.send_events();
+        self.pace.end(std::mem::take(&mut self.packets), Instant::now());
         Ok(())
     }
 
@@ -196,6 +199,7 @@ impl Worker {
             let (bound, batch) = (self.calls.browser().bound(), &self.batch);
             for arrival in batch.arrivals(bound) {
                 bump(&self.tally.browser_in);
+                self.packets += 1;
                 if arrival.data.is_empty() || arrival.data.len() > DATAGRAM {
                     bump(&self.tally.wrong_size);
                 } else {
@@ -215,6 +219,7 @@ impl Worker {
         match received {
             Ok((len, source)) if len < self.packet.len() => {
                 bump(&self.tally.rtp_in);
+                self.packets += 1;
                 let source = SocketAddr::new(source.ip().to_canonical(), source.port());
                 self.calls.rtp_arrival(socket, source, &self.packet[..len]);
             }

@@ -52,6 +52,7 @@ const RFCS: &[(u16, &str)] = &[
     (4733, "telephone-event"),
     (5057, "several usages of a dialog"),
     (5118, "IPv6 torture messages"),
+    (5246, "TLS 1.2"),
     (5359, "service examples"),
     (5407, "race conditions"),
     (5589, "transfer"),
