@@ -114,7 +114,8 @@ fn a_terminal_that_goes_away_ends_no_call() {
     let browser = dial(&mut ws, "c1", "+12025550101");
     ws.wait_state("in-call");
     assert!(is_sound(&browser));
-    let stopped = Command::new("kill").arg(child.id().to_string()).status();
+    // SIGTERM would wait for the call.
+    let stopped = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(stopped.is_ok_and(|status| status.success()));
     assert_eq!(ws.wait_ended("c1"), "gateway-stopping");
     assert_eq!(child.wait().expect("our child").code(), Some(0));

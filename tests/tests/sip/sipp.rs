@@ -56,9 +56,13 @@ fn register(gateway: &Gateway, user: &str, port: u16) -> Verdict {
 
 #[test]
 fn every_scenario_is_named_by_direction_event_outcome_cites_its_reason_and_has_a_test() {
-    let mut tests =
-        concat!(include_str!("sipp.rs"), include_str!("sipp_presets.rs"), include_str!("trunk_test.rs"))
-            .to_owned();
+    let mut tests = concat!(
+        include_str!("sipp.rs"),
+        include_str!("sipp_presets.rs"),
+        include_str!("trunk_test.rs"),
+        include_str!("../sound/wideband.rs")
+    )
+    .to_owned();
     for entry in std::fs::read_dir(root().join("sipp-scenarios/cases")).expect("directory") {
         let case = std::fs::read_to_string(entry.expect("entry").path()).expect("case");
         tests += &case.replace("\"../", "\"").replace(".xml\"", "\"");
