@@ -10,8 +10,8 @@ use crate::{Fallible, out};
 
 /// How long a call lasts on average.
 const CALL_SECONDS: f64 = 30.0;
-/// Calls by which the cost of one is found.
-const SAMPLE: usize = 100;
+/// Calls by which the cost of one is found: among few it is several times as much.
+const SAMPLE: usize = 400;
 /// The most calls that this process holds beside what it counts.
 const MOST: usize = 2_000;
 /// Share of the time before memory must be flat; finished transactions stay for half a minute.
