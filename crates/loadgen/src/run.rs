@@ -19,8 +19,6 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// How often signalling is looked at while calls come up, and when none does.
 const BUSY: Duration = Duration::from_millis(5);
 const QUIET: Duration = Duration::from_millis(50);
-/// Memory is counted from so many calls on: what a process takes once, at its first call, is no call's.
-const FIRST: usize = 4;
 /// Calls whose audio is kept.
 const TAPED: u32 = 4;
 
@@ -75,8 +73,7 @@ pub struct Bench {
     pub subject: Subject,
     workload: Workload,
     says: Says,
-    /// Calls that were up when its memory was looked at first, and that memory, KiB.
-    base: (usize, f64),
+    empty_rss: f64,
 }
 
 impl Bench {
@@ -88,8 +85,8 @@ impl Bench {
         let says = workload.says(recording, against)?;
         let subject = workload.start(against, &gateway()?, &directory()?)?;
         let (engine, setup) = (Engine::open()?, Setup::new(says.clone(), TAPED)?);
-        let base = (0, subject.process().rss_kib());
-        Ok(Bench { engine, setup, subject, workload, says, base })
+        let empty_rss = subject.process().rss_kib();
+        Ok(Bench { engine, setup, subject, workload, says, empty_rss })
     }
 
     /// Brings calls up until there are so many.
@@ -98,15 +95,6 @@ impl Bench {
     /// When one does not come up.
     pub fn grow(&mut self, calls: usize) -> Fallible<()> {
         self.subject.expect(calls)?;
-        if self.setup.up.is_empty() && calls > FIRST {
-            self.bring_up(FIRST)?;
-            self.pass(WARM_UP / 4)?;
-            self.base = (FIRST, self.subject.process().rss_kib());
-        }
-        self.bring_up(calls)
-    }
-
-    fn bring_up(&mut self, calls: usize) -> Fallible<()> {
         self.setup.want(calls.saturating_sub(self.setup.up.len()), false);
         while !self.setup.is_done() {
             self.pass(Duration::from_millis(1))?;
@@ -160,7 +148,7 @@ impl Bench {
             calls,
             cpu_ms_per_call_s: used / took / calls as f64,
             latency,
-            rss_kib_per_call: (self.subject.process().rss_kib() - self.base.1) / (calls - self.base.0) as f64,
+            rss_kib_per_call: (self.subject.process().rss_kib() - self.empty_rss) / calls as f64,
             loss: loss(&seen),
             audio_delay_ms,
             full_sockets: full_sockets() - full,
