@@ -26,7 +26,7 @@ test: setup-test ## everything: format, lints, types, unit, simulation, SIPp, br
 setup-bench: ## get what the benches need (SIPp, rtpengine, speech)
 	@scripts/setup.sh bench
 
-bench: setup-bench ## what a message, a call, a registration and a packet cost, each beside a reference
+bench: setup-bench ## what a message, a call, a registration and media cost, each beside a reference (rtpengine among them)
 	cargo bench --locked -p sip-ua --bench message
 	cargo bench --locked -p gateway --bench calls
 	cargo bench --locked -p media-bridge --bench media_call

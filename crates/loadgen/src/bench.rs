@@ -1,4 +1,4 @@
-//! Everything, one after the other, in about five minutes.
+//! Everything, one after the other, in some three minutes.
 
 use std::time::Duration;
 

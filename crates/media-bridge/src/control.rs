@@ -166,7 +166,7 @@ pub enum Source {
     Echo,
 }
 
-/// Commands to the media plane. `AddOffered`, `AddOffering` and `SetAnswer` are answered by exactly one event each.
+/// Commands to the media plane. `Answer`, `Offer` and `SetAnswer` are answered by exactly one event each.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// The peer offered: make a leg (or renegotiate an existing one) and answer. Event: `LocalSdp` or `Refused`.
