@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use media_bridge::call::{MediaCall, MediaSetup, Output};
 use media_bridge::codec::Encoder;
 use media_bridge::control::{Bandwidth, Codec, Command, Event, LegKind, LegParams, Source, Srtp};
+use media_bridge::effort::Effort;
 use media_bridge::rtp::RtpHeader;
 use media_bridge::sdp::Remote;
 use media_bridge::srtp::{Keys, Receiver, Sender, Suite};
@@ -112,6 +113,11 @@ impl Line {
         let ours = sdp.unwrap().lines[0].crypto[0].clone().unwrap();
         phone.secret = Some((Sender::new(&keys), Receiver::new(&ours.keys, 0)));
         phone
+    }
+
+    #[allow(dead_code, reason = "only the count of allocations changes it")]
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.call.set_effort(effort);
     }
 
     pub fn hear(&mut self, leg: LegId, from: LegId) {

@@ -13,6 +13,7 @@ use line::{A, Arrival, B, FRAME, Line, Phone, Voice};
 use media_bridge::call::Output;
 use media_bridge::codec::{NARROW, own_rate};
 use media_bridge::control::Codec;
+use media_bridge::effort::Effort;
 use webrtc_peer::PeerFactory;
 
 /// Frames after which a call is warm: 1 s.
@@ -70,7 +71,17 @@ fn steady_call(a: Codec, b: Codec, network: Network) -> (u64, usize) {
 }
 
 /// Nothing but connectivity checks is left out: those are answered by `is`, once in some seconds.
-fn steady(mut line: Line, mut ends: [End; 2], network: Network) -> (u64, usize) {
+fn steady(line: Line, ends: [End; 2], network: Network) -> (u64, usize) {
+    steady_under(line, ends, network, &mut |_| {})
+}
+
+/// The same; every 5 s the worker does something to the call, which counts.
+fn steady_under(
+    mut line: Line,
+    mut ends: [End; 2],
+    network: Network,
+    worker: &mut dyn FnMut(&mut Line),
+) -> (u64, usize) {
     line.hear(A, B);
     line.hear(B, A);
     let begin = line.now;
@@ -96,6 +107,7 @@ fn steady(mut line: Line, mut ends: [End; 2], network: Network) -> (u64, usize) 
             line.arrive(check, &mut |_, _| {});
         }
         let counted = allocation_counter::measure(|| {
+            worker(&mut line);
             for (_, arrival) in chunk {
                 line.arrive(arrival, &mut |output, data| sent += usize::from(is_media(&output, data)));
             }
@@ -131,6 +143,20 @@ fn a_transcoded_packet_allocates_nothing_after_warm_up() {
         assert_eq!(steady_call(Codec::G722, law, perfect), (0, 4_000), "G.722 and {law:?}");
     }
     assert_eq!(steady_call(Codec::Opus, Codec::G722, perfect), (0, 4_000), "Opus and G.722");
+}
+
+#[test]
+fn a_running_encoder_that_changes_its_complexity_allocates_nothing() {
+    for (a, b) in [(Codec::Opus, Codec::Pcmu), (Codec::Opus, Codec::G722)] {
+        let mut line = Line::new(PeerFactory::new().unwrap());
+        let ends = [phone(line.phone(A, a), a), phone(line.phone(B, b), b)];
+        let mut complexities = [2, 0, 5].iter().cycle();
+        let counted = steady_under(line, ends, perfect, &mut |line| {
+            let complexity = *complexities.next().unwrap();
+            line.set_effort(Effort { least: complexity, most: complexity });
+        });
+        assert_eq!(counted, (0, 4_000), "{a:?} and {b:?}");
+    }
 }
 
 #[test]
