@@ -12,6 +12,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpWrite, SeqNo};
 use str0m::{Candidate, Event as RtcEvent, IceCreds, Input, Output as RtcOutput, Rtc, RtcConfig};
 use types::LegId;
+use webrtc_peer::Demux;
 
 use crate::line::{Arrival, Line, OURS};
 
@@ -37,9 +38,16 @@ pub struct World {
     media: u64,
     /// The newest SRTP packet of the browser's.
     pub newest: Vec<u8>,
+    /// What comes to our socket before each datagram of the browser's, and from where.
+    noise: Noise,
+    /// Whose a datagram is, as the worker finds it out.
+    pub demux: Demux<LegId>,
     to_browser: VecDeque<Vec<u8>>,
     sent: u64,
 }
+
+/// Datagrams made of one of the browser's, with their sources.
+pub type Noise = Box<dyn FnMut(&[u8]) -> Vec<(SocketAddr, Vec<u8>)>>;
 
 pub fn address() -> SocketAddr {
     SocketAddr::from(ADDRESS)
@@ -51,8 +59,14 @@ fn is_media(data: &[u8]) -> bool {
 
 impl World {
     /// With an Opus leg, connected.
-    pub fn connected(mut line: Line, leg: LegId, version: DtlsVersion) -> World {
-        let (rtc, _) = dial(&mut line, leg, version);
+    pub fn connected(line: Line, leg: LegId, version: DtlsVersion) -> World {
+        World::connected_under(line, leg, version, Box::new(|_| Vec::new()))
+    }
+
+    /// The same; the noise goes on for as long as the connection does.
+    pub fn connected_under(mut line: Line, leg: LegId, version: DtlsVersion, noise: Noise) -> World {
+        let mut demux = Demux::default();
+        let rtc = dial(&mut line, leg, version, &mut demux);
         let mut world = World {
             line,
             leg,
@@ -64,6 +78,8 @@ impl World {
             copies: |_| 1,
             media: 0,
             newest: Vec::new(),
+            noise,
+            demux,
             to_browser: VecDeque::new(),
             sent: 0,
         };
@@ -101,8 +117,12 @@ impl World {
 
     /// A datagram from the browser's address to our socket.
     pub fn arrive(&mut self, data: Vec<u8>) {
-        let (at, leg) = (self.line.now, self.leg);
-        let arrival = Arrival { at, leg, from: address(), browser: true, data };
+        self.arrive_from(address(), data);
+    }
+
+    fn arrive_from(&mut self, from: SocketAddr, data: Vec<u8>) {
+        let Some(leg) = self.demux.lookup(from, &data) else { return };
+        let arrival = Arrival { at: self.line.now, leg, from, browser: true, data };
         self.take(|line, sink| line.arrive(&arrival, sink));
     }
 
@@ -156,6 +176,9 @@ impl World {
                         times = (self.copies)(self.media);
                         self.newest.clone_from(&data);
                     }
+                    for (from, data) in (self.noise)(&data) {
+                        self.arrive_from(from, data);
+                    }
                     for _ in 0..times {
                         self.arrive(data.clone());
                     }
@@ -173,7 +196,7 @@ impl World {
 }
 
 /// Offers a session and takes the answer.
-fn dial(line: &mut Line, leg: LegId, version: DtlsVersion) -> (Rtc, SocketAddr) {
+fn dial(line: &mut Line, leg: LegId, version: DtlsVersion, demux: &mut Demux<LegId>) -> Rtc {
     let mut rtc = RtcConfig::new()
         .set_rtp_mode(true)
         .set_dtls_version(version)
@@ -194,6 +217,11 @@ fn dial(line: &mut Line, leg: LegId, version: DtlsVersion) -> (Rtc, SocketAddr) 
         _ => None,
     });
     let answer = answer.unwrap();
+    for output in &outputs {
+        if let Output::AcceptUfrag { leg, ufrag, password } = output {
+            assert!(demux.insert_ufrag(ufrag, password, *leg));
+        }
+    }
     let value = |name: &str| {
         let start = format!("a={name}:");
         answer.lines().find_map(|l| l.strip_prefix(&start)).map(str::to_owned).unwrap()
@@ -211,7 +239,7 @@ fn dial(line: &mut Line, leg: LegId, version: DtlsVersion) -> (Rtc, SocketAddr) 
     api.declare_media("0".into(), MediaKind::Audio);
     api.expect_stream_rx(our_ssrc.into(), None, "0".into(), None);
     api.declare_stream_tx(THEIR_SSRC.into(), None, "0".into(), None);
-    (rtc, address())
+    rtc
 }
 
 fn offer(fingerprint: &str) -> String {
