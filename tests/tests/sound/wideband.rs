@@ -1,5 +1,5 @@
-//! G.722 with real parties: a browser and a trunk that hear each other above 4 kHz, a browser whose G.722 passes
-//! untouched, and baresip's G.722 (spandsp's) transcoded to PCMU.
+//! G.722 with real parties: a browser and a trunk that hear each other above 4 kHz, a browser whose G.722 and PCMU
+//! pass untouched, and baresip's G.722 (spandsp's) transcoded to PCMU.
 
 use e2e::baresip::{Account, Baresip};
 use e2e::gateway::{Gateway, Setup};
@@ -17,11 +17,11 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A gateway whose carrier has G.722 and answers with the RTP party's port.
-fn carrier(policy: &str) -> (Gateway, Running, RtpParty) {
+fn carrier() -> (Gateway, Running, RtpParty) {
     let party = RtpParty::start();
     let mut sipp = Sipp::scenario("outbound_g722_echo");
     (sipp.rtp_port, sipp.timeout) = (Some(party.port), 120);
-    let trunk_keys = format!("codecs = [\"g722\"]\ncodec_policy = \"{policy}\"");
+    let trunk_keys = "codecs = [\"g722\"]".to_owned();
     let gateway = Gateway::run(&Setup { trunk_keys, ..Setup::with_trunk(sipp.port) });
     (gateway, sipp.start(), party)
 }
@@ -86,7 +86,7 @@ fn best(dir: &Path) -> (f64, f64) {
 
 /// Speech both ways at once: how the page and the trunk heard it, and the best that either could.
 fn scores() -> [(f64, f64); 2] {
-    let (gateway, sipp, mut party) = carrier("auto");
+    let (gateway, sipp, mut party) = carrier();
     let mut phone = Phone::chromium(Some(&speech().microphone));
     call(&mut phone, &gateway);
     phone.record();
@@ -124,23 +124,77 @@ fn chromium_and_a_trunk_with_g722_hear_each_other_in_wideband() {
     assert!(!fails(&all), "{all:?}");
 }
 
-#[test]
-fn with_passthrough_the_g722_of_chromium_goes_to_the_trunk_untouched() {
-    let (gateway, sipp, mut party) = carrier("passthrough");
-    let mut phone = Phone::chromium(Some(&speech().long_microphone));
-    call(&mut phone, &gateway);
-    assert_eq!(phone.codecs(), ["audio/G722"]);
-    party.play(9, &encoded(&read_wav(&speech().wide)[..32_000]));
-    let loud = || heard(&party).iter().any(|sample| sample.unsigned_abs() > 3000).then_some(());
-    wait_for(LIMIT, "the page's speech at the trunk", loud);
+/// What the party heard of this codec, decoded.
+fn heard_of(party: &RtpParty, codec: &str) -> Vec<i16> {
+    if codec == "g722" { heard(party) } else { party.pcmu() }
+}
+
+/// Speech both ways through a call of the open page, in this codec on both sides.
+fn passes_untouched(phone: &mut Phone, gateway: &Gateway, codec: &str, number: &str, party: &mut RtpParty) {
+    phone.dial(number);
+    phone.wait_status("^In call$", LIMIT);
+    phone.record();
+    let (pt, audio) = match codec {
+        "g722" => (9, encoded(&read_wav(&speech().wide)[..32_000])),
+        _ => (0, std::fs::read(&speech().mulaw).expect("speech")[..16_000].to_vec()),
+    };
+    party.play(pt, &audio);
+    let loud = |party: &RtpParty| heard_of(party, codec).iter().any(|sample| sample.unsigned_abs() > 3000);
+    wait_for(LIMIT, "the page's speech at the trunk", || loud(party).then_some(()));
+    assert!(party.heard().iter().all(|one| one.pt == pt && one.payload.len() == 160), "20 ms each");
+    let both_ways = ["inbound-rtp", "outbound-rtp"].map(|way| phone.report(way)["codecId"].clone());
+    assert!(both_ways.iter().all(|id| id.is_string()), "{both_ways:?}");
+    assert_eq!(phone.codecs(), [format!("audio/{}", codec.to_uppercase())]);
+    let pair = |line: &&str| line.starts_with("webtrunk_calls_by_codecs{") && !line.ends_with(" 0");
+    let pairs = || {
+        let (_, metrics) = gateway.get("/metrics")?;
+        let all: Vec<String> = metrics.lines().filter(pair).map(str::to_owned).collect();
+        (!all.is_empty()).then_some(all)
+    };
+    let same = format!("webtrunk_calls_by_codecs{{caller=\"{codec}\",callee=\"{codec}\"}} 1");
+    assert_eq!(wait_for(LIMIT, "the pair of codecs", pairs), [same], "nothing is transcoded");
+    let got = phone.stop_record(&gateway.dir.join(format!("{codec}.wav")));
+    assert!(got.peak > 3000, "the page heard the trunk: {got:?}");
     phone.press("Hang up");
     phone.wait_status("^Call ended: ", LIMIT);
-    sipp.finish().must_pass();
-    let cdr = &gateway.wait_cdrs(1)[0];
-    let codecs = (&cdr["caller_media"]["codec"], &cdr["callee_media"]["codec"]);
-    assert_eq!(codecs, (&"g722".into(), &"g722".into()));
-    let passed = cdr["callee_media"]["packets_in"].as_u64();
-    assert!(passed > Some(80), "{cdr}");
+}
+
+/// Trunks with one codec each and nothing transcoded: what Chromium sends is that codec.
+#[test]
+fn with_passthrough_the_g722_and_pcmu_of_chromium_go_to_the_trunk_untouched() {
+    let mut parties = [RtpParty::start(), RtpParty::start()];
+    let mut toml = String::new();
+    let mut carriers = Vec::new();
+    let trunks = [("g722", "+1202*", "outbound_g722_echo"), ("pcmu", "+1303*", "outbound_answer_echo")];
+    for ((codec, numbers, scenario), party) in trunks.iter().zip(&parties) {
+        let mut sipp = Sipp::scenario(scenario);
+        (sipp.rtp_port, sipp.timeout) = (Some(party.port), 120);
+        toml += &format!(
+            "[[trunks]]\nname = \"{codec}\"\nserver = \"127.0.0.1:{}\"\ncodecs = [\"{codec}\"]\n\
+             codec_policy = \"passthrough\"\n[[routes]]\nmatch = \"{numbers}\"\nto = [\"trunk:{codec}\"]\n",
+            sipp.port
+        );
+        carriers.push(sipp.start());
+    }
+    let gateway = Gateway::run(&Setup { toml, ..Setup::default() });
+    let mut phone = Phone::chromium(Some(&speech().long_microphone));
+    phone.open(&gateway.url());
+    phone.sign_in("alice");
+    phone.wait_status("^Ready", LIMIT);
+    for ((codec, number), party) in
+        [("g722", "+12025550100"), ("pcmu", "+13035550100")].iter().zip(&mut parties)
+    {
+        passes_untouched(&mut phone, &gateway, codec, number, party);
+    }
+    for carrier in carriers {
+        carrier.finish().must_pass();
+    }
+    for (cdr, codec) in gateway.wait_cdrs(2).iter().zip(["g722", "pcmu"]) {
+        for side in ["caller_media", "callee_media"] {
+            assert_eq!(cdr[side]["codec"], codec, "{cdr}");
+            assert!(cdr[side]["packets_in"].as_u64() > Some(80), "{cdr}");
+        }
+    }
 }
 
 #[test]
