@@ -14,7 +14,7 @@ use crate::{Fallible, out, target};
 /// How long each load is measured.
 const SPAN: Duration = Duration::from_secs(6);
 /// The most calls that this process holds on one core beside what it counts: 2 x 50 packets in and out for each.
-const GENERATOR: usize = 2_000;
+const GENERATOR: usize = 2_200;
 /// The load under which latency is measured.
 const LOADED: f64 = 0.8;
 /// The gateway's encoders give way from a load of 70 % on.
@@ -61,6 +61,9 @@ fn compare(workload: Workload, recording: &Recording, rtpengine: Against) -> Fal
     let encodes = workload.floor().is_some();
     let ours_full_effort = encodes.then(|| loaded(us, recording, &ours, FULL_EFFORT)).flatten();
     let ours_loaded = loaded(us, recording, ours_full_effort.as_ref().unwrap_or(&ours), LOADED);
+    // A call among few costs more, so what was meant as that load was less; encoders of ours give way at it.
+    let again = ours_loaded.as_ref().filter(|_| !encodes).and_then(|by| loaded(us, recording, by, LOADED));
+    let ours_loaded = again.or(ours_loaded);
     let rtpengine_loaded = loaded((workload, rtpengine), recording, &theirs, LOADED);
     let floor = alone(workload, recording, ours_full_effort.as_ref().map_or(both, |one| one.calls))?;
     let name = workload.name();

@@ -43,6 +43,9 @@ impl Rtpengine {
             "--num-threads=1",
             // It sends what it transcoded from a thread of this kind.
             "--media-num-threads=1",
+            // As our workers are.
+            "--scheduling=rr",
+            "--priority=1",
             "--dtls-passive",
             "--delete-delay=0",
             &listen,

@@ -19,6 +19,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// How often signalling is looked at while calls come up, and when none does.
 const BUSY: Duration = Duration::from_millis(5);
 const QUIET: Duration = Duration::from_millis(50);
+/// Memory of a call is counted from these on: with the first ones a process takes what it takes once.
+const FIRST: usize = 4;
 /// Calls whose audio is kept.
 const TAPED: u32 = 4;
 
@@ -31,7 +33,7 @@ pub struct Measurement {
     pub cpu_ms_per_call_s: f64,
     /// How late packets were.
     pub latency: Latency,
-    /// Memory that the calls added, KiB each.
+    /// Memory that the calls after the first few added, browsers' connections included, KiB each.
     pub rss_kib_per_call: f64,
     /// Share of packets that did not come out, of the worse direction.
     pub loss: f64,
@@ -73,7 +75,8 @@ pub struct Bench {
     pub subject: Subject,
     workload: Workload,
     says: Says,
-    empty_rss: f64,
+    /// Memory with the first calls, KiB; none before.
+    first_rss: Option<f64>,
 }
 
 impl Bench {
@@ -85,8 +88,7 @@ impl Bench {
         let says = workload.says(recording, against)?;
         let subject = workload.start(against, &gateway()?, &directory()?)?;
         let (engine, setup) = (Engine::open()?, Setup::new(says.clone(), TAPED)?);
-        let empty_rss = subject.process().rss_kib();
-        Ok(Bench { engine, setup, subject, workload, says, empty_rss })
+        Ok(Bench { engine, setup, subject, workload, says, first_rss: None })
     }
 
     /// Brings calls up until there are so many.
@@ -94,6 +96,15 @@ impl Bench {
     /// # Errors
     /// When one does not come up.
     pub fn grow(&mut self, calls: usize) -> Fallible<()> {
+        if self.first_rss.is_none() {
+            self.reach(FIRST)?;
+            self.pass(WARM_UP)?;
+            self.first_rss = Some(self.subject.process().rss_kib());
+        }
+        self.reach(calls)
+    }
+
+    fn reach(&mut self, calls: usize) -> Fallible<()> {
         self.subject.expect(calls)?;
         self.setup.want(calls.saturating_sub(self.setup.up.len()), false);
         while !self.setup.is_done() {
@@ -142,13 +153,14 @@ impl Bench {
             return Err(format!("nothing comes out of {} directions of calls", seen.silent).into());
         }
         let calls = self.setup.up.len();
+        let rss = self.subject.process().rss_kib() - self.first_rss.unwrap_or_default();
         let latency = latency(&seen.ways);
         let (audio_delay_ms, to_browser_kbit) = self.audio(latency.p50 / 1e3);
         Ok(Measurement {
             calls,
             cpu_ms_per_call_s: used / took / calls as f64,
             latency,
-            rss_kib_per_call: (self.subject.process().rss_kib() - self.empty_rss) / calls as f64,
+            rss_kib_per_call: rss / calls.saturating_sub(FIRST).max(1) as f64,
             loss: loss(&seen),
             audio_delay_ms,
             full_sockets: full_sockets() - full,

@@ -13,6 +13,7 @@ mod poll;
 mod ports;
 mod post;
 mod timers;
+mod urgency;
 mod worker;
 
 pub use addresses::host_addresses;

@@ -24,6 +24,7 @@ use crate::plane::{EntropyFactory, EventSender, MediaConfig};
 use crate::poll::{Poller, Ready, Token, Waker};
 use crate::ports::PortPool;
 use crate::post::{Order, Post};
+use crate::urgency::Urgency;
 
 /// Most batches of the browser socket and commands taken in one turn, before others get theirs. Of a leg's sockets one
 /// packet each is taken: that is what they have, unless somebody floods them.
@@ -57,6 +58,7 @@ pub(crate) struct Worker {
     stopping: Arc<AtomicBool>,
     tally: Arc<Tally>,
     load: Load,
+    urgency: Urgency,
     effort: EffortControl,
 }
 
@@ -84,7 +86,22 @@ impl Worker {
         let now = Instant::now();
         let (pace, load, left) = (Pace::new(now), Load::new(now), Left::default());
         let effort = EffortControl::default();
-        Worker { poller, orders, calls, batch, packet, pace, packets: 0, left, stopping, tally, load, effort }
+        let urgency = Urgency::Ordinary;
+        Worker {
+            poller,
+            orders,
+            calls,
+            batch,
+            packet,
+            pace,
+            packets: 0,
+            left,
+            stopping,
+            tally,
+            load,
+            urgency,
+            effort,
+        }
     }
 
     /// Until told to stop. A defect outside a call ends all calls of this worker, and the worker.
@@ -109,6 +126,12 @@ impl Worker {
     }
 
     fn work(&mut self) -> io::Result<()> {
+        self.urgency = Urgency::ask();
+        if self.urgency == Urgency::Refused {
+            tracing::info!(
+                "no real-time scheduling for media: CAP_SYS_NICE or LimitRTPRIO=1 would permit it"
+            );
+        }
         let mut ready = Ready::new();
         while !self.stopping.load(Ordering::Acquire) {
             self.turn(&mut ready)?;
@@ -157,6 +180,7 @@ impl Worker {
         self.load.handle_wait(waited);
         let Some(load) = self.load.measure(now) else { return };
         self.tally.level.set_load(load);
+        self.urgency.handle_load(load);
         if let Some(effort) = self.effort.handle_load(load, now) {
             self.tally.level.set_effort(effort);
             self.calls.set_effort(effort);
