@@ -133,15 +133,7 @@ impl<'a> World<'a> {
         let how = self.choices.byte();
         let leg = &self.legs[usize::from(how & 1)];
         let username = format!("{}:{}", leg.ufrag, if how & 2 == 0 { "Vq9t" } else { "else" });
-        let (controlling, nominates) = (how & 4 == 0, how & 8 == 0);
-        let (tie_breaker, priority) = (u64::from(how), 100);
-        let id = TransId::new();
-        let message =
-            StunMessage::binding_request(&username, id, controlling, tie_breaker, priority, nominates);
-        let mut data = vec![0; 300];
-        let hmac = |key: &[u8], parts: &[&[u8]]| is::DefaultSha1HmacProvider.sha1_hmac(key, parts);
-        let length = message.to_bytes(Some(leg.password.as_bytes()), &mut data, hmac);
-        data.truncate(length.unwrap_or(0));
+        let mut data = check(&username, &leg.password, how);
         let (id, end) = (leg.id, data.len() - 8);
         if right {
             return (data, Some(id));
@@ -203,6 +195,19 @@ impl<'a> World<'a> {
         assert!(self.demux.is_empty() && self.demux.addresses() == 0, "{:?}", self.demux);
         assert!(self.call.poll_timeout().is_none());
     }
+}
+
+/// A connectivity check (RFC 8445 §7.2.2), in one of four roles.
+pub(crate) fn check(username: &str, password: &str, how: u8) -> Vec<u8> {
+    let (controlling, nominates) = (how & 4 == 0, how & 8 == 0);
+    let (tie_breaker, priority) = (u64::from(how), 100);
+    let id = TransId::new();
+    let message = StunMessage::binding_request(username, id, controlling, tie_breaker, priority, nominates);
+    let mut data = vec![0; 300];
+    let hmac = |key: &[u8], parts: &[&[u8]]| is::DefaultSha1HmacProvider.sha1_hmac(key, parts);
+    let length = message.to_bytes(Some(password.as_bytes()), &mut data, hmac);
+    data.truncate(length.unwrap_or(0));
+    data
 }
 
 fn params() -> LegParams {

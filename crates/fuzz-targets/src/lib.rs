@@ -24,7 +24,10 @@ pub use endpoint::{ENDPOINT_OPERATIONS, endpoint_operations, fuzz_endpoint};
 pub use entrance::fuzz_entrance;
 pub use framer::fuzz_framer;
 pub use headers::{fuzz_headers, fuzz_uri};
-pub use media_call::{MEDIA_CALL_OPERATIONS, fuzz_media_call, media_call_operations};
+pub use media_call::{
+    MEDIA_CALL_OPERATIONS, SESSION_OPERATIONS, fuzz_media_call, fuzz_session, media_call_operations,
+    session_operations,
+};
 pub use message::fuzz_message;
 pub use mutate::{Random, mutate};
 pub use rtcp::fuzz_rtcp;
@@ -153,5 +156,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rtcp", run: fuzz_rtcp, words: &[] },
     Target { name: "entrance", run: fuzz_entrance, words: &[] },
     Target { name: "media_call", run: fuzz_media_call, words: &[] },
+    Target { name: "session", run: fuzz_session, words: &[] },
     Target { name: "endpoint", run: fuzz_endpoint, words: &[] },
 ];

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use fuzz_targets::{
-    ENDPOINT_OPERATIONS, MEDIA_CALL_OPERATIONS, Random, TARGETS, Target, corpus, endpoint_operations,
-    media_call_operations, mutate,
+    ENDPOINT_OPERATIONS, MEDIA_CALL_OPERATIONS, Random, SESSION_OPERATIONS, TARGETS, Target, corpus,
+    endpoint_operations, media_call_operations, mutate, session_operations,
 };
 
 /// Runs one input; if it fails, says which.
@@ -90,24 +90,36 @@ fn any_sequence_of_operations_on_a_call_keeps_its_streams_and_releases_its_legs(
 }
 
 #[test]
+fn any_packet_of_a_browser_in_session_counts_once_and_only_if_it_is_authentic() {
+    play("session", 600);
+}
+
+#[test]
 fn any_sequence_of_operations_ends_every_leg_once_and_leaves_nothing() {
     play("endpoint", 10_000);
 }
 
-#[test]
-fn the_kept_sequences_bring_up_every_operation_of_the_endpoint() {
-    let kept = corpus::of("endpoint").expect("the corpus");
-    let seen: BTreeSet<_> = kept.iter().flat_map(|input| endpoint_operations(input)).collect();
-    let missing: Vec<_> = ENDPOINT_OPERATIONS.iter().filter(|name| !seen.contains(*name)).collect();
+/// Every one of `names` comes up in the corpus.
+fn bring_up(target: &str, operations: fn(&[u8]) -> BTreeSet<&'static str>, names: &[&str]) {
+    let kept = corpus::of(target).expect("the corpus");
+    let seen: BTreeSet<_> = kept.iter().flat_map(|input| operations(input)).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !seen.contains(*name)).collect();
     assert!(missing.is_empty(), "never: {missing:?}");
 }
 
 #[test]
+fn the_kept_sequences_bring_up_every_operation_of_the_endpoint() {
+    bring_up("endpoint", endpoint_operations, ENDPOINT_OPERATIONS);
+}
+
+#[test]
 fn the_kept_sequences_bring_up_every_operation_of_a_call() {
-    let kept = corpus::of("media_call").expect("the corpus");
-    let seen: BTreeSet<_> = kept.iter().flat_map(|input| media_call_operations(input)).collect();
-    let missing: Vec<_> = MEDIA_CALL_OPERATIONS.iter().filter(|name| !seen.contains(*name)).collect();
-    assert!(missing.is_empty(), "never: {missing:?}");
+    bring_up("media_call", media_call_operations, MEDIA_CALL_OPERATIONS);
+}
+
+#[test]
+fn the_kept_sequences_bring_up_every_operation_of_a_session() {
+    bring_up("session", session_operations, SESSION_OPERATIONS);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Sequences of operations on a whole call, read from bytes.
 
+mod browser;
 mod phone;
+mod session;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +19,17 @@ use types::{Advertised, CallId, LegId, Wall, WorkerId, limits};
 use crate::choices::Choices;
 use crate::entrance::PEERS;
 use crate::mutate::Random;
+use browser::{Browser, OURS};
 use phone::{Phone, description};
-use watch::{Watch, audio};
+pub use session::{SESSION_OPERATIONS, fuzz_session, session_operations};
+use watch::Watch;
 
-const OPERATIONS: usize = 80;
+const OPERATIONS: usize = 60;
+/// Descriptions of one input: each costs as much as a hundred packets, and their text has a target of its own.
+const DESCRIPTIONS: usize = 10;
 const LEGS: u8 = 4;
+/// No session ends sooner after a check.
+const CHECKED: Duration = Duration::from_secs(13);
 
 /// What the kept inputs bring up, by name.
 pub const MEDIA_CALL_OPERATIONS: &[&str] = &[
@@ -63,7 +71,14 @@ struct World<'a> {
     choices: Choices<'a>,
     legs: BTreeMap<LegId, Watch>,
     phones: BTreeMap<LegId, Phone>,
+    /// Those with a session that is up.
+    browsers: BTreeMap<LegId, Browser>,
+    /// Credentials that checks need, as the demultiplexer has them.
+    accepted: BTreeMap<LegId, (String, String)>,
     params: LegParams,
+    descriptions: usize,
+    /// Packets of RTP that went to phones.
+    relayed: u64,
     closed: bool,
     seen: BTreeSet<&'static str>,
 }
@@ -88,7 +103,7 @@ pub fn media_call_operations(data: &[u8]) -> BTreeSet<&'static str> {
 
 impl<'a> World<'a> {
     fn new(data: &'a [u8]) -> World<'a> {
-        let candidates = vec![SocketAddr::from(([192, 0, 2, 2], 4_000))];
+        let candidates = vec![SocketAddr::from(OURS)];
         let setup = Arc::new(MediaSetup { peers: PEERS.clone(), candidates });
         let now = Instant::now();
         World {
@@ -98,7 +113,11 @@ impl<'a> World<'a> {
             choices: Choices::new(data),
             legs: BTreeMap::new(),
             phones: BTreeMap::new(),
+            browsers: BTreeMap::new(),
+            accepted: BTreeMap::new(),
             params: params(),
+            descriptions: 0,
+            relayed: 0,
             closed: false,
             seen: BTreeSet::new(),
         }
@@ -109,7 +128,10 @@ impl<'a> World<'a> {
     }
 
     fn operate(&mut self) {
-        match self.choices.byte() % 20 {
+        let operation = self.choices.byte() % 20;
+        self.descriptions += usize::from(operation <= 3);
+        match operation {
+            0..=3 if self.descriptions > DESCRIPTIONS => {}
             0 | 1 => self.answer(),
             2 => self.offer(),
             3 => self.set_answer(),
@@ -135,7 +157,7 @@ impl<'a> World<'a> {
 
     fn answer(&mut self) {
         let leg = self.leg();
-        let offer = description(&mut self.choices, leg);
+        let offer = self.describe(leg);
         let params = self.params_for(&offer);
         self.command(Command::Answer { leg, params, offer: offer.clone() }, Asked::Answer(leg, offer));
     }
@@ -148,8 +170,16 @@ impl<'a> World<'a> {
 
     fn set_answer(&mut self) {
         let leg = self.leg();
-        let answer = description(&mut self.choices, leg);
+        let answer = self.describe(leg);
         self.command(Command::SetAnswer { leg, answer: answer.clone() }, Asked::SetAnswer(leg, answer));
+    }
+
+    /// Mostly a browser goes on with its session.
+    fn describe(&mut self, leg: LegId) -> Vec<u8> {
+        match self.browsers.get_mut(&leg) {
+            Some(browser) if self.choices.byte() & 7 != 7 => browser.describes(&mut self.choices),
+            Some(_) | None => description(&mut self.choices, leg),
+        }
     }
 
     fn params_for(&mut self, offer: &[u8]) -> LegParams {
@@ -191,7 +221,13 @@ impl<'a> World<'a> {
         for _ in 0..count {
             let (source, packet) = (phone.source(&mut self.choices), phone.rtp(&mut self.choices));
             let wall = Wall(1_800_000_000_000_000);
-            self.call.handle_rtp(leg, source, &packet, self.now, wall);
+            match self.browsers.get(&leg) {
+                Some(browser) => {
+                    let path = (SocketAddr::from(OURS), browser.address);
+                    self.call.handle_browser(leg, path, &packet, self.now, wall);
+                }
+                None => self.call.handle_rtp(leg, source, &packet, self.now, wall),
+            }
             self.now += Duration::from_millis(20);
         }
         self.drain(Asked::Nothing);
@@ -215,7 +251,7 @@ impl<'a> World<'a> {
         let (leg, way, length) = (self.leg(), self.choices.byte(), self.choices.byte());
         let source = Phone::new(leg).source(&mut self.choices);
         let (data, wall) = (self.choices.bytes(usize::from(length)), self.wall());
-        let ours = SocketAddr::from(([192, 0, 2, 2], 4_000));
+        let ours = SocketAddr::from(OURS);
         match way % 3 {
             0 => self.call.handle_rtp(leg, source, data, self.now, wall),
             1 => self.call.handle_rtcp(leg, source, data, self.now, wall),
@@ -270,6 +306,9 @@ impl<'a> World<'a> {
         self.call.adopt(given, to, self.now);
         let watch = self.legs.remove(&leg);
         self.legs.extend(watch.map(|watch| (to, watch)));
+        let (browser, accepted) = (self.browsers.remove(&leg), self.accepted.remove(&leg));
+        self.browsers.extend(browser.map(|browser| (to, browser)));
+        self.accepted.extend(accepted.map(|accepted| (to, accepted)));
         self.seen.insert("given and adopted");
         self.drain(Asked::Nothing);
     }
@@ -281,7 +320,7 @@ impl<'a> World<'a> {
                 self.command(Command::Close, Asked::Nothing);
                 self.seen.insert("closed in the middle");
             }
-            16..=31 => {
+            16..=31 if !self.browsers.contains_key(&leg) => {
                 let adopt = Command::Adopt { leg, from: CallId(9), worker: WorkerId(0), their: leg };
                 self.command(adopt, Asked::Nothing);
             }
@@ -352,7 +391,7 @@ impl<'a> World<'a> {
                 (if browser { "offer of a browser answered" } else { "offer answered" }, keys)
             }
             (Asked::Offer(_), Some(Event::LocalSdp { sdp, .. }), Some(watch)) => {
-                watch.offered = audio(sdp).crypto.into_iter().flatten().collect();
+                watch.offered = watch::keys(sdp);
                 self.seen.insert("offer of ours");
                 return;
             }
@@ -363,6 +402,7 @@ impl<'a> World<'a> {
             (_, Some(event), _) => panic!("{event:?}"),
         };
         self.name(seen, keys.is_some());
+        let keys = self.association(*leg, asked).or(keys);
         let phone = self.phones.entry(*leg).or_insert_with(|| Phone::new(*leg));
         phone.use_keys(keys.as_ref());
     }
@@ -386,15 +426,20 @@ impl<'a> World<'a> {
             Output::Rtp { leg, to } => {
                 let now = self.now;
                 let encrypted = self.watch(leg).rtp(to, data, now);
+                self.relayed += 1;
                 self.seen.insert(if encrypted { "media sent encrypted" } else { "media sent" });
             }
             Output::Rtcp { leg, to } => {
                 self.watch(leg).rtcp(to, data);
                 self.seen.insert("report sent");
             }
-            Output::Browser { to, .. } => panic!("{} bytes to {to}, which proved nothing", data.len()),
-            Output::AcceptUfrag { leg, .. } => assert_eq!(self.watch(leg).kind, LegKind::WebRtc),
+            Output::Browser { leg, to, .. } => self.browser_gets(leg, to, data),
+            Output::AcceptUfrag { leg, ufrag, password } => {
+                assert_eq!(self.watch(leg).kind, LegKind::WebRtc);
+                self.accepted.insert(leg, (ufrag, password));
+            }
             Output::ReleaseLeg { leg } => {
+                self.browsers.remove(&leg);
                 assert!(self.legs.remove(&leg).is_some(), "{leg} is released twice");
                 self.seen.insert("removed");
             }
@@ -417,8 +462,14 @@ impl<'a> World<'a> {
                 let lives = about.and_then(|leg| self.legs.get(&leg)).is_some_and(Watch::is_agreed);
                 if lives { "refused on a leg that lives" } else { "refused" }
             }
-            // `Adopt` that found nobody.
-            Event::Lost { .. } => return,
+            // `Adopt` that found nobody, or a session that nobody checked for too long.
+            Event::Lost { leg } => match self.browsers.get(&leg) {
+                Some(browser) => {
+                    assert!(self.now >= browser.checked_at + CHECKED, "{leg} is lost by a datagram");
+                    "session lost"
+                }
+                None => return,
+            },
             Event::Closed => {
                 assert!(self.legs.is_empty(), "not released: {:?}", self.legs.keys());
                 self.closed = true;

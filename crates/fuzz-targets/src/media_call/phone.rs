@@ -154,6 +154,32 @@ impl Phone {
         packet
     }
 
+    /// A packet whose header and payload are anything, as its keys make it; none that they refuse.
+    pub(super) fn odd_rtp(&mut self, choices: &mut Choices<'_>) -> Option<Vec<u8>> {
+        let (first, second, length) = (choices.byte(), choices.byte(), choices.byte());
+        self.sequence = self.sequence.wrapping_add(u16::from(choices.byte()) + 1);
+        self.timestamp = self.timestamp.wrapping_add(u32::from(choices.word()));
+        let mut packet = vec![0x80 | first & 0x3f, second];
+        packet.extend_from_slice(&self.sequence.to_be_bytes());
+        packet.extend_from_slice(&self.timestamp.to_be_bytes());
+        packet.extend_from_slice(&self.ssrc.to_be_bytes());
+        packet.extend_from_slice(choices.bytes(usize::from(length)));
+        let (_, sender) = self.sender.as_mut()?;
+        sender.protect_rtp(&mut packet).ok()?;
+        Some(packet)
+    }
+
+    /// A compound packet of anything.
+    pub(super) fn odd_rtcp(&mut self, choices: &mut Choices<'_>) -> Option<Vec<u8>> {
+        let (first, second, length) = (choices.byte(), choices.byte(), choices.byte());
+        let mut packet = vec![0x80 | first & 0x3f, 192 + second % 32, 0, second & 0x0f];
+        packet.extend_from_slice(&self.ssrc.to_be_bytes());
+        packet.extend_from_slice(choices.bytes(usize::from(length)));
+        let (_, sender) = self.sender.as_mut()?;
+        sender.protect_rtcp(&mut packet).ok()?;
+        Some(packet)
+    }
+
     fn payload(&self, payload_type: u8, shape: u8) -> Vec<u8> {
         match (shape >> 1 & 7, payload_type) {
             (6, _) => Vec::new(),

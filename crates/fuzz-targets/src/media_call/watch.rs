@@ -51,8 +51,8 @@ impl Watch {
 
     /// Their offer was answered by our description. Returns their key.
     pub(super) fn answered(&mut self, theirs: &[u8], ours: &[u8]) -> Option<Keys> {
-        let (line, our_line) = (self.line(theirs), audio(ours));
-        let taken = our_line.crypto.iter().flatten().next();
+        let (line, our_keys) = (self.line(theirs), keys(ours));
+        let taken = our_keys.first();
         let used = taken.and_then(|ours| {
             line.crypto.iter().flatten().find(|theirs| theirs.tag == ours.tag).map(|t| t.keys.clone())
         });
@@ -73,6 +73,13 @@ impl Watch {
         };
         self.agree(&line, ours.map(|crypto| crypto.keys));
         theirs.map(|crypto| crypto.keys)
+    }
+
+    /// Packets are protected with the key of an association instead of one of a description.
+    pub(super) fn use_keys(&mut self, ours: &Keys) {
+        if let Some((_, keys)) = &mut self.agreed {
+            *keys = Some(ours.clone());
+        }
     }
 
     pub(super) fn is_agreed(&self) -> bool {
@@ -160,11 +167,16 @@ impl Watch {
     }
 }
 
-/// The audio of a description of ours.
-pub(super) fn audio(ours: &[u8]) -> MediaLine {
+/// The key lines of a description of ours. It is read for nothing else: that costs more than a hundred packets.
+pub(super) fn keys(ours: &[u8]) -> Vec<Crypto> {
+    let has = |text: &[u8]| ours.windows(text.len()).any(|part| part == text);
+    assert!(has(b"m=audio "), "no audio in {:?}", String::from_utf8_lossy(ours));
+    if !has(b"a=crypto:") {
+        return Vec::new();
+    }
     let lines = Remote::parse(ours).map(|remote| remote.lines).unwrap_or_default();
     match lines.into_iter().find(|line| line.media == "audio" && line.port != 0) {
-        Some(line) => line,
+        Some(line) => line.crypto.into_iter().flatten().collect(),
         None => panic!("no audio in {:?}", String::from_utf8_lossy(ours)),
     }
 }

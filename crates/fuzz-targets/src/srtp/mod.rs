@@ -1,17 +1,22 @@
 use media_bridge::srtp::{Keys, OVERHEAD, Receiver, Reject, Sender, Suite};
 
+mod streams;
+
 /// Sequence number of the packet that the receivers know already.
 const KNOWN: u16 = 1_000;
+/// From this first byte on there are streams.
+const STREAMS: u8 = 0xf0;
 
 /// The first byte says how, the rest is a packet as it comes from a network: RTP or RTCP, in a suite, to a receiver that has
 /// heard nothing or something, with a master key identifier or none. What opens is what a sender with these keys makes
-/// of the same plaintext; what does not changes nothing.
+/// of the same plaintext; what does not changes nothing. A first byte with all of its upper half says instead that the
+/// rest are operations on many streams under changing keys.
 pub fn fuzz_srtp(data: &[u8]) {
     let Some((how, packet)) = data.split_first() else { return };
-    let suite = Suite::ALL[usize::from(how & 3)];
-    let Some(keys) = Keys::new(suite, &vec![0x5a; suite.key_len() + suite.salt_len()]) else {
-        panic!("the length is the suite's");
-    };
+    if *how >= STREAMS {
+        return streams::run(*how, packet);
+    }
+    let keys = keys(*how, 0x5a);
     let (rtcp, running, mki) = (how & 4 != 0, how & 8 != 0, usize::from(how >> 4));
     let (mut sender, mut receiver) = (Sender::new(&keys), Receiver::new(&keys, mki));
     let plain = if rtcp { report() } else { voice(KNOWN) };
@@ -34,6 +39,15 @@ pub fn fuzz_srtp(data: &[u8]) {
     match sealed {
         Ok(()) => assert!(plain.len() <= packet.len() + OVERHEAD),
         Err(_) => assert_eq!(plain, packet, "what is not protected is left alone"),
+    }
+}
+
+/// Of one of the four suites.
+fn keys(how: u8, byte: u8) -> Keys {
+    let suite = Suite::ALL[usize::from(how & 3)];
+    match Keys::new(suite, &vec![byte; suite.key_len() + suite.salt_len()]) {
+        Some(keys) => keys,
+        None => panic!("the length is the suite's"),
     }
 }
 
