@@ -31,7 +31,7 @@ pub(crate) struct Browser {
     next_call: u32,
 }
 
-const OFFER: &str = "opus,pcmu,pcma";
+const OFFER: &str = "opus,g722,pcmu,pcma";
 
 impl Browser {
     pub fn new(session: SessionId, user: &'static str, rng: Rng) -> Self {
@@ -215,7 +215,8 @@ impl Browser {
     /// To a number; or to another call of this page, if it has one, answered or not.
     fn plan_transfer(&mut self, call: &str) {
         let other = self.calls.keys().find(|c| *c != call).cloned();
-        let to = *self.rng.pick(&["100", "101", "102", "+12025550100", "+12025550199", "nobody"]);
+        let to =
+            *self.rng.pick(&["100", "101", "102", "+12025550100", "+12025550199", "+13035550100", "nobody"]);
         let call = call.to_owned();
         if let Some(with) = other.filter(|_| self.rng.chance(500)) {
             self.plan((100, 6_000), FromBrowser::Transfer { call, to: None, with: Some(with) });

@@ -2,6 +2,8 @@
 
 use media_bridge::control::{CallEvent, Event};
 
+use crate::room::Room;
+
 /// One thing that goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -15,12 +17,38 @@ pub enum Fault {
     StuckClosing,
     /// The gateway's CANCEL carries a branch that its INVITE did not have (RFC 3261 §9.1).
     WrongBranch,
+    /// From some moment on the switch does not hear that no worker has room.
+    UnheardLoad,
+    /// From some moment on the switch does not hear that there is room again.
+    UnheardRoom,
+    /// A 503 of the gateway does not say when to come again.
+    NoRetryAfter,
+    /// The switch does not hear that it is to take no more calls.
+    UnheardDrain,
+    /// Instead of waiting for them, the gateway ends the calls that run.
+    HastyDrain,
+    /// An INVITE to a trunk that wants encryption goes out without keys.
+    LostKeys,
+    /// From some moment on the media plane uses another codec than was agreed on where nothing is to be transcoded.
+    Transcoding,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 5] =
-        [Fault::LostTimer, Fault::LeakedLease, Fault::DoubleBye, Fault::StuckClosing, Fault::WrongBranch];
+    pub const ALL: [Fault; 12] = [
+        Fault::LostTimer,
+        Fault::LeakedLease,
+        Fault::DoubleBye,
+        Fault::StuckClosing,
+        Fault::WrongBranch,
+        Fault::UnheardLoad,
+        Fault::UnheardRoom,
+        Fault::NoRetryAfter,
+        Fault::UnheardDrain,
+        Fault::HastyDrain,
+        Fault::LostKeys,
+        Fault::Transcoding,
+    ];
 }
 
 /// Sits at the seams and does one fault, once.
@@ -31,11 +59,17 @@ pub(crate) struct Saboteur {
     seen: u32,
 }
 
-/// How many chances go by before the fault is done: the run is in full swing then. Timers of the switch fire so rarely that
-/// none goes by.
+/// How many chances go by before the fault is done: the run is in full swing then. None goes by of what is rare.
 fn let_pass(fault: Fault) -> u32 {
     match fault {
-        Fault::LostTimer => 0,
+        Fault::LostTimer
+        | Fault::UnheardLoad
+        | Fault::UnheardRoom
+        | Fault::NoRetryAfter
+        | Fault::UnheardDrain
+        | Fault::HastyDrain
+        | Fault::LostKeys
+        | Fault::Transcoding => 0,
         Fault::LeakedLease | Fault::DoubleBye | Fault::StuckClosing | Fault::WrongBranch => 3,
     }
 }
@@ -59,9 +93,14 @@ impl Saboteur {
         self.done
     }
 
+    /// It was done, and is done again each time.
+    fn goes_on(&self, fault: Fault) -> bool {
+        self.done && self.fault == Some(fault)
+    }
+
     /// The switch has no timers any more.
     pub fn timers_are_lost(&self) -> bool {
-        self.done && self.fault == Some(Fault::LostTimer)
+        self.goes_on(Fault::LostTimer)
     }
 
     /// Between clock and switch: whether this firing is lost, as are all that follow.
@@ -79,13 +118,41 @@ impl Saboteur {
         self.strikes(Fault::LeakedLease)
     }
 
-    /// Between endpoint and network: what else goes out, or instead.
-    pub fn tampers(&mut self, bytes: &[u8]) -> Option<Tampered> {
+    /// Between media plane and switch: whether this is not heard of the workers' loads.
+    pub fn mutes(&mut self, room: &Room) -> bool {
+        let fault = if room.is_full() { Fault::UnheardLoad } else { Fault::UnheardRoom };
+        (room.is_full() || room.is_ample()) && (self.goes_on(fault) || self.strikes(fault))
+    }
+
+    /// Between the operator and the switch: whether it goes on taking calls.
+    pub fn mutes_drain(&mut self) -> bool {
+        self.strikes(Fault::UnheardDrain)
+    }
+
+    /// Between the operator and the switch: whether draining is taken for stopping.
+    pub fn hastens_drain(&mut self) -> bool {
+        self.strikes(Fault::HastyDrain)
+    }
+
+    /// In the media plane: whether codecs are not those that were agreed on.
+    pub fn transcodes(&mut self) -> bool {
+        self.goes_on(Fault::Transcoding) || self.strikes(Fault::Transcoding)
+    }
+
+    /// Between endpoint and network: what else goes out, or instead. `secure`: it goes to a trunk that wants encryption.
+    pub fn tampers(&mut self, bytes: &[u8], secure: bool) -> Option<Tampered> {
         if bytes.starts_with(b"BYE ") && self.strikes(Fault::DoubleBye) {
             return Some(Tampered::Also(rewrite(bytes, true)));
         }
         if bytes.starts_with(b"CANCEL ") && self.strikes(Fault::WrongBranch) {
             return Some(Tampered::Instead(rewrite(bytes, false)));
+        }
+        let text = String::from_utf8_lossy(bytes);
+        if secure && bytes.starts_with(b"INVITE ") && self.strikes(Fault::LostKeys) {
+            return Some(Tampered::Instead(text.replacen("savp:", "", 1).into()));
+        }
+        if bytes.starts_with(b"SIP/2.0 503 ") && self.strikes(Fault::NoRetryAfter) {
+            return Some(Tampered::Instead(text.replacen("Retry-After:", "X-After:", 1).into()));
         }
         None
     }

@@ -11,8 +11,10 @@ mod network;
 mod party;
 mod plane;
 mod rng;
+mod room;
 mod traffic;
 mod watch;
+mod words;
 mod world;
 
 pub use fault::Fault;

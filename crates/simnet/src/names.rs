@@ -1,13 +1,21 @@
 //! A name for everything that is done to and by the switch, to see that nothing is left out.
 
 use b2bua::SignalIn;
-use media_bridge::control::{Command as Media, Event as MediaEvent};
+use media_bridge::control::{Command as Media, Event as MediaEvent, Refusal};
 use sip_ua::{Command, Event, LegEnd, RegistrationState};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 /// Every name that a sufficient number of seeds brings up.
 pub const OPERATIONS: &[&str] = &[
     "in:media-overloaded",
+    "in:loads-quiet",
+    "in:loads-brink",
+    "in:loads-one-full",
+    "in:loads-full",
+    "in:worker-gone",
+    "turned-away:overloaded",
+    "turned-away:stopping",
+    "in:drain",
     "in:shut-down",
     "in:trunk-targets",
     "out:close-browser",
@@ -67,6 +75,12 @@ pub const OPERATIONS: &[&str] = &[
     "media:negotiated",
     "media:direction",
     "media:refused",
+    "media:refused-srtp",
+    "srtp:offered",
+    "srtp:taken",
+    "srtp:left",
+    "srtp:answered",
+    "codec:untouched",
     "media:connected",
     "media:lost",
     "media:silent",
@@ -203,6 +217,7 @@ pub(crate) fn of_media(event: &MediaEvent) -> &'static str {
         MediaEvent::LocalSdp { .. } => "media:local-sdp",
         MediaEvent::Negotiated { .. } => "media:negotiated",
         MediaEvent::Direction { .. } => "media:direction",
+        MediaEvent::Refused { why: Refusal::Srtp(_), .. } => "media:refused-srtp",
         MediaEvent::Refused { .. } => "media:refused",
         MediaEvent::Connected { .. } => "media:connected",
         MediaEvent::Lost { .. } => "media:lost",

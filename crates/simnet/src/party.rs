@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use media_bridge::control::{Refusal, Srtp};
 use sip_ua::digest::{Algorithm, Asks, Challenger, Check, Secret};
 use sip_ua::message::Message;
 use sip_ua::{
@@ -14,6 +15,7 @@ use sip_ua::{
 use types::Wall;
 
 use crate::rng::Rng;
+use crate::words::{Keys, Words};
 
 /// Whose behaviour it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +56,13 @@ struct Leg {
     up: bool,
 }
 
+/// What a party has and wants of audio.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manners {
+    pub codecs: &'static str,
+    pub srtp: Srtp,
+}
+
 pub(crate) struct Party {
     pub role: Role,
     pub address: SocketAddr,
@@ -63,7 +72,7 @@ pub(crate) struct Party {
     /// Acts planned, taken by the world.
     pub plans: Vec<(Duration, Act)>,
     rng: Rng,
-    codecs: &'static str,
+    manners: Manners,
     challenger: Option<Challenger>,
     legs: BTreeMap<SipLeg, Leg>,
     next_leg: u64,
@@ -86,15 +95,17 @@ pub(crate) fn trunk_credentials() -> Credentials {
 }
 
 impl Party {
-    pub fn new(role: Role, address: SocketAddr, transport: Transport, mut rng: Rng) -> Self {
+    pub fn new(
+        role: Role,
+        address: SocketAddr,
+        transport: Transport,
+        manners: Manners,
+        mut rng: Rng,
+    ) -> Self {
         let listener = Listener { transport, local: address, advertise: None };
         let config = EndpointConfig { user_agent: "simnet".into(), listeners: vec![listener] };
         let challenger = matches!(role, Role::Carrier)
             .then(|| Challenger::new("carrier", vec![Algorithm::SHA256, Algorithm::MD5], &mut rng));
-        let codecs = match role {
-            Role::Carrier => *rng.pick(&["pcmu,pcma", "pcma,pcmu", "pcmu"]),
-            Role::Phone { .. } => *rng.pick(&["opus,pcmu,pcma", "g722,pcma,pcmu", "pcma,pcmu", "pcmu"]),
-        };
         Party {
             role,
             address,
@@ -103,7 +114,7 @@ impl Party {
             endpoint: Endpoint::new(config, Box::new(rng.split())),
             plans: Vec::new(),
             rng,
-            codecs,
+            manners,
             challenger,
             legs: BTreeMap::new(),
             next_leg: 0,
@@ -156,7 +167,7 @@ impl Party {
 
     /// Calls somebody who never answers, and waits for ever.
     pub fn call_nobody(&mut self, now: Instant) {
-        self.invite(NOBODY, Some(self.codecs), now);
+        self.invite(NOBODY, Some(self.manners.codecs), now);
     }
 
     /// Calls a number. Sometimes without an offer, sometimes with one that is no good, sometimes impatiently.
@@ -165,7 +176,7 @@ impl Party {
             0 => Some("garbage"),
             1 => Some("g729"),
             2 => None,
-            _ => Some(self.codecs),
+            _ => Some(self.manners.codecs),
         };
         let leg = self.invite(number, offer, now);
         let patience = if self.rng.chance(250) { (50, 3_000) } else { (15_000, 40_000) };
@@ -191,12 +202,23 @@ impl Party {
             reliable,
             timer: SessionTimer::default(),
             headers: Vec::new(),
-            body: offer.map(|o| Body::sdp(o.into())),
+            body: offer.map(|o| self.offered(o)),
             credentials: self.credentials(),
         };
         self.legs.insert(leg, Leg { answer: String::new(), other: None, up: false });
         self.say(Command::Invite(leg, Box::new(invite)), now);
         leg
+    }
+
+    /// An offer with the keys that it has here; the empty one wants an offer of the gateway.
+    fn offered(&self, text: &str) -> Body {
+        let keys = if text.is_empty() { Keys::None } else { Keys::offered(self.manners.srtp) };
+        Body::sdp(keys.mark(text).into_bytes())
+    }
+
+    /// Our answer where there was no offer, or none that anybody looks at.
+    pub fn late_answer(&self) -> String {
+        Keys::offered(self.manners.srtp).mark("pcmu")
     }
 
     fn plan(&mut self, (low, high): (u64, u64), act: Act) {
@@ -247,9 +269,7 @@ impl Party {
                 Command::Reject { leg, status, reason: String::new(), headers: wait.into_iter().collect() }
             }
             Act::HangUp(_) => Command::HangUp { leg, reason: None },
-            Act::Reinvite(_, text) if known.up => {
-                Command::Reinvite { leg, body: Body::sdp(text.as_bytes().to_vec()) }
-            }
+            Act::Reinvite(_, text) if known.up => Command::Reinvite { leg, body: self.offered(text) },
             Act::Digit(_) if known.up => {
                 let body =
                     Body { content_type: "application/dtmf-relay".into(), bytes: b"Signal=4\r\n".to_vec() };
@@ -285,7 +305,15 @@ impl Party {
             self.plan((500, 6_000), Act::Digit(leg));
         }
         if self.rng.chance(200) {
-            let to = *self.rng.pick(&["100", "101", "102", "+12025550100", "+12025550199", "nobody"]);
+            let to = *self.rng.pick(&[
+                "100",
+                "101",
+                "102",
+                "+12025550100",
+                "+12025550199",
+                "+13035550100",
+                "nobody",
+            ]);
             self.plan((300, 9_000), Act::Refer(leg, to));
         }
     }
@@ -301,8 +329,13 @@ impl Party {
                 }
             }
             Event::Reinvite { leg, body } => {
-                let answer = body.map_or_else(|| Body::sdp(self.codecs.into()), |offer| self.taken(offer));
-                self.say(Command::AcceptReinvite { leg, body: answer }, now);
+                let answer =
+                    body.map_or_else(|| Ok(self.offered(self.manners.codecs)), |offer| self.taken(offer));
+                let command = match answer {
+                    Ok(body) => Command::AcceptReinvite { leg, body },
+                    Err(_) => Command::RejectReinvite { leg, status: 488, headers: Headers::new() },
+                };
+                self.say(command, now);
             }
             Event::Ended { leg, .. } => {
                 self.legs.remove(&leg);
@@ -342,10 +375,11 @@ impl Party {
     }
 
     /// Our answer to an offer of the gateway: one word of it, or the whole where there is none for us.
-    fn taken(&self, offer: Body) -> Body {
-        let text = String::from_utf8_lossy(&offer.bytes).into_owned();
-        let common = text.split(',').find(|word| self.codecs.split(',').any(|own| own == *word));
-        common.map_or(offer, |word| Body::sdp(word.into()))
+    fn taken(&self, offer: Body) -> Result<Body, Refusal> {
+        let words = Words::of(&offer.bytes);
+        let keys = words.keys.answered(self.manners.srtp)?;
+        let common = words.common(self.manners.codecs).next().map(|word| keys.mark(word));
+        Ok(common.map_or(offer, |text| Body::sdp(text.into())))
     }
 
     fn on_invite(&mut self, leg: SipLeg, request: &Arc<Message>, now: Instant, wall: Wall) {
@@ -362,14 +396,10 @@ impl Party {
                 return self.say(Command::Reject { leg, status, reason, headers }, now);
             }
         }
-        let offer = String::from_utf8_lossy(request.body()).into_owned();
-        let common = offer.split(',').find(|word| self.codecs.split(',').any(|own| own == *word));
-        let answer = match common {
-            Some(word) if !self.rng.chance(15) => word.to_owned(),
-            Some(_) | None => "nonsense".to_owned(),
+        let Some((answer, other)) = self.answers(&Words::of(request.body())) else {
+            let (status, reason, headers) = (488, String::new(), Headers::new());
+            return self.say(Command::Reject { leg, status, reason, headers }, now);
         };
-        let mut words = offer.split(',').filter(|word| self.codecs.split(',').any(|own| own == *word));
-        let other = words.nth(1).filter(|_| self.rng.chance(400)).map(str::to_owned);
         self.legs.insert(leg, Leg { answer, other, up: false });
         // A phone does not ring for ever, not even when the network is gone.
         self.plan((150_000, 160_000), Act::Reject(leg, 480));
@@ -391,5 +421,20 @@ impl Party {
             // Rings, or not even that, and nobody comes.
             _ => {}
         }
+    }
+
+    /// What we answer to this offer, and what another fork answers; nothing where encryption is not agreed on. Some insist
+    /// on RTP/SAVP and take keys beside RTP/AVP for none; some forget that they were to encrypt.
+    fn answers(&mut self, offer: &Words) -> Option<(String, Option<String>)> {
+        let insists = self.manners.srtp == Srtp::Required && offer.keys == Keys::Beside;
+        if insists && self.rng.chance(500) {
+            return None;
+        }
+        let keys = offer.keys.answered(self.manners.srtp).ok()?;
+        let keys = if self.rng.chance(30) { Keys::None } else { keys };
+        let mut common = offer.common(self.manners.codecs);
+        let answer = common.next().filter(|_| !self.rng.chance(15)).unwrap_or("nonsense");
+        let other = common.next().filter(|_| self.rng.chance(400)).map(|word| keys.mark(word));
+        Some((keys.mark(answer), other))
     }
 }

@@ -1,18 +1,21 @@
 //! A scripted media plane behind the command and event seam: it counts leases and insists on sensible commands.
-//!
-//! Descriptions are words: an offer lists codecs (`opus,pcmu`), an answer names one. A direction may stand before them
-//! (`inactive:pcmu`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use b2bua::CodecPolicy;
 use media_bridge::control::{
     CallCommand, CallEvent, Codec, Command, Direction, Event, LegKind, LegParams, LegStats, Refusal, Source,
-    Tone,
+    Srtp, Tone,
 };
 use types::{CallId, LegId, WorkerId};
 
 use crate::rng::Rng;
+use crate::words::{Keys, Words};
+
+/// What a trunk's audio is to be, by the address that it signals from.
+pub(crate) type Rules = BTreeMap<IpAddr, (Srtp, CodecPolicy)>;
 
 #[derive(Debug)]
 struct Leg {
@@ -22,32 +25,59 @@ struct Leg {
     /// The same, as far as the switch has heard of it.
     told: Direction,
     source: Source,
+    /// Whose it is.
+    remote: Option<IpAddr>,
+    srtp: Srtp,
+    /// It called without an offer: it chooses when others have chosen.
+    late: bool,
+    /// Our offer, until an offer of the peer.
+    offered: Option<(Vec<Codec>, Keys)>,
+    /// What was agreed on last.
+    codec: Option<Codec>,
+    encrypted: bool,
 }
 
 impl Leg {
-    fn new(kind: LegKind) -> Leg {
+    fn new(params: &LegParams) -> Leg {
         let (direction, told) = (Direction::SendRecv, Direction::SendRecv);
-        Leg { kind, direction, told, source: Source::Nothing }
+        let (kind, remote, srtp) = (params.kind, params.remote, params.srtp);
+        let (source, late, offered, codec, encrypted) = (Source::Nothing, false, None, None, false);
+        Leg { kind, direction, told, source, remote, srtp, late, offered, codec, encrypted }
     }
 
     /// Takes what the peer describes; the event if that is news.
-    fn describe(&mut self, leg: LegId, text: &[u8]) -> Option<Event> {
-        let (direction, _) = split(text);
+    fn describe(&mut self, leg: LegId, words: &Words) -> Option<Event> {
+        let direction = words.direction;
         (std::mem::replace(&mut self.direction, direction) != direction)
             .then_some(Event::Direction { leg, direction })
     }
-}
 
-/// The direction and the codecs of a description.
-fn split(text: &[u8]) -> (Direction, String) {
-    let text = String::from_utf8_lossy(text).into_owned();
-    let all = [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive];
-    match text.split_once(':') {
-        Some((word, codecs)) => {
-            let direction = all.into_iter().find(|d| d.as_str() == word).unwrap_or(Direction::SendRecv);
-            (direction, codecs.to_owned())
+    /// Our offer's keys: what the first offer had is left out once the peer has left it.
+    fn offers(&self, is_new: bool) -> Keys {
+        match self.srtp {
+            Srtp::Optional if !is_new && !self.encrypted => Keys::None,
+            Srtp::IfOffered if self.encrypted => Keys::Beside,
+            Srtp::Off | Srtp::IfOffered | Srtp::Optional | Srtp::Required => Keys::offered(self.srtp),
         }
-        None => (Direction::SendRecv, text),
+    }
+
+    /// The peer's answer to our offer.
+    fn agree(&mut self, answer: &Words) -> Result<Codec, Refusal> {
+        let unusable = |why: &str| Refusal::Unusable(why.into());
+        let (codecs, keys) = self.offered.as_ref().ok_or_else(|| unusable("there is no offer of ours"))?;
+        let codec = answer.known().first().copied().filter(|codec| codecs.contains(codec));
+        let codec = codec.ok_or_else(|| unusable("no codec of the offer"))?;
+        if self.kind == LegKind::Rtp {
+            self.encrypted = match (keys, answer.keys) {
+                (Keys::Only, Keys::None) | (Keys::None, Keys::Only) => {
+                    return Err(Refusal::Srtp("none of the keys was taken".into()));
+                }
+                (Keys::None, _) | (_, Keys::None) => false,
+                (Keys::Beside | Keys::Only, Keys::Beside | Keys::Only) => true,
+            };
+        }
+        self.codec = Some(codec);
+        Ok(codec)
     }
 }
 
@@ -62,40 +92,87 @@ pub(crate) struct Plane {
     workers: BTreeMap<CallId, WorkerId>,
     /// Where legs went that changed calls: what was said of them before comes under their old name.
     moved: BTreeMap<(CallId, LegId), (CallId, LegId)>,
+    /// Calls that a leg of another call has come to.
+    joined: BTreeSet<CallId>,
     /// Calls that were closed or have crashed: nothing more may come for the first, anything for the second.
     closed: BTreeSet<CallId>,
     crashed: BTreeSet<CallId>,
-    /// A fault: the next call that is closed keeps one port.
+    rules: Rules,
+    /// What has come up since it was asked last.
+    pub notes: Vec<&'static str>,
+    /// Faults: the next call that is closed keeps one port; trunks that want audio untouched get another codec.
     pub keep_one: bool,
-}
-
-pub(crate) fn word(codec: Codec) -> &'static str {
-    codec.name()
-}
-
-pub(crate) fn codec(word: &str) -> Option<Codec> {
-    Codec::ALL.into_iter().find(|c| self::word(*c) == word)
+    pub transcodes: bool,
 }
 
 fn list(codecs: &[Codec]) -> String {
-    codecs.iter().map(|c| word(*c)).collect::<Vec<_>>().join(",")
+    codecs.iter().map(|c| c.name()).collect::<Vec<_>>().join(",")
 }
 
-/// The first of ours that is in an offer.
-fn choose(params: &LegParams, offer: &[u8]) -> Result<Codec, Refusal> {
-    let (_, text) = split(offer);
-    if text == "garbage" {
+/// The first of ours that is in an offer, and the keys of the answer.
+fn choose(params: &LegParams, offer: &Words) -> Result<(Codec, Keys), Refusal> {
+    if offer.codecs == "garbage" {
         return Err(Refusal::Unparsable("line 1".into()));
     }
-    let theirs: Vec<Codec> = text.split(',').filter_map(codec).collect();
+    let keys = match params.kind {
+        LegKind::Rtp => offer.keys.answered(params.srtp)?,
+        LegKind::WebRtc => Keys::None,
+    };
+    let (theirs, text) = (offer.known(), offer.codecs.clone());
     let ours = params.codecs.iter().find(|c| theirs.contains(c)).copied();
-    ours.ok_or_else(|| Refusal::NoCommonCodec { theirs: text, ours: list(&params.codecs) })
+    let codec = ours.ok_or_else(|| Refusal::NoCommonCodec { theirs: text, ours: list(&params.codecs) })?;
+    Ok((codec, keys))
 }
 
 impl Plane {
-    pub fn new(rng: Rng) -> Self {
-        let (calls, workers, moved, closed, crashed) = Default::default();
-        Plane { rng, calls, workers, moved, closed, crashed, keep_one: false }
+    pub fn new(rules: Rules, rng: Rng) -> Self {
+        let (calls, workers, moved, joined, closed, crashed) = Default::default();
+        let (notes, keep_one, transcodes) = (Vec::new(), false, false);
+        Plane { rng, calls, workers, moved, joined, closed, crashed, rules, notes, keep_one, transcodes }
+    }
+
+    /// Where a call is, as soon as anything was wanted for it.
+    pub fn worker_of(&self, call: CallId) -> Option<WorkerId> {
+        self.workers.get(&call).copied()
+    }
+
+    /// A worker ends by a defect, and its calls with it.
+    pub fn dies(&mut self, worker: WorkerId) {
+        let its: Vec<_> = self.workers.iter().filter(|(_, w)| **w == worker).map(|(call, _)| *call).collect();
+        for call in its {
+            if self.calls.contains_key(&call) {
+                self.crash(call);
+            }
+        }
+    }
+
+    /// What the trunk behind a leg wants; nothing special for anybody else.
+    fn rule(&self, remote: Option<IpAddr>) -> Option<(Srtp, CodecPolicy)> {
+        remote.and_then(|ip| self.rules.get(&ip)).copied()
+    }
+
+    /// What the trunk at this address wants of encryption.
+    pub fn srtp_of(&self, remote: IpAddr) -> Option<Srtp> {
+        self.rule(Some(remote)).map(|(srtp, _)| srtp)
+    }
+
+    fn passes(&self, leg: &Leg) -> bool {
+        self.rule(leg.remote).is_some_and(|(_, policy)| policy == CodecPolicy::Passthrough)
+    }
+
+    /// A leg is set up as its trunk wants it.
+    fn check_params(&self, call: CallId, params: &LegParams) -> Result<(), String> {
+        let Some((srtp, policy)) = self.rule(params.remote).filter(|_| params.kind == LegKind::Rtp) else {
+            return Ok(());
+        };
+        if params.srtp != srtp {
+            return Err(format!("{call}: {:?} for a trunk that wants {srtp:?}", params.srtp));
+        }
+        let opus = params.codecs.iter().position(|c| *c == Codec::Opus);
+        if policy == CodecPolicy::Opus && opus.is_some_and(|at| at != 0) {
+            return Err(format!("{call}: {:?} for a trunk that wants Opus first", params.codecs));
+        }
+        Ok(())
     }
 
     /// Ports held for all calls.
@@ -161,26 +238,17 @@ impl Plane {
         }
         let soon = self.rng.millis(1, 15);
         match command.command {
-            Command::Answer { leg, params, offer } => Ok(self.answer(call, leg, &params, &offer, soon)),
+            Command::Answer { leg, params, offer } => {
+                self.check_params(call, &params)?;
+                Ok(self.answer(call, leg, &params, &Words::of(&offer), soon))
+            }
             Command::Offer { leg, params } => {
-                let refused = self.rng.chance(4) && !self.has(call, leg);
-                if refused {
-                    self.calls.entry(call).or_default();
-                    let why = Refusal::NoPort("all ports are in use".into());
-                    return Ok(vec![(soon, Event::Refused { leg, why })]);
-                }
-                self.calls.entry(call).or_default().entry(leg).or_insert(Leg::new(params.kind));
-                Ok(vec![(soon, Event::LocalSdp { leg, sdp: list(&params.codecs).into(), codec: None })])
+                self.check_params(call, &params)?;
+                Ok(self.offer(call, leg, &params, soon))
             }
             Command::SetAnswer { leg, answer } => {
                 self.need(call, leg, "SetAnswer")?;
-                let Some(codec) = codec(&split(&answer).1) else {
-                    let why = Refusal::Unusable("no codec of the offer".into());
-                    return Ok(vec![(soon, Event::Refused { leg, why })]);
-                };
-                let news = self.leg(call, leg).and_then(|l| l.describe(leg, &answer));
-                let events = news.into_iter().chain([Event::Negotiated { leg, codec }]);
-                Ok(events.map(|event| (soon, event)).collect())
+                Ok(self.set_answer(call, leg, &Words::of(&answer), soon))
             }
             Command::SetSource { leg, source } => {
                 self.need(call, leg, "SetSource")?;
@@ -201,6 +269,7 @@ impl Plane {
                 self.need(from, their, "Adopt")?;
                 let moved = self.calls.get_mut(&from).and_then(|legs| legs.remove(&their));
                 self.calls.entry(call).or_default().extend(moved.map(|moved| (leg, moved)));
+                self.joined.insert(call);
                 self.moved.insert((from, their), (call, leg));
                 Ok(Vec::new())
             }
@@ -271,27 +340,95 @@ impl Plane {
         }
     }
 
+    fn offer(&mut self, call: CallId, leg: LegId, params: &LegParams, soon: Duration) -> Vec<Reply> {
+        let is_new = !self.has(call, leg);
+        let refused = self.rng.chance(4) && is_new;
+        let legs = self.calls.entry(call).or_default();
+        if refused {
+            let why = Refusal::NoPort("all ports are in use".into());
+            return vec![(soon, Event::Refused { leg, why })];
+        }
+        let known = legs.entry(leg).or_insert_with(|| Leg::new(params));
+        let keys = if known.kind == LegKind::Rtp { known.offers(is_new) } else { Keys::None };
+        known.late |= is_new && leg == LegId::CALLER;
+        known.offered = Some((params.codecs.clone(), keys));
+        self.notes.extend((keys != Keys::None).then_some("srtp:offered"));
+        let sdp = keys.mark(&list(&params.codecs)).into_bytes();
+        vec![(soon, Event::LocalSdp { leg, sdp, codec: None })]
+    }
+
     fn answer(
         &mut self,
         call: CallId,
         leg: LegId,
         params: &LegParams,
-        offer: &[u8],
+        offer: &Words,
         soon: Duration,
     ) -> Vec<Reply> {
-        let legs = self.calls.entry(call).or_default();
-        let codec = match choose(params, offer) {
-            Ok(codec) => codec,
+        self.calls.entry(call).or_default();
+        let (codec, keys) = match choose(params, offer) {
+            Ok(both) => both,
             Err(why) => return vec![(soon, Event::Refused { leg, why })],
         };
-        let is_new = !legs.contains_key(&leg);
-        let known = legs.entry(leg).or_insert(Leg::new(params.kind));
+        let is_new = !self.has(call, leg);
+        let legs = self.calls.entry(call).or_default();
+        let known = legs.entry(leg).or_insert_with(|| Leg::new(params));
+        (known.offered, known.codec, known.encrypted) = (None, Some(codec), keys != Keys::None);
+        self.notes.extend(known.encrypted.then_some("srtp:answered"));
         let (kind, news) = (known.kind, known.describe(leg, offer));
+        self.mistake(call, leg);
         let mut replies: Vec<Reply> = news.into_iter().map(|event| (soon, event)).collect();
-        replies.push((soon, Event::LocalSdp { leg, sdp: word(codec).into(), codec: Some(codec) }));
+        let sdp = keys.mark(codec.name()).into_bytes();
+        replies.push((soon, Event::LocalSdp { leg, sdp, codec: Some(codec) }));
         if is_new && kind == LegKind::WebRtc && !self.rng.chance(20) {
             replies.push((soon + self.rng.millis(5, 2_500), Event::Connected { leg }));
         }
         replies
+    }
+
+    fn set_answer(&mut self, call: CallId, leg: LegId, answer: &Words, soon: Duration) -> Vec<Reply> {
+        let Some(known) = self.leg(call, leg) else { return Vec::new() };
+        let codec = match known.agree(answer) {
+            Ok(codec) => codec,
+            Err(why) => return vec![(soon, Event::Refused { leg, why })],
+        };
+        let offered = known.kind == LegKind::Rtp && known.srtp != Srtp::Off && known.srtp != Srtp::IfOffered;
+        let (encrypted, news) = (known.encrypted, known.describe(leg, answer));
+        self.notes.extend(offered.then_some(if encrypted { "srtp:taken" } else { "srtp:left" }));
+        self.mistake(call, leg);
+        let events = news.into_iter().chain([Event::Negotiated { leg, codec }]);
+        events.map(|event| (soon, event)).collect()
+    }
+
+    /// A fault: what a trunk is to get untouched has another codec than was agreed on.
+    fn mistake(&mut self, call: CallId, leg: LegId) {
+        let passes = self.calls[&call].get(&leg).is_some_and(|leg| self.passes(leg));
+        if self.transcodes
+            && passes
+            && let Some(leg) = self.leg(call, leg)
+        {
+            leg.codec = Codec::ALL.into_iter().find(|other| Some(*other) != leg.codec);
+        }
+    }
+
+    /// Whether an answered call's audio has the codecs that its trunks want.
+    pub fn check_codecs(&mut self, call: CallId) -> Result<(), String> {
+        // Legs that a transfer joins keep what they have agreed on.
+        let Some(legs) = self.calls.get(&call).filter(|_| !self.joined.contains(&call)) else {
+            return Ok(());
+        };
+        for (id, leg) in legs {
+            let Source::Leg(from) = leg.source else { continue };
+            let Some(other) = legs.get(&from) else { continue };
+            let (Some(to), Some(of)) = (leg.codec, other.codec) else { continue };
+            if (!self.passes(leg) && !self.passes(other)) || leg.late || other.late {
+                continue;
+            }
+            if to != of {
+                return Err(format!("{call}: {id} hears {from} transcoded from {of:?} to {to:?}"));
+            }
+            self.notes.push("codec:untouched");
+        }
+        Ok(())
     }
 }

@@ -4,21 +4,27 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use b2bua::{
-    Countries, Country, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, SignalIn, SwitchConfig,
-    TrunkConfig, TrunkProfile, TrunkRegistration, TrunkTarget, UserConfig,
+    CodecPolicy, Countries, Country, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, SignalIn,
+    SwitchConfig, TrunkConfig, TrunkProfile, TrunkRegistration, TrunkTarget, UserConfig,
 };
-use media_bridge::control::{CallEvent, Event as MediaEvent, LegStats};
+use media_bridge::control::{CallEvent, Codec, Event as MediaEvent, LegStats, Srtp};
 use sip_ua::{Target, Transport};
 use types::{Advertised, CallId, LegId, SessionId, UserName};
 use webrtc_peer::signalling::FromBrowser;
 
 use crate::browser::Browser;
-use crate::party::{Party, Role, trunk_credentials};
+use crate::party::{Manners, Party, Role, trunk_credentials};
+use crate::plane::Rules;
 use crate::rng::Rng;
+use crate::room::Level;
 use crate::world::{What, World};
 
 const CARRIER: ([u8; 4], u16) = ([203, 0, 113, 5], 5060);
 const BACKUP: ([u8; 4], u16) = ([203, 0, 113, 6], 5060);
+/// It demands encryption, and that nothing is transcoded.
+const SECURE: ([u8; 4], u16) = ([203, 0, 113, 7], 5060);
+/// It may encrypt, and likes Opus.
+const MODERN: ([u8; 4], u16) = ([203, 0, 113, 8], 5060);
 /// Nobody is there: over TCP an error says so, over UDP nothing does.
 const NOBODY: ([u8; 4], u16) = ([203, 0, 113, 9], 5060);
 
@@ -70,7 +76,7 @@ fn trunk(name: &str, address: ([u8; 4], u16), max_calls: Option<u32>) -> TrunkCo
     }
 }
 
-/// The switch's configuration: three people, two trunks of which one is registered.
+/// The switch's configuration: three people, four trunks of which one is registered.
 pub(crate) fn config() -> SwitchConfig {
     let mut backup = trunk("backup", BACKUP, Some(4));
     backup.refer = true;
@@ -80,6 +86,15 @@ pub(crate) fn config() -> SwitchConfig {
         expires: 90,
         instance: None,
     });
+    let mut secure = trunk("secure", SECURE, None);
+    secure.profile.srtp = Srtp::Required;
+    secure.profile.codecs = vec![Codec::Pcmu, Codec::G722, Codec::Pcma];
+    secure.profile.codec_policy = CodecPolicy::Passthrough;
+    let mut modern = trunk("modern", MODERN, None);
+    modern.profile.srtp = Srtp::Optional;
+    modern.profile.codecs = vec![Codec::Pcmu, Codec::Opus, Codec::Pcma];
+    modern.profile.codec_policy = CodecPolicy::Opus;
+    let to = |name: &str| vec![RouteTo::Trunk(name.into())];
     let trunks = ["carrier", "backup"].map(|name| RouteTo::Trunk(name.into())).to_vec();
     let route = |pattern: &str, from: &[RouteFrom], to: Vec<RouteTo>, rewrite: Option<&str>| RouteConfig {
         pattern: Pattern::parse(pattern).expect("a pattern"),
@@ -101,8 +116,10 @@ pub(crate) fn config() -> SwitchConfig {
             user("carol", "102", "+12025550112", Some(2)),
         ]
         .into(),
-        trunks: vec![trunk("carrier", CARRIER, Some(12)), backup],
+        trunks: vec![trunk("carrier", CARRIER, Some(12)), backup, secure, modern],
         routes: vec![
+            route("+1303*", &[], to("secure"), None),
+            route("+1404*", &[], to("modern"), None),
             route("+1900*", &[RouteFrom::User(UserName::new("bob"))], trunks.clone(), None),
             route("+1202555019x", &[], vec![RouteTo::User(UserName::new("carol"))], None),
             route("0*", &[], trunks.clone(), Some("+1*")),
@@ -112,19 +129,43 @@ pub(crate) fn config() -> SwitchConfig {
     }
 }
 
-/// Two carriers, four phones, of which one is on a stream and one on a WebSocket.
+/// What each trunk wants, by its address.
+pub(crate) fn rules(config: &SwitchConfig) -> Rules {
+    let of = |t: &TrunkConfig| (t.targets[0].target.remote().ip(), (t.profile.srtp, t.profile.codec_policy));
+    config.trunks.iter().map(of).collect()
+}
+
+/// Four carriers, four phones, of which one is on a stream and one on a WebSocket.
 pub(crate) fn parties(rng: &mut Rng) -> Vec<Party> {
     let phone = |user| Role::Phone { user };
+    let plain = (&["pcmu,pcma", "pcma,pcmu", "pcmu"][..], &[Srtp::Off][..]);
+    let secure: (&[_], &[_]) = (
+        &["pcmu,pcma", "g722,pcmu", "pcma,pcmu"],
+        &[Srtp::Required, Srtp::Required, Srtp::Optional, Srtp::IfOffered],
+    );
+    let modern: (&[_], &[_]) =
+        (&["opus,pcmu", "pcma,opus", "pcmu"], &[Srtp::Required, Srtp::Optional, Srtp::IfOffered, Srtp::Off]);
+    let any: (&[_], &[_]) = (
+        &["opus,pcmu,pcma", "g722,pcma,pcmu", "pcma,pcmu", "pcmu"],
+        &[Srtp::Off, Srtp::Off, Srtp::IfOffered, Srtp::Optional, Srtp::Required],
+    );
+    // Over a WebSocket come browsers, which agree on keys elsewhere.
+    let browser = (any.0, &[Srtp::Off][..]);
     [
-        (Role::Carrier, CARRIER, Transport::Udp),
-        (Role::Carrier, BACKUP, Transport::Udp),
-        (phone("alice"), ([192, 0, 2, 50], 5070), Transport::Udp),
-        (phone("bob"), ([192, 0, 2, 51], 5071), Transport::Udp),
-        (phone("bob"), ([192, 0, 2, 52], 5072), Transport::Tcp),
-        (phone("carol"), ([192, 0, 2, 53], 5073), Transport::Ws),
+        (Role::Carrier, CARRIER, Transport::Udp, plain),
+        (Role::Carrier, BACKUP, Transport::Udp, plain),
+        (Role::Carrier, SECURE, Transport::Udp, secure),
+        (Role::Carrier, MODERN, Transport::Udp, modern),
+        (phone("alice"), ([192, 0, 2, 50], 5070), Transport::Udp, any),
+        (phone("bob"), ([192, 0, 2, 51], 5071), Transport::Udp, any),
+        (phone("bob"), ([192, 0, 2, 52], 5072), Transport::Tcp, any),
+        (phone("carol"), ([192, 0, 2, 53], 5073), Transport::Ws, browser),
     ]
     .into_iter()
-    .map(|(role, address, transport)| Party::new(role, SocketAddr::from(address), transport, rng.split()))
+    .map(|(role, address, transport, (codecs, srtp))| {
+        let manners = Manners { codecs: rng.pick::<&'static str>(codecs), srtp: *rng.pick(srtp) };
+        Party::new(role, SocketAddr::from(address), transport, manners, rng.split())
+    })
     .collect()
 }
 
@@ -145,6 +186,9 @@ pub(crate) fn begin(world: &mut World) {
     let now = world.now;
     world.parties.iter_mut().for_each(|p| p.register(now));
     (0..world.browsers.len()).for_each(|index| connect(world, index));
+    // Every run has its rush.
+    let rush = world.rng.millis(3_000, 15_000);
+    world.later(rush, What::Load(Level::AllFull));
 }
 
 fn connect(world: &mut World, index: usize) {
@@ -163,7 +207,16 @@ fn disconnect(world: &mut World, index: usize) {
 
 const OURS: &[&str] =
     &["alice", "bob", "carol", "100", "101", "102", "100", "101", "999", "sip:bob@sim.example", "a b"];
-const OUTSIDE: &[&str] = &["+12025550100", "+1 202 555-0101", "02025550102", "+19005550100", "+442079460000"];
+const OUTSIDE: &[&str] = &[
+    "+12025550100",
+    "+1 202 555-0101",
+    "02025550102",
+    "+19005550100",
+    "+442079460000",
+    "+13035550100",
+    "+13035550101",
+    "+14045550100",
+];
 const INBOUND: &[&str] =
     &["+12025550110", "+12025550111", "12025550112", "100", "+12025550195", "+12025550100"];
 
@@ -185,7 +238,18 @@ pub(crate) fn intent(world: &mut World) {
             let session = world.browsers[index].session;
             world.later(Duration::from_millis(5), What::Says(index, session, FromBrowser::Ping {}));
         }
-        760..930 => media_noise(world),
+        760..910 => media_noise(world),
+        910..930 => {
+            let level = *world.rng.pick(&[
+                Level::Quiet,
+                Level::Brink,
+                Level::OneFull,
+                Level::AllFull,
+                Level::AllFull,
+            ]);
+            let level = if world.rng.chance(30) { Level::OneGone } else { level };
+            load(world, level);
+        }
         930..942 => cut(world),
         942..957 => move_trunk(world),
         957..960 => turn_dark(world),
@@ -236,6 +300,15 @@ fn media_noise(world: &mut World) {
         }
     };
     world.later(Duration::from_millis(1), What::Media(CallEvent { call, event }));
+}
+
+/// The workers have more or less to do; what is much passes.
+pub(crate) fn load(world: &mut World, level: Level) {
+    world.tell_loads(level);
+    if level != Level::Quiet {
+        let pause = world.rng.millis(2_000, 6_000);
+        world.later(pause, What::Load(Level::Quiet));
+    }
 }
 
 /// Every connection is lost, as behind a NAT that restarts; most phones come back soon (RFC 5626 §4.5).

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use b2bua::{CallStage, Cdr, Held, Switch};
+use media_bridge::control::Srtp;
 use types::{CallId, limits};
 
 use crate::plane::Plane;
+use crate::words::{Keys, Words};
 
 /// An invariant that did not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -117,14 +119,19 @@ impl Watch {
         }
     }
 
-    /// A message from the gateway, as it goes onto the wire.
-    pub fn leaves(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// A message from the gateway, as it goes onto the wire; what its trunk wants of encryption, if it goes to one.
+    pub fn leaves(&mut self, bytes: &[u8], srtp: Option<Srtp>) -> Result<(), String> {
         let text = String::from_utf8_lossy(bytes);
+        check_keys(&text, srtp)?;
         let glance = Glance::at(&text);
         let key = (glance.call_id.to_owned(), glance.number);
         match glance.start.split(' ').next().unwrap_or_default() {
             "SIP/2.0" if !self.received.contains(glance.branch) => {
                 Err(format!("{} with the branch of no request: {}", glance.start, glance.branch))
+            }
+            // Not demanded by RFC 3261 §21.5.4, but callers that come again at once are what fills us.
+            "SIP/2.0" if glance.start.starts_with("SIP/2.0 503") && !text.contains("\r\nRetry-After: ") => {
+                Err(format!("{} without Retry-After", glance.start))
             }
             "INVITE" => {
                 self.invites.insert(key, glance.branch.to_owned());
@@ -144,6 +151,20 @@ impl Watch {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Descriptions for a trunk have keys where it demands them and none where it has no use for them (RFC 4568, RFC 8643).
+fn check_keys(text: &str, srtp: Option<Srtp>) -> Result<(), String> {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(()) };
+    if !head.contains("Content-Type: application/sdp") {
+        return Ok(());
+    }
+    let start = head.lines().next().unwrap_or_default();
+    match (srtp, Words::of(body.as_bytes()).keys) {
+        (Some(Srtp::Required), Keys::None) => Err(format!("no keys for a trunk that demands them: {start}")),
+        (Some(Srtp::Off), Keys::Beside | Keys::Only) => Err(format!("keys for a trunk without: {start}")),
+        (_, _) => Ok(()),
     }
 }
 

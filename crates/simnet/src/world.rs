@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use b2bua::{CallStage, CloseWhy, Output, Screen, SignalIn, Switch};
-use media_bridge::control::{CallCommand, CallEvent, Command as Media, Event as MediaEvent};
+use media_bridge::control::{CallCommand, CallEvent, Command as Media, Event as MediaEvent, Srtp};
 use sip_ua::message::Message;
 use sip_ua::{
     ConnectionId, Endpoint, EndpointConfig, Flow, Listener, Output as EndpointOutput, Target, Transport,
 };
-use types::{SessionId, Wall, WorkerId};
+use types::{EndReason, SessionId, Wall, WorkerId};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 use crate::browser::Browser;
@@ -21,6 +21,7 @@ use crate::network::{Network, Packet, STREAM_DELAY};
 use crate::party::{Act, Party, gateway};
 use crate::plane::Plane;
 use crate::rng::Rng;
+use crate::room::{Level, Room};
 use crate::traffic;
 use crate::watch::{Glance, Violation, Watch};
 
@@ -30,6 +31,9 @@ pub const STEPS: u64 = 2_000;
 pub const CALLS: usize = 20;
 /// Virtual time in which calls must come to an end by themselves: ringing, closing, and the media plane's answers.
 const EBB: Duration = Duration::from_secs(200);
+/// Virtual time for calls to begin before the gateway drains, and for people to come with new ones meanwhile.
+const BEFORE_DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_secs(15);
 /// After a transfer both parties may be one phone; if its connection breaks, both goodbyes are lost, and only the session
 /// timer notices (RFC 4028 §10).
 const SESSION: Duration = Duration::from_secs(1_900);
@@ -77,8 +81,29 @@ pub(crate) enum What {
     Media(CallEvent),
     /// A phone that lost its connection comes back.
     Register(usize),
+    /// The workers have so much to do.
+    Load(Level),
     /// Somebody wants something new.
     Intent,
+}
+
+impl What {
+    /// Somebody wants a new call, not one for a call that runs.
+    fn asks_for_call(&self) -> bool {
+        match self {
+            What::ToGateway(packet) => packet.bytes.starts_with(b"INVITE "),
+            What::Signal(_, SignalIn::Message(message)) => matches!(message, FromBrowser::Call { .. }),
+            What::Signal(..)
+            | What::ToParty(..)
+            | What::Act(..)
+            | What::Says(..)
+            | What::ToBrowser(..)
+            | What::Media(_)
+            | What::Load(_)
+            | What::Register(_)
+            | What::Intent => false,
+        }
+    }
 }
 
 pub(crate) struct World {
@@ -93,6 +118,7 @@ pub(crate) struct World {
     pub network: Network,
     pub summary: Summary,
     watch: Watch,
+    room: Room,
     saboteur: Saboteur,
     queue: BTreeMap<(Instant, u64), What>,
     next: u64,
@@ -128,20 +154,23 @@ impl World {
             .map(|transport| Listener { transport, local: gateway(), advertise: None })
             .to_vec();
         let config = EndpointConfig { user_agent: "webtrunk".into(), listeners };
+        let switch = traffic::config();
+        let rules = traffic::rules(&switch);
         let parties = traffic::parties(&mut rng);
         let browsers = traffic::browsers(&mut rng);
         World {
             start,
             now: start,
-            switch: Switch::new(traffic::config(), Box::new(rng.split())),
+            switch: Switch::new(switch, Box::new(rng.split())),
             endpoint: Endpoint::new(config, Box::new(rng.split())),
-            plane: Plane::new(rng.split()),
+            plane: Plane::new(rules, rng.split()),
             network: Network::new(rng.split()),
             parties,
             browsers,
             rng,
             summary: Summary::default(),
             watch: Watch::default(),
+            room: Room::default(),
             saboteur: Saboteur::new(fault),
             queue: BTreeMap::new(),
             next: 0,
@@ -162,10 +191,18 @@ impl World {
                 return Err("nothing happens any more".into());
             }
         }
+        if seed.is_multiple_of(4) {
+            traffic::calls_to_nobody(self);
+            self.pump()?;
+            self.until(self.now + BEFORE_DRAIN)?;
+            self.drain();
+            self.until(self.now + DRAIN)?;
+        }
         self.queue.retain(|_, what| !matches!(what, What::Intent));
         match seed % 4 {
             // Calls end as they come to their end, by people and by timers.
-            0 | 1 => traffic::calls_to_nobody(self),
+            0 => {}
+            1 => traffic::calls_to_nobody(self),
             2 => traffic::everyone_leaves(self),
             _ => self.shut_down(),
         }
@@ -188,8 +225,32 @@ impl World {
         self.drained()
     }
 
+    /// The gateway is to end once its calls have.
+    fn drain(&mut self) {
+        self.note("in:drain");
+        self.room.draining = true;
+        if self.saboteur.hastens_drain() {
+            self.switch.shut_down(self.now, self.wall());
+        } else if !self.saboteur.mutes_drain() {
+            self.switch.drain();
+        }
+    }
+
+    /// News of the workers.
+    pub fn tell_loads(&mut self, level: Level) {
+        self.note(level.name());
+        let loads = self.room.draw(level, &mut self.rng);
+        if level == Level::OneGone {
+            self.plane.dies(WorkerId(1));
+        }
+        if !self.saboteur.mutes(&self.room) {
+            self.switch.handle_loads(loads, self.now, self.wall());
+        }
+    }
+
     fn shut_down(&mut self) {
         self.note("in:shut-down");
+        self.room.stopping = true;
         self.switch.shut_down(self.now, self.wall());
     }
 
@@ -257,8 +318,10 @@ impl World {
         self.now = self.now.max(at);
         self.summary.steps += 1;
         let (now, wall) = (self.now, self.wall());
+        let mut asked = false;
         if let Some(entry) = self.queue.first_entry().filter(|e| e.key().0 <= now) {
             let what = entry.remove();
+            asked = what.asks_for_call();
             self.happens(what);
         } else if self.switch_due().is_some_and(|at| at <= now) {
             if !self.saboteur.loses_timer() {
@@ -275,12 +338,15 @@ impl World {
         }
         self.pump()?;
         self.watch.check(&self.switch, self.now)?;
+        self.room.check(&self.switch, &self.plane, self.watch.calls(), asked)?;
         self.check_flows()?;
         for (call, stage) in self.switch.calls() {
             if stage == CallStage::Talking {
                 self.plane.check_hold(call)?;
+                self.plane.check_codecs(call)?;
             }
         }
+        self.summary.operations.extend(self.plane.notes.drain(..).chain(self.room.turned_away()));
         Ok(true)
     }
 
@@ -342,6 +408,7 @@ impl World {
                     self.switch.handle_media(event, now, wall);
                 }
             }
+            What::Load(level) => traffic::load(self, level),
             What::Register(index) => self.parties[index].register(now),
             What::Intent => {
                 traffic::intent(self);
@@ -421,6 +488,9 @@ impl World {
             Output::Cdr(cdr) => {
                 self.summary.answered += usize::from(cdr.answered.is_some());
                 self.summary.reasons.insert(cdr.reason.word());
+                if cdr.reason == EndReason::GatewayStopping && !self.room.stopping {
+                    return Err(format!("{} was ended to drain the gateway", cdr.call));
+                }
                 self.watch.record(&cdr, &self.plane)?;
             }
             Output::Log(_, _, text) => self.watch.log(&text, self.silence)?,
@@ -442,6 +512,9 @@ impl World {
         if closes && self.saboteur.keeps_lease() {
             self.plane.keep_one = true;
         }
+        if matches!(command.command, Media::SetAnswer { .. } | Media::Answer { .. }) {
+            self.plane.transcodes = self.saboteur.transcodes();
+        }
         // Answers of one worker come in the order of its commands.
         for (after, event) in self.plane.handle(worker, command)? {
             let last = self.media_at.entry(worker).or_insert(self.now);
@@ -455,7 +528,8 @@ impl World {
     }
 
     fn gateway_sends(&mut self, target: Target, bytes: &Arc<[u8]>) -> Result<(), String> {
-        let tampered = self.saboteur.tampers(bytes);
+        let srtp = self.plane.srtp_of(parts(target).1.ip());
+        let tampered = self.saboteur.tampers(bytes, srtp == Some(Srtp::Required));
         let mut all: Vec<Arc<[u8]>> = vec![bytes.clone()];
         match tampered {
             Some(Tampered::Also(more)) => all.push(more.into()),
@@ -463,7 +537,7 @@ impl World {
             None => {}
         }
         for bytes in all {
-            self.watch.leaves(&bytes)?;
+            self.watch.leaves(&bytes, srtp)?;
             self.deliver(target, bytes);
         }
         Ok(())
@@ -522,7 +596,8 @@ impl World {
         let (transport, _, connection) = parts(target);
         let address = self.parties[index].address;
         // Our endpoints cannot answer a late offer; some of these phones do, also where none was made.
-        let answered = self.rng.chance(300).then(|| with_answer(bytes)).flatten();
+        let answered =
+            self.rng.chance(300).then(|| with_answer(bytes, &self.parties[index].late_answer())).flatten();
         let bytes = answered.as_ref().unwrap_or(bytes);
         let flow = |connection| Flow { transport, local: gateway(), remote: address, connection };
         match transport {
@@ -582,9 +657,10 @@ fn parts(target: Target) -> (Transport, SocketAddr, Option<ConnectionId>) {
 }
 
 /// An ACK with an answer in it; none for anything else.
-fn with_answer(bytes: &[u8]) -> Option<Arc<[u8]>> {
+fn with_answer(bytes: &[u8], answer: &str) -> Option<Arc<[u8]>> {
     let text = std::str::from_utf8(bytes).ok().filter(|t| t.starts_with("ACK "))?;
     let head = text.strip_suffix("Content-Length: 0\r\n\r\n")?;
-    let text = format!("{head}Content-Type: application/sdp\r\nContent-Length: 4\r\n\r\npcmu");
+    let length = answer.len();
+    let text = format!("{head}Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{answer}");
     Some(text.into_bytes().into())
 }

@@ -1,4 +1,4 @@
-//! 256 seeds must hold every invariant; five faults must break one.
+//! 256 seeds must hold every invariant; each of twelve faults must break one.
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 
 use std::collections::BTreeSet;
@@ -68,11 +68,18 @@ fn sign_of(fault: Fault) -> &'static [&'static str] {
         Fault::DoubleBye => &["a second BYE in one dialog"],
         Fault::StuckClosing => &["the media plane answers always"],
         Fault::WrongBranch => &["a CANCEL with branch"],
+        Fault::UnheardLoad => &["begins while no worker has room"],
+        Fault::UnheardRoom => &["a call is turned away with loads of"],
+        Fault::NoRetryAfter => &["without Retry-After"],
+        Fault::UnheardDrain => &["begins while the gateway drains"],
+        Fault::HastyDrain => &["was ended to drain the gateway"],
+        Fault::LostKeys => &["no keys for a trunk that demands them: INVITE"],
+        Fault::Transcoding => &["transcoded from"],
     }
 }
 
 #[test]
-fn each_of_five_faults_is_caught_in_every_seed_and_for_what_it_is() {
+fn each_of_twelve_faults_is_caught_in_every_seed_and_for_what_it_is() {
     let start = Instant::now();
     for fault in Fault::ALL {
         for seed in (0..32).step_by(4) {
