@@ -1,6 +1,7 @@
 //! The binary between browsers, softphones and trunks, and what is heard.
 
 mod browser_calls;
+mod browser_defect;
 mod browser_jssip;
 mod browser_looks;
 mod browser_sipjs;
