@@ -5,6 +5,7 @@
 pub mod baresip;
 pub mod browser;
 pub mod bystanders;
+pub mod dialled;
 pub mod digest;
 pub mod gateway;
 pub mod http;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use is::Sha1HmacProvider;
 use is::stun::{StunMessage, TransId};
 use media_bridge::call::{MediaCall, MediaSetup, Output};
-use media_bridge::control::{Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Srtp};
-use types::{Advertised, CallId, LegId, Wall};
+use media_bridge::control::{Codec, Command, Event, LegKind, LegParams};
+use types::{CallId, LegId, Wall};
 use webrtc_peer::{Demux, PeerFactory};
 
 use crate::choices::Choices;
@@ -211,14 +211,5 @@ pub(crate) fn check(username: &str, password: &str, how: u8) -> Vec<u8> {
 }
 
 fn params() -> LegParams {
-    LegParams {
-        kind: LegKind::WebRtc,
-        codecs: vec![Codec::Opus],
-        bandwidth: Bandwidth::Full,
-        advertise: Advertised::default(),
-        local: None,
-        remote: None,
-        dtmf: DtmfMode::Auto,
-        srtp: Srtp::Off,
-    }
+    LegParams::new(LegKind::WebRtc, &[Codec::Opus])
 }

@@ -142,6 +142,22 @@ pub struct LegParams {
     pub srtp: Srtp,
 }
 
+impl LegParams {
+    /// Of a leg about which signalling has nothing else to say.
+    pub fn new(kind: LegKind, codecs: &[Codec]) -> LegParams {
+        LegParams {
+            kind,
+            codecs: codecs.to_vec(),
+            bandwidth: Bandwidth::default(),
+            advertise: Advertised::default(),
+            local: None,
+            remote: None,
+            dtmf: DtmfMode::default(),
+            srtp: Srtp::default(),
+        }
+    }
+}
+
 /// Sound that the gateway makes itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tone {

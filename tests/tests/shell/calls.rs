@@ -1,12 +1,13 @@
 //! Calls as their record, metrics and trace tell of them: why each ended, what bad input and a stop do to them.
 
 use e2e::browser::{RustBrowser, Voice};
+use e2e::dialled::{NUMBER, dial};
 use e2e::gateway::{Gateway, PASSWORD, Setup};
 use e2e::ports::{free_ports, root};
 use e2e::process::wait_for;
 use e2e::rawsip::RawSip;
 use e2e::rtp::RtpParty;
-use e2e::trunk::{Call, Trunk};
+use e2e::trunk::Trunk;
 use e2e::ws::Ws;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -15,27 +16,11 @@ use std::time::Duration;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LIMIT: Duration = Duration::from_secs(30);
-const NUMBER: &str = "+12025550100";
 /// 20 ms of Opus silence: what matters is that it decodes.
 const OPUS_FRAME: [u8; 3] = [0x08, 0xff, 0xfe];
 
 fn http(gateway: &Gateway) -> SocketAddr {
     SocketAddr::new(LOOPBACK, gateway.http)
-}
-
-/// A call of alice's browser to the carrier, up to where the carrier decides.
-struct Dialled {
-    ws: Ws,
-    browser: RustBrowser,
-    call: Call,
-}
-
-fn dial(gateway: &Gateway, trunk: &mut Trunk, voice: Voice) -> Dialled {
-    let mut ws = Ws::signed_in(http(gateway), "alice");
-    let browser = RustBrowser::new(voice, LOOPBACK);
-    ws.call(&browser, "c1", NUMBER);
-    let call = trunk.wait_call(LIMIT);
-    Dialled { ws, browser, call }
 }
 
 /// The one record of a call, checked for what all records have.

@@ -1,13 +1,13 @@
 //! Floods at the media ports of a call that runs: no packet of it is lost, nobody is answered, and `/metrics` says why
 //! what came was dropped.
 
-use e2e::browser::{RustBrowser, Voice};
+use e2e::browser::Voice;
+use e2e::dialled::{Dialled, dial};
 use e2e::gateway::{Gateway, Setup};
 use e2e::process::wait_for;
 use e2e::rtp::RtpParty;
 use e2e::trunk::Trunk;
-use e2e::ws::Ws;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -66,10 +66,7 @@ fn dropped(gateway: &Gateway, cause: &str) -> u64 {
 fn a_flood_at_every_media_port_of_a_call_takes_no_packet_from_it_and_is_counted_by_cause() {
     let mut trunk = Trunk::start();
     let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
-    let mut ws = Ws::signed_in(SocketAddr::from((Ipv4Addr::LOCALHOST, gateway.http)), "alice");
-    let mut browser = RustBrowser::new(Voice::Pcmu, IpAddr::V4(Ipv4Addr::LOCALHOST));
-    ws.call(&browser, "c1", "+12025550100");
-    let call = trunk.wait_call(LIMIT);
+    let Dialled { mut ws, mut browser, call } = dial(&gateway, &mut trunk, Voice::Pcmu);
     let mut party = RtpParty::start();
     let rtp = call.invite.audio();
     let ports = [rtp, SocketAddr::new(rtp.ip(), rtp.port() + 1), SocketAddr::new(rtp.ip(), gateway.webrtc)];

@@ -1,11 +1,11 @@
 //! Field problem 36: an off-path sender who has guessed SSRC, sequence number, timestamp and payload type.
 
-use e2e::browser::{RustBrowser, Voice};
+use e2e::browser::Voice;
+use e2e::dialled::{Dialled, dial};
 use e2e::gateway::{Gateway, Setup};
 use e2e::rtp::RtpParty;
 use e2e::trunk::Trunk;
-use e2e::ws::Ws;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -46,10 +46,7 @@ impl Outsider {
 fn an_outsider_with_guessed_numbers_is_neither_heard_nor_sent_to_before_during_and_after_latching() {
     let mut trunk = Trunk::start();
     let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
-    let mut ws = Ws::signed_in(SocketAddr::from((Ipv4Addr::LOCALHOST, gateway.http)), "alice");
-    let mut browser = RustBrowser::new(Voice::Pcmu, IpAddr::V4(Ipv4Addr::LOCALHOST));
-    ws.call(&browser, "c1", "+12025550100");
-    let call = trunk.wait_call(LIMIT);
+    let Dialled { mut ws, mut browser, call } = dial(&gateway, &mut trunk, Voice::Pcmu);
     let mut party = RtpParty::start();
     let mut outsider = Outsider {
         socket: UdpSocket::bind("127.0.0.2:0").expect("another loopback address"),

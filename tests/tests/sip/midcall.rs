@@ -1,16 +1,16 @@
 //! Hold, late offers and forks as a second browser implementation and a raw carrier meet them.
 
 use e2e::browser::{RustBrowser, Voice};
+use e2e::dialled::{Dialled, dial};
 use e2e::gateway::{Gateway, Setup};
+use e2e::playing::Playing;
 use e2e::process::wait_for;
 use e2e::rtp::{RtpParty, mulaw};
 use e2e::tone::{mulaw_tone, rms, share};
-use e2e::trunk::{Call, Media, Trunk};
+use e2e::trunk::{Media, Trunk};
 use e2e::ws::Ws;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -34,47 +34,32 @@ fn wait_tone(browser: &RustBrowser, hz: f64, what: &str) {
     });
 }
 
-/// Plays a tone from a thread until the flag is set.
-fn play(mut party: RtpParty, hz: f64, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<RtpParty> {
-    let until = stop.clone();
-    std::thread::spawn(move || {
-        while !until.load(Ordering::Relaxed) {
-            party.play(0, &mulaw_tone(hz, 0.2));
-        }
-        party
-    })
-}
-
 /// Alice's browser calls the trunk, which has not answered.
-fn calling() -> (Trunk, Gateway, Ws, RustBrowser, Call) {
+fn calling() -> (Trunk, Gateway, Dialled) {
     let mut trunk = Trunk::start();
     let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
-    let mut ws = Ws::signed_in(http(&gateway), "alice");
-    let browser = RustBrowser::new(Voice::Pcmu, LOOPBACK);
-    ws.call(&browser, "c1", "+12025550100");
-    browser.wait_connected();
-    let call = trunk.wait_call(LIMIT);
-    (trunk, gateway, ws, browser, call)
+    let dialled = dial(&gateway, &mut trunk, Voice::Pcmu);
+    dialled.browser.wait_connected();
+    (trunk, gateway, dialled)
 }
 
 #[test]
 fn media_follows_the_latest_fork_and_then_the_one_that_answers_and_a_second_answer_is_ended() {
     // Field problem 13, RFC 3261 §13.2.2.4, RFC 3960 §3.1.
-    let (_trunk, gateway, mut ws, mut browser, call) = calling();
+    let (_trunk, gateway, Dialled { mut ws, mut browser, call }) = calling();
     let (mut first, mut second) = (RtpParty::start(), RtpParty::start());
-    let stop = Arc::new(AtomicBool::new(false));
     call.fork("first", "183 Session Progress", &mut first);
-    let first = play(first, 700.0, &stop);
+    let first = Playing::start(first, 700.0);
     wait_tone(&browser, 700.0, "the first fork");
     call.fork("second", "183 Session Progress", &mut second);
-    let second = play(second, 1100.0, &stop);
+    let second = Playing::start(second, 1100.0);
     wait_tone(&browser, 1100.0, "the second fork, which came later");
     // The first one answers after all: what it said before is its answer.
     let mut answering = RtpParty::start();
     call.fork("first", "200 OK", &mut answering);
     call.wait_fork("ACK", "first");
     ws.wait_state("in-call");
-    let answering = play(answering, 1500.0, &stop);
+    let answering = Playing::start(answering, 1500.0);
     wait_tone(&browser, 1500.0, "the fork that answered");
     browser.speak_for(Duration::from_secs(1), &[0x35; 160]);
     let mut late = RtpParty::start();
@@ -82,10 +67,9 @@ fn media_follows_the_latest_fork_and_then_the_one_that_answers_and_a_second_answ
     call.wait_fork("ACK", "second");
     call.wait_fork("BYE", "second");
     wait_tone(&browser, 1500.0, "still the fork that answered");
-    stop.store(true, Ordering::Relaxed);
-    let answering = answering.join().expect("party");
+    let answering = answering.stop();
     assert!(answering.heard().len() > 25, "the browser is heard where the call was answered");
-    drop((first.join(), second.join()));
+    drop((first.stop(), second.stop()));
     assert!(late.heard().is_empty(), "nothing goes to the fork that lost");
     ws.bye("c1");
     call.wait_fork("BYE", "first");
@@ -111,12 +95,10 @@ fn an_invite_without_offer_rings_a_browser_and_both_hear_each_other() {
     let offer = call.wait_offer(&mut party, LIMIT);
     assert!(offer.body.contains("PCMU/8000") && offer.body.contains("a=sendrecv"), "{}", offer.body);
     alice.wait_state("in-call");
-    let stop = Arc::new(AtomicBool::new(false));
-    let playing = play(party, 900.0, &stop);
+    let playing = Playing::start(party, 900.0);
     wait_tone(&browser, 900.0, "the trunk at the browser");
     browser.speak_for(Duration::from_secs(1), &[0x35; 160]);
-    stop.store(true, Ordering::Relaxed);
-    let party = playing.join().expect("party");
+    let party = playing.stop();
     let spoken = party.heard().iter().filter(|one| one.payload == [0x35; 160]).count();
     assert!(spoken > 25, "{spoken} packets of the browser at the trunk");
     call.hang_up();
@@ -126,7 +108,7 @@ fn an_invite_without_offer_rings_a_browser_and_both_hear_each_other() {
 #[test]
 fn a_browser_holds_by_message_is_held_by_re_invite_and_is_told_both() {
     // docs/SIGNALLING.md; RFC 3264 §8.4.
-    let (_trunk, _gateway, mut ws, mut browser, call) = calling();
+    let (_trunk, _gateway, Dialled { mut ws, mut browser, call }) = calling();
     let mut party = RtpParty::start();
     call.answer(&mut party);
     ws.wait_state("in-call");

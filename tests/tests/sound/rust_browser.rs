@@ -12,7 +12,7 @@ use media_bridge::control::{
     Bandwidth, CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Source,
 };
 use media_io::{MediaConfig, MediaPlane};
-use types::{Advertised, CallId, Entropy, LegId, WorkerId};
+use types::{CallId, Entropy, LegId, WorkerId};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const BROWSER: LegId = LegId(0);
@@ -77,16 +77,7 @@ impl Bench {
     }
 
     fn browser_leg(codec: Codec) -> LegParams {
-        LegParams {
-            kind: LegKind::WebRtc,
-            codecs: vec![codec],
-            bandwidth: Bandwidth::Narrow,
-            advertise: Advertised::default(),
-            local: None,
-            remote: None,
-            dtmf: Default::default(),
-            srtp: Default::default(),
-        }
+        LegParams { bandwidth: Bandwidth::Narrow, ..LegParams::new(LegKind::WebRtc, &[codec]) }
     }
 
     fn connect(&self, call: u64, browser: &RustBrowser, codec: Codec) {
@@ -101,14 +92,9 @@ impl Bench {
     /// A trunk leg towards `phone`; our address of it.
     fn dial(&self, call: u64, phone: &UdpSocket) -> SocketAddr {
         let params = LegParams {
-            kind: LegKind::Rtp,
-            codecs: vec![Codec::Pcmu],
             bandwidth: Bandwidth::Narrow,
-            advertise: Advertised::default(),
             local: Some(LOOPBACK),
-            remote: None,
-            dtmf: Default::default(),
-            srtp: Default::default(),
+            ..LegParams::new(LegKind::Rtp, &[Codec::Pcmu])
         };
         let port = phone.local_addr().unwrap().port();
         let offer = format!(

@@ -32,7 +32,7 @@ pub(super) struct Browser {
     pub address: SocketAddr,
     /// Where its checks came from.
     pub proven: BTreeSet<SocketAddr>,
-    /// When the newest authentic one came.
+    /// When the newest authentic one that nominates came.
     pub checked_at: Instant,
     pub association: Association,
     /// ICE restarts.
@@ -105,7 +105,10 @@ impl Browser {
         let mut data = check(&username, &accepted.1, how);
         if how & 2 == 0 || change == 0 {
             self.proven.insert(from);
-            self.checked_at = now;
+            // Neither a conflict of roles nor a check that nominates nothing keeps a session.
+            if how & 0x0c == 0 {
+                self.checked_at = now;
+            }
             return (from, data);
         }
         let end = data.len() - 8;

@@ -14,7 +14,7 @@ use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{
     Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Source, Srtp, Tone,
 };
-use types::{Advertised, CallId, LegId, Wall, WorkerId, limits};
+use types::{CallId, LegId, Wall, WorkerId, limits};
 
 use crate::choices::Choices;
 use crate::entrance::PEERS;
@@ -497,14 +497,5 @@ impl<'a> World<'a> {
 }
 
 fn params() -> LegParams {
-    LegParams {
-        kind: LegKind::Rtp,
-        codecs: vec![Codec::Pcmu],
-        bandwidth: Bandwidth::Narrow,
-        advertise: Advertised::default(),
-        local: None,
-        remote: None,
-        dtmf: DtmfMode::Auto,
-        srtp: Srtp::Off,
-    }
+    LegParams { bandwidth: Bandwidth::Narrow, ..LegParams::new(LegKind::Rtp, &[Codec::Pcmu]) }
 }

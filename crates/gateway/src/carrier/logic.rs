@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use media_bridge::control::{self as media, Bandwidth, Codec, LegKind, LegParams, Source, Tone};
+use media_bridge::control::{self as media, Codec, LegKind, LegParams, Source, Tone};
 use sip_ua::{Body, Command, Event, Invite, Reliable100, SessionTimer, SipLeg, Target};
-use types::{Advertised, CallId, LegId};
+use types::{CallId, LegId};
 
 /// Calls that the carrier takes at once, and call-backs that it remembers; further ones hear busy, or are not called back.
 const CALLS: usize = 200;
@@ -360,14 +360,5 @@ impl Carrier {
 }
 
 fn params() -> LegParams {
-    LegParams {
-        kind: LegKind::Rtp,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
-        bandwidth: Bandwidth::Narrow,
-        advertise: Advertised::default(),
-        local: None,
-        remote: None,
-        dtmf: Default::default(),
-        srtp: Default::default(),
-    }
+    LegParams::new(LegKind::Rtp, &[Codec::Pcmu, Codec::Pcma])
 }

@@ -74,14 +74,9 @@ impl Line {
     /// Takes a peer's offer; gives what came of it.
     pub fn answer(&mut self, leg: LegId, kind: LegKind, codec: Codec, offer: String) -> Vec<Output> {
         let params = LegParams {
-            kind,
-            codecs: vec![codec],
             bandwidth: Bandwidth::Narrow,
-            advertise: types::Advertised::default(),
-            local: None,
-            remote: None,
-            dtmf: Default::default(),
             srtp: Srtp::IfOffered,
+            ..LegParams::new(kind, &[codec])
         };
         let mut outputs = Vec::new();
         let command = Command::Answer { leg, params, offer: offer.into_bytes() };

@@ -6,9 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use media_bridge::control::{
-    Bandwidth, CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Source,
-};
+use media_bridge::control::{CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Source};
 use media_io::{MediaConfig, MediaPlane};
 use types::{CallId, Entropy, LegId, WorkerId};
 
@@ -81,16 +79,7 @@ fn answer(
     (call, leg): (usize, LegId),
     peer: SocketAddr,
 ) -> SocketAddr {
-    let params = LegParams {
-        kind: LegKind::Rtp,
-        codecs: vec![Codec::Pcmu],
-        bandwidth: Bandwidth::Narrow,
-        advertise: types::Advertised::default(),
-        local: Some(LOOPBACK),
-        remote: None,
-        dtmf: Default::default(),
-        srtp: Default::default(),
-    };
+    let params = LegParams { local: Some(LOOPBACK), ..LegParams::new(LegKind::Rtp, &[Codec::Pcmu]) };
     let (ip, port) = (peer.ip(), peer.port());
     let offer = format!(
         "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"

@@ -84,14 +84,9 @@ impl Turning {
     /// Makes the leg of a phone; where that one sends.
     fn answer(&mut self, side: usize, codec: Codec) -> SocketAddr {
         let params = LegParams {
-            kind: LegKind::Rtp,
-            codecs: vec![codec],
             bandwidth: Bandwidth::Narrow,
-            advertise: types::Advertised::default(),
             local: Some(LOOPBACK),
-            remote: None,
-            dtmf: Default::default(),
-            srtp: Default::default(),
+            ..LegParams::new(LegKind::Rtp, &[codec])
         };
         let (port, number) = (self.phones[side].local_addr().unwrap().port(), payload_type(codec));
         let offer = format!(

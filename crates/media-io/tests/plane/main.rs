@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use media_bridge::control::{
-    Bandwidth, CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Refusal, Source,
+    CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Refusal, Source,
 };
 use media_io::{MediaConfig, MediaPlane, NotTaken};
 use types::{CallId, Entropy, LegId, WorkerId};
@@ -111,16 +111,7 @@ impl Bench {
 }
 
 fn params() -> LegParams {
-    LegParams {
-        kind: LegKind::Rtp,
-        codecs: vec![Codec::Pcmu],
-        bandwidth: Bandwidth::Narrow,
-        advertise: types::Advertised::default(),
-        local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        remote: None,
-        dtmf: Default::default(),
-        srtp: Default::default(),
-    }
+    LegParams { local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ..LegParams::new(LegKind::Rtp, &[Codec::Pcmu]) }
 }
 
 fn phone() -> UdpSocket {
@@ -218,16 +209,7 @@ fn with_every_port_in_use_a_leg_is_refused_in_words_and_the_others_go_on() {
 #[test]
 fn a_refused_description_returns_its_port() {
     let bench = Bench::start(18_040..=18_043);
-    let params = LegParams {
-        kind: LegKind::Rtp,
-        codecs: vec![Codec::Pcmu],
-        bandwidth: Bandwidth::Narrow,
-        advertise: types::Advertised::default(),
-        local: None,
-        remote: None,
-        dtmf: Default::default(),
-        srtp: Default::default(),
-    };
+    let params = LegParams::new(LegKind::Rtp, &[Codec::Pcmu]);
     bench.tell(1, Command::Answer { leg: LEG, params, offer: b"nonsense".to_vec() });
     assert!(matches!(bench.event(1), Event::Refused { why: Refusal::Unparsable(_), .. }));
     bench.tell(1, Command::Close);

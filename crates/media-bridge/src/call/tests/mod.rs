@@ -21,7 +21,7 @@ use webrtc_peer::PeerFactory;
 
 use super::{MediaCall, MediaSetup, Output};
 use crate::codec::{Decoder, Encoder, Law, MAX_SAMPLES, NARROW, own_rate};
-use crate::control::{Bandwidth, Codec, Command, Event, LegKind, LegParams, LegStats, Source};
+use crate::control::{Codec, Command, Event, LegKind, LegParams, LegStats, Source};
 use crate::rtp::{RtpHeader, RtpPacket};
 
 const A: LegId = LegId(0);
@@ -190,16 +190,7 @@ const PEER_A: &str = "198.51.100.1:6000";
 const PEER_B: &str = "203.0.113.9:7000";
 
 fn params(codecs: &[Codec]) -> LegParams {
-    LegParams {
-        kind: LegKind::Rtp,
-        codecs: codecs.to_vec(),
-        bandwidth: Bandwidth::Full,
-        advertise: Advertised::default(),
-        local: None,
-        remote: None,
-        dtmf: Default::default(),
-        srtp: Default::default(),
-    }
+    LegParams::new(LegKind::Rtp, codecs)
 }
 
 fn address(text: &str) -> SocketAddr {
