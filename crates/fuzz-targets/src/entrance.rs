@@ -9,7 +9,7 @@ use is::Sha1HmacProvider;
 use is::stun::{StunMessage, TransId};
 use media_bridge::call::{MediaCall, MediaSetup, Output};
 use media_bridge::control::{Codec, Command, Event, LegKind, LegParams};
-use types::{CallId, LegId, Wall};
+use types::{CallId, Datagram, LegId, Wall};
 use webrtc_peer::{Demux, PeerFactory};
 
 use crate::choices::Choices;
@@ -111,7 +111,8 @@ impl<'a> World<'a> {
         }
         assert_eq!(self.demux.addresses(), self.proven.len());
         if let Some(leg) = known {
-            self.call.handle_browser(leg, (SocketAddr::from(OURS), source), &data, self.now, WALL);
+            let data = &mut Datagram::from(&data[..]);
+            self.call.handle_browser(leg, (SocketAddr::from(OURS), source), data, self.now, WALL);
             self.drain();
         }
     }
@@ -167,7 +168,7 @@ impl<'a> World<'a> {
     }
 
     fn drain(&mut self) {
-        let (mut buf, mut outputs) = (Vec::new(), 0);
+        let (mut buf, mut outputs) = (Datagram::default(), 0);
         while let Some(output) = self.call.poll_output(&mut buf) {
             outputs += 1;
             match output {

@@ -54,8 +54,15 @@ pub fn fuzz_rtcp(data: &[u8]) {
 fn echoed(ssrc: u32, ntp: u64, now: Instant) {
     let mut stats = InStats::new(8_000);
     let payload = &[0xff];
-    let packet =
-        RtpPacket { payload_type: 0, marker: false, sequence: ntp as u16, timestamp: ssrc, ssrc, payload };
+    let packet = RtpPacket {
+        payload_type: 0,
+        marker: false,
+        sequence: ntp as u16,
+        timestamp: ssrc,
+        ssrc,
+        header: 12,
+        payload,
+    };
     stats.received(&packet, now);
     stats.sender_report(ntp, now);
     let block = stats.report_block(now + Duration::from_secs(1));

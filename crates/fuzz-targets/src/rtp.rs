@@ -25,11 +25,12 @@ pub fn fuzz_rtp(data: &[u8]) {
 fn packet(data: &[u8]) {
     let Ok(packet) = RtpPacket::parse(data) else { return };
     assert!(!is_rtcp(data) && packet.payload.len() + 12 <= data.len());
-    let RtpPacket { payload_type, marker, sequence, timestamp, ssrc, payload } = packet;
+    let RtpPacket { payload_type, marker, sequence, timestamp, ssrc, header, payload } = packet;
+    assert_eq!(data[header..][..payload.len()], *payload);
     let mut written = Vec::new();
     RtpHeader { payload_type, marker, sequence, timestamp, ssrc }.write(&mut written);
     written.extend_from_slice(payload);
-    assert_eq!(RtpPacket::parse(&written), Ok(packet));
+    assert_eq!(RtpPacket::parse(&written), Ok(RtpPacket { header: 12, ..packet }));
 }
 
 /// A received stream: its latch, its statistics, its order, and the stream that it is forwarded to.
@@ -70,6 +71,7 @@ impl Stream {
             sequence: u16::from_be_bytes([*sequence_high, *sequence]),
             timestamp: timestamp.iter().fold(0, |all, byte| all << 8 | u32::from(*byte)) << (how >> 6 << 2),
             ssrc: u32::from(how >> 4 & 1),
+            header: 12,
             payload: &[0x7f; 160],
         };
         let source = address(who % 8);

@@ -4,13 +4,15 @@
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 
+use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
+use types::Datagram;
 
 use crate::ports;
 
 /// Room in the kernel: all browsers of a worker for some tens of milliseconds.
 const BROWSER_BUFFER: usize = 4 * 1024 * 1024;
-/// Largest datagram taken; what the kernel coalesces (GRO) is a multiple.
+/// Largest datagram taken.
 pub(crate) const DATAGRAM: usize = 1500;
 
 /// The socket.
@@ -21,11 +23,10 @@ pub(crate) struct BrowserSocket {
     local: SocketAddr,
 }
 
-/// Buffers of one batched receive, reused.
+/// What one batched receive takes; its memory is lent to whom it is for, or exchanged for other.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    storage: Vec<u8>,
-    room: usize,
+    datagrams: Vec<Datagram>,
     metas: Vec<RecvMeta>,
     filled: usize,
 }
@@ -34,7 +35,7 @@ pub(crate) struct Batch {
 pub(crate) struct Arrival<'a> {
     pub(crate) local: SocketAddr,
     pub(crate) source: SocketAddr,
-    pub(crate) data: &'a [u8],
+    pub(crate) data: &'a mut Datagram,
 }
 
 impl BrowserSocket {
@@ -45,6 +46,9 @@ impl BrowserSocket {
         let _ = socket.set_send_buffer_size(BROWSER_BUFFER);
         let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new((&socket).into())?;
+        // Each datagram gets memory of its own, in which it may leave: the kernel is not to put several into one (GRO). A
+        // browser's come one by one. Where it can not do that, there is nothing to switch off.
+        let _ = setsockopt(&socket, UdpGroSegment, &false);
         let local = socket.local_addr()?;
         Ok(BrowserSocket { socket, state, local })
     }
@@ -53,21 +57,11 @@ impl BrowserSocket {
         self.local.port()
     }
 
-    pub(crate) fn batch(&self) -> Batch {
-        let room = DATAGRAM * self.state.gro_segments();
-        Batch {
-            storage: vec![0; room * BATCH_SIZE],
-            room,
-            metas: vec![RecvMeta::default(); BATCH_SIZE],
-            filled: 0,
-        }
-    }
-
     /// Fills the batch; `WouldBlock` when nothing is there.
     pub(crate) fn receive(&self, batch: &mut Batch) -> io::Result<()> {
-        let mut chunks = batch.storage.chunks_exact_mut(batch.room);
+        let mut rooms = batch.datagrams.iter_mut().map(Datagram::room);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
-            std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+            std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
         batch.filled = 0;
         batch.filled = self.state.recv((&self.socket).into(), &mut slices, &mut batch.metas)?;
         Ok(())
@@ -80,22 +74,25 @@ impl BrowserSocket {
 }
 
 impl Batch {
+    pub(crate) fn new() -> Batch {
+        let datagrams = std::iter::repeat_with(Datagram::new).take(BATCH_SIZE).collect();
+        Batch { datagrams, metas: vec![RecvMeta::default(); BATCH_SIZE], filled: 0 }
+    }
+
     /// The receive found more datagrams than there is room for, or as many: there may be others.
     pub(crate) fn is_full(&self) -> bool {
         self.filled == BATCH_SIZE
     }
 
     /// Datagrams in order of arrival; `bound` is the socket's own address.
-    pub(crate) fn arrivals(&self, bound: SocketAddr) -> impl Iterator<Item = Arrival<'_>> {
-        let filled = self.metas[..self.filled].iter().zip(self.storage.chunks_exact(self.room));
-        filled.flat_map(move |(meta, room)| {
+    pub(crate) fn arrivals(&mut self, bound: SocketAddr) -> impl Iterator<Item = Arrival<'_>> {
+        let filled = self.metas[..self.filled].iter().zip(&mut self.datagrams);
+        filled.map(move |(meta, data)| {
             let ip = meta.dst_ip.map_or(bound.ip(), |ip| ip.to_canonical());
             let local = SocketAddr::new(ip, bound.port());
             let source = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
-            // The kernel may hand over several datagrams of one sender at once (GRO). An empty one is one, too.
-            let empty = (meta.len == 0).then_some(&room[..0]);
-            let all = room[..meta.len].chunks(meta.stride.max(1)).chain(empty);
-            all.map(move |data| Arrival { local, source, data })
+            data.received(meta.len);
+            Arrival { local, source, data }
         })
     }
 }
@@ -119,15 +116,15 @@ mod tests {
         client.send_to(b"question", ask).unwrap();
         let (poller, _waker) = crate::worker::listen(&shared).unwrap();
         poller.wait(&mut Ready::new(), Some(Duration::from_secs(5))).unwrap();
-        let mut batch = shared.batch();
+        let mut batch = Batch::new();
         shared.receive(&mut batch).unwrap();
         let arrivals: Vec<_> = batch.arrivals(shared.bound()).collect();
         assert_eq!(arrivals.len(), 1);
-        assert_eq!(arrivals[0].data, b"question");
+        assert_eq!(arrivals[0].data[..], *b"question");
         assert_eq!(arrivals[0].local, ask);
         assert_eq!(arrivals[0].source, client.local_addr().unwrap());
         let mut outgoing = Outgoing::new(shared.bound());
-        outgoing.push(arrivals[0].local, arrivals[0].source, &mut b"answer".to_vec());
+        outgoing.push(arrivals[0].local, arrivals[0].source, &mut Datagram::from(&b"answer"[..]));
         assert_eq!(outgoing.send(&shared).sent, 1);
         let mut buf = [0; 16];
         let (n, from) = client.recv_from(&mut buf).unwrap();

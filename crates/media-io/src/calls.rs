@@ -14,7 +14,7 @@ use std::time::Instant;
 use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{CallCommand, CallEvent, Command, Event, LegParams, Refusal};
 use media_bridge::effort::Effort;
-use types::{CallId, LegId, Wall, limits};
+use types::{CallId, Datagram, LegId, Wall, limits};
 use webrtc_peer::Demux;
 
 use moves::Expected;
@@ -96,7 +96,8 @@ pub(crate) struct Calls {
     unsent: VecDeque<CallEvent>,
     /// Events of an earlier turn found the queue full.
     behind: bool,
-    buf: Vec<u8>,
+    /// What calls that were handed no datagram are polled with.
+    buf: Datagram,
     now: Instant,
     wall: Wall,
 }
@@ -128,7 +129,7 @@ impl Calls {
             outgoing,
             unsent: VecDeque::new(),
             behind: false,
-            buf: Vec::with_capacity(2048),
+            buf: Datagram::new(),
             now: Instant::now(),
             wall: Wall::default(),
         }
@@ -172,35 +173,36 @@ impl Calls {
     }
 
     pub(crate) fn browser_arrival(&mut self, arrival: Arrival<'_>) {
-        let Arrival { local, source, data } = arrival;
-        let LegKey { slot, leg } = match self.demux.lookup(source, data) {
+        let LegKey { slot, leg } = match self.demux.lookup(arrival.source, arrival.data) {
             Some(Owner::Here(key)) => key,
             Some(Owner::Away(place)) => {
                 bump(&self.shared.tally.passed_on);
-                return self.post.pass_on(place, &arrival);
+                return self.post.pass_on(place, arrival);
             }
             None => return bump(&self.shared.tally.browser_unknown),
         };
-        self.with_call(slot, |call, now, wall| call.handle_browser(leg, (local, source), data, now, wall));
+        let Arrival { local, source, data } = arrival;
+        self.with_datagram(slot, data, |call, data, now, wall| {
+            call.handle_browser(leg, (local, source), data, now, wall);
+        });
     }
 
     /// Reads one datagram of an RTP or RTCP socket; none if the socket is gone.
-    pub(crate) fn receive_rtp(
-        &self,
-        socket: usize,
-        buf: &mut [u8],
-    ) -> Option<io::Result<(usize, SocketAddr)>> {
+    pub(crate) fn receive_rtp(&self, socket: usize, data: &mut Datagram) -> Option<io::Result<SocketAddr>> {
         let sockets = &self.sockets.get(socket / 2)?.as_ref()?.sockets;
         let socket = if is_rtcp(socket) { &sockets.rtcp } else { &sockets.rtp };
-        Some(socket.recv_from(buf))
+        Some(socket.recv_from(data.room()).map(|(length, source)| {
+            data.received(length);
+            source
+        }))
     }
 
-    pub(crate) fn rtp_arrival(&mut self, socket: usize, source: SocketAddr, data: &[u8]) {
+    pub(crate) fn rtp_arrival(&mut self, socket: usize, source: SocketAddr, data: &mut Datagram) {
         let Some(Some(RtpLeg { key: LegKey { slot, leg }, .. })) = self.sockets.get(socket / 2) else {
             return;
         };
         let (slot, leg) = (*slot, *leg);
-        self.with_call(slot, |call, now, wall| {
+        self.with_datagram(slot, data, |call, data, now, wall| {
             if is_rtcp(socket) {
                 call.handle_rtcp(leg, source, data, now, wall);
             } else {
@@ -338,13 +340,25 @@ impl Calls {
         Ok(())
     }
 
-    /// Lets a call do something and carries out what it wants. A panic in it ends that call alone.
+    /// Lets a call do something and carries out what it wants.
     fn with_call(&mut self, slot: usize, act: impl FnOnce(&mut MediaCall, Instant, Wall)) {
+        let mut buf = std::mem::take(&mut self.buf);
+        self.with_datagram(slot, &mut buf, |call, _, now, wall| act(call, now, wall));
+        self.buf = buf;
+    }
+
+    /// The same with a datagram, which the call may send on as it lies. A panic in it ends that call alone.
+    fn with_datagram(
+        &mut self,
+        slot: usize,
+        data: &mut Datagram,
+        act: impl FnOnce(&mut MediaCall, &mut Datagram, Instant, Wall),
+    ) {
         let Some(mut entry) = self.slots.get_mut(slot).and_then(Option::take) else { return };
         let (now, wall) = (self.now, self.wall);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            act(&mut entry.call, now, wall);
-            self.carry_out(slot, &mut entry)
+            act(&mut entry.call, data, now, wall);
+            self.carry_out(slot, &mut entry, data)
         }));
         match outcome {
             Ok(Outcome::Alive { wake_at }) => {
@@ -364,14 +378,13 @@ impl Calls {
         }
     }
 
-    fn carry_out(&mut self, slot: usize, entry: &mut Entry) -> Outcome {
-        let mut buf = std::mem::take(&mut self.buf);
+    fn carry_out(&mut self, slot: usize, entry: &mut Entry, buf: &mut Datagram) -> Outcome {
         let mut closed = false;
-        while let Some(output) = entry.call.poll_output(&mut buf) {
+        while let Some(output) = entry.call.poll_output(buf) {
             match output {
-                Output::Rtp { leg, to } => self.send_rtp(entry, leg, (to, &buf), |s| &s.rtp),
-                Output::Rtcp { leg, to } => self.send_rtp(entry, leg, (to, &buf), |s| &s.rtcp),
-                Output::Browser { leg: _, local, to } => self.send_browser(local, to, &mut buf),
+                Output::Rtp { leg, to } => self.send_rtp(entry, leg, (to, buf), |s| &s.rtp),
+                Output::Rtcp { leg, to } => self.send_rtp(entry, leg, (to, buf), |s| &s.rtcp),
+                Output::Browser { leg: _, local, to } => self.send_browser(local, to, buf),
                 Output::AcceptUfrag { leg, ufrag, password } => {
                     self.accept_ufrag(LegKey { slot, leg }, entry, (ufrag, password));
                 }
@@ -385,7 +398,6 @@ impl Calls {
                 }
             }
         }
-        self.buf = buf;
         if closed { Outcome::Closed } else { Outcome::Alive { wake_at: entry.call.poll_timeout() } }
     }
 
@@ -404,7 +416,7 @@ impl Calls {
         }
     }
 
-    fn send_browser(&mut self, local: SocketAddr, to: SocketAddr, data: &mut Vec<u8>) {
+    fn send_browser(&mut self, local: SocketAddr, to: SocketAddr, data: &mut Datagram) {
         if self.outgoing.must_leave_before(local) {
             self.send_to_browsers();
         }

@@ -7,12 +7,10 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
+use types::Datagram;
 use types::limits::BROWSER_BATCH;
 
 use crate::browser::BrowserSocket;
-
-/// Room for any datagram.
-const DATAGRAM: usize = 1_500;
 
 /// What waits. All of it leaves from one address.
 #[derive(Debug)]
@@ -23,7 +21,7 @@ pub(crate) struct Outgoing {
     from: SocketAddr,
     to: Vec<Option<SockaddrStorage>>,
     /// As many as fit, the first ones with what waits.
-    packets: Vec<Vec<u8>>,
+    packets: Vec<Datagram>,
 }
 
 /// What became of a batch.
@@ -47,7 +45,7 @@ impl Outgoing {
             bound: bound.ip(),
             from: bound,
             to: Vec::with_capacity(BROWSER_BATCH),
-            packets: (0..BROWSER_BATCH).map(|_| Vec::with_capacity(DATAGRAM)).collect(),
+            packets: (0..BROWSER_BATCH).map(|_| Datagram::new()).collect(),
         }
     }
 
@@ -62,7 +60,7 @@ impl Outgoing {
     }
 
     /// Takes a datagram, and its memory for other memory. There is room if nothing must leave before it.
-    pub(crate) fn push(&mut self, from: SocketAddr, to: SocketAddr, packet: &mut Vec<u8>) {
+    pub(crate) fn push(&mut self, from: SocketAddr, to: SocketAddr, packet: &mut Datagram) {
         let Some(place) = self.packets.get_mut(self.to.len()) else { return };
         self.from = from;
         std::mem::swap(place, packet);
@@ -145,14 +143,14 @@ mod tests {
     #[test]
     fn a_batch_arrives_whole_and_in_order_and_its_memory_goes_round() {
         let ((shared, mut outgoing), (client, to)) = (shared(), client());
-        let mut packet = Vec::with_capacity(DATAGRAM);
+        let mut packet = Datagram::new();
         for round in 0..3_u8 {
             for n in 0..BROWSER_BATCH as u8 {
                 assert!(!outgoing.must_leave_before(shared.bound()));
                 packet.clear();
                 packet.extend_from_slice(&[round, n]);
                 outgoing.push(shared.bound(), to, &mut packet);
-                assert!(packet.capacity() >= DATAGRAM);
+                assert!(packet.has_memory());
             }
             assert!(outgoing.must_leave_before(shared.bound()), "it is full");
             let sent = allocation_counter::measure(|| {
@@ -174,7 +172,7 @@ mod tests {
         let ((shared, mut outgoing), (client, to)) = (shared(), client());
         let nowhere = SocketAddr::new(to.ip(), 0);
         for (n, to) in [nowhere, to, nowhere, nowhere, to].into_iter().enumerate() {
-            outgoing.push(shared.bound(), to, &mut vec![n as u8]);
+            outgoing.push(shared.bound(), to, &mut Datagram::from(&[n as u8][..]));
         }
         assert_eq!(outgoing.send(&shared), Sent { sent: 2, refused: 3 });
         let mut buf = [0; 16];
@@ -187,7 +185,7 @@ mod tests {
         let ((shared, mut outgoing), (_, to)) = (shared(), client());
         let other: SocketAddr = "127.0.0.2:9".parse().unwrap();
         assert!(!outgoing.must_leave_before(other), "nothing waits");
-        outgoing.push(shared.bound(), to, &mut vec![1]);
+        outgoing.push(shared.bound(), to, &mut Datagram::from(&[1][..]));
         assert!(outgoing.must_leave_before(other));
         assert!(!outgoing.must_leave_before(shared.bound()));
     }

@@ -10,15 +10,12 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use crossbeam_queue::ArrayQueue;
 use media_bridge::call::GivenLeg;
 use media_bridge::control::CallCommand;
-use types::{CallId, LegId, limits};
+use types::{CallId, Datagram, LegId, limits};
 
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::{Tally, bump};
 use crate::poll::Waker;
 use crate::ports::RtpSockets;
-
-/// Room for any datagram of a browser.
-const DATAGRAM: usize = 1_500;
 
 /// Where a leg is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -112,7 +109,7 @@ pub(crate) struct Parcel {
     pub(crate) leg: LegId,
     pub(crate) local: SocketAddr,
     pub(crate) source: SocketAddr,
-    pub(crate) data: Vec<u8>,
+    pub(crate) data: Datagram,
 }
 
 /// One worker, as the others see it.
@@ -124,7 +121,7 @@ struct Mailbox {
     letters: ArrayQueue<Letter>,
     parcels: ArrayQueue<Parcel>,
     /// Buffers go round, so nothing is allocated once there are enough.
-    spare: ArrayQueue<Vec<u8>>,
+    spare: ArrayQueue<Datagram>,
     tally: Arc<Tally>,
 }
 
@@ -179,12 +176,10 @@ impl Post {
         self.boxes[worker].called.swap(false, Ordering::AcqRel)
     }
 
-    /// Hands a datagram to the worker that has its leg.
-    pub(crate) fn pass_on(&self, place: Place, arrival: &Arrival<'_>) {
+    /// Hands a datagram to the worker that has its leg, in its own memory; other memory takes its place.
+    pub(crate) fn pass_on(&self, place: Place, arrival: Arrival<'_>) {
         let to = &self.boxes[place.worker];
-        let mut data = to.spare.pop().unwrap_or_else(|| Vec::with_capacity(DATAGRAM));
-        data.clear();
-        data.extend_from_slice(arrival.data);
+        let data = std::mem::replace(arrival.data, to.spare.pop().unwrap_or_default());
         let Place { call, leg, .. } = place;
         let parcel = Parcel { call, leg, local: arrival.local, source: arrival.source, data };
         if let Some(oldest) = to.parcels.force_push(parcel) {
@@ -200,7 +195,7 @@ impl Post {
     }
 
     /// A parcel's buffer, emptied by `worker`.
-    pub(crate) fn give_back(&self, worker: usize, buffer: Vec<u8>) {
+    pub(crate) fn give_back(&self, worker: usize, buffer: Datagram) {
         // More than enough of them: it is freed.
         let _ = self.boxes[worker].spare.push(buffer);
     }
@@ -241,15 +236,17 @@ mod tests {
         let post = post();
         let local = SocketAddr::from(([127, 0, 0, 1], 9));
         for n in 0..limits::WORKER_PARCELS as u32 + 3 {
-            post.pass_on(place(1), &Arrival { local, source: local, data: &n.to_be_bytes() });
+            let data = &mut Datagram::from(&n.to_be_bytes()[..]);
+            post.pass_on(place(1), Arrival { local, source: local, data });
         }
         assert_eq!(post.boxes[1].tally.read().mail_lost, 3);
         assert!(post.was_called(1) && !post.was_called(1) && !post.was_called(0));
         let all: Vec<Parcel> = std::iter::from_fn(|| post.parcel(1)).collect();
-        assert_eq!((all.len(), all[0].data.as_slice()), (limits::WORKER_PARCELS, &3_u32.to_be_bytes()[..]));
+        assert_eq!((all.len(), &all[0].data[..]), (limits::WORKER_PARCELS, &3_u32.to_be_bytes()[..]));
         all.into_iter().for_each(|parcel| post.give_back(1, parcel.data));
         let spare = post.boxes[1].spare.len();
-        post.pass_on(place(1), &Arrival { local, source: local, data: b"next" });
+        let data = &mut Datagram::from(&b"next"[..]);
+        post.pass_on(place(1), Arrival { local, source: local, data });
         assert_eq!(post.boxes[1].spare.len(), spare - 1, "buffers go round");
     }
 

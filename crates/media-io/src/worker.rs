@@ -12,7 +12,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
 use media_bridge::effort::EffortControl;
-use types::Wall;
+use types::{Datagram, Wall};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::{Batch, BrowserSocket, DATAGRAM};
@@ -50,7 +50,7 @@ pub(crate) struct Worker {
     orders: Receiver<Order>,
     calls: Calls,
     batch: Batch,
-    packet: Vec<u8>,
+    packet: Datagram,
     pace: Pace,
     /// Packets of this turn.
     packets: u32,
@@ -79,10 +79,10 @@ impl Worker {
         orders: Receiver<Order>,
         shared: Shared,
     ) -> Worker {
-        let batch = post.socket(index).batch();
+        let batch = Batch::new();
         let (stopping, tally) = (shared.stopping.clone(), shared.tally.clone());
         let calls = Calls::new(index, post, poller.clone(), shared);
-        let packet = vec![0; 2048];
+        let packet = Datagram::new();
         let now = Instant::now();
         let (pace, load, left) = (Pace::new(now), Load::new(now), Left::default());
         let effort = EffortControl::default();
@@ -220,7 +220,7 @@ impl Worker {
                 bump(&self.tally.socket_errors);
                 continue;
             }
-            let (bound, batch) = (self.calls.browser().bound(), &self.batch);
+            let (bound, batch) = (self.calls.browser().bound(), &mut self.batch);
             for arrival in batch.arrivals(bound) {
                 bump(&self.tally.browser_in);
                 self.packets += 1;
@@ -241,11 +241,11 @@ impl Worker {
         // The call may have given the socket up since it was named.
         let Some(received) = self.calls.receive_rtp(socket, &mut self.packet) else { return };
         match received {
-            Ok((len, source)) if len < self.packet.len() => {
+            Ok(source) if self.packet.len() < Datagram::ROOM => {
                 bump(&self.tally.rtp_in);
                 self.packets += 1;
                 let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-                self.calls.rtp_arrival(socket, source, &self.packet[..len]);
+                self.calls.rtp_arrival(socket, source, &mut self.packet);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             // Longer than any RTP of ours.

@@ -1,6 +1,7 @@
 //! Vocabulary that every webtrunk crate shares. Imports nothing of ours, does no I/O.
 
 mod advertised;
+mod datagram;
 mod end_reason;
 mod entropy;
 mod ids;
@@ -10,6 +11,7 @@ mod timer_table;
 mod wall;
 
 pub use advertised::Advertised;
+pub use datagram::Datagram;
 pub use end_reason::{EndReason, EndedBy};
 pub use entropy::Entropy;
 pub use ids::{CallId, LegId, SessionId, UserName, WorkerId};

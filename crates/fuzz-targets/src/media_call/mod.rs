@@ -14,7 +14,7 @@ use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{
     Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Source, Srtp, Tone,
 };
-use types::{CallId, LegId, Wall, WorkerId, limits};
+use types::{CallId, Datagram, LegId, Wall, WorkerId, limits};
 
 use crate::choices::Choices;
 use crate::entrance::PEERS;
@@ -221,12 +221,13 @@ impl<'a> World<'a> {
         for _ in 0..count {
             let (source, packet) = (phone.source(&mut self.choices), phone.rtp(&mut self.choices));
             let wall = Wall(1_800_000_000_000_000);
+            let data = &mut Datagram::from(&packet[..]);
             match self.browsers.get(&leg) {
                 Some(browser) => {
                     let path = (SocketAddr::from(OURS), browser.address);
-                    self.call.handle_browser(leg, path, &packet, self.now, wall);
+                    self.call.handle_browser(leg, path, data, self.now, wall);
                 }
-                None => self.call.handle_rtp(leg, source, &packet, self.now, wall),
+                None => self.call.handle_rtp(leg, source, data, self.now, wall),
             }
             self.now += Duration::from_millis(20);
         }
@@ -238,11 +239,11 @@ impl<'a> World<'a> {
         let phone = self.phones.entry(leg).or_insert_with(|| Phone::new(leg));
         let ours = self.legs.get(&leg).and_then(|watch| watch.ssrc).unwrap_or(9);
         let (source, packet) = (phone.source(&mut self.choices), phone.rtcp(ours, &mut self.choices));
-        let wall = self.wall();
+        let (wall, mut packet) = (self.wall(), Datagram::from(&packet[..]));
         if self.choices.byte() & 1 == 0 {
-            self.call.handle_rtcp(leg, source, &packet, self.now, wall);
+            self.call.handle_rtcp(leg, source, &mut packet, self.now, wall);
         } else {
-            self.call.handle_rtp(leg, source, &packet, self.now, wall);
+            self.call.handle_rtp(leg, source, &mut packet, self.now, wall);
         }
         self.drain(Asked::Nothing);
     }
@@ -251,7 +252,7 @@ impl<'a> World<'a> {
         let (leg, way, length) = (self.leg(), self.choices.byte(), self.choices.byte());
         let source = Phone::new(leg).source(&mut self.choices);
         let (data, wall) = (self.choices.bytes(usize::from(length)), self.wall());
-        let ours = SocketAddr::from(OURS);
+        let (ours, data) = (SocketAddr::from(OURS), &mut Datagram::from(data));
         match way % 3 {
             0 => self.call.handle_rtp(leg, source, data, self.now, wall),
             1 => self.call.handle_rtcp(leg, source, data, self.now, wall),
@@ -359,9 +360,9 @@ impl<'a> World<'a> {
     }
 
     fn drain(&mut self, asked: Asked) {
-        let (mut buf, mut outputs) = (Vec::new(), Vec::new());
+        let (mut buf, mut outputs) = (Datagram::default(), Vec::new());
         while let Some(output) = self.call.poll_output(&mut buf) {
-            outputs.push((output, buf.clone()));
+            outputs.push((output, buf.to_vec()));
         }
         assert!(outputs.is_empty() || !self.closed, "{outputs:?} after the end");
         assert!(outputs.len() <= limits::CALL_OUTPUTS + 16, "{} outputs at once", outputs.len());

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use media_bridge::control::{Codec, Command, LegKind, LegParams, Source};
 use media_bridge::rtp::is_rtcp;
 use media_bridge::srtp::Keys;
-use types::LegId;
+use types::{Datagram, LegId};
 
 use super::browser::{self, Browser, OURS};
 use super::phone::{OUTSIDER, Phone, description};
@@ -64,11 +64,11 @@ impl World<'_> {
         let (now, wall) = (self.now, self.wall());
         let mut events = Vec::new();
         let browser = Browser::connect(&accepted, now, &mut |from, data| {
-            self.call.handle_browser(BROWSER, (SocketAddr::from(OURS), from), data, now, wall);
-            let (mut buf, mut sent) = (Vec::new(), Vec::new());
+            let (mut buf, mut sent) = (Datagram::from(data), Vec::new());
+            self.call.handle_browser(BROWSER, (SocketAddr::from(OURS), from), &mut buf, now, wall);
             while let Some(output) = self.call.poll_output(&mut buf) {
                 if let Output::Browser { .. } = output {
-                    sent.push(buf.clone());
+                    sent.push(buf.to_vec());
                 } else {
                     events.push(output);
                 }
@@ -111,7 +111,7 @@ impl World<'_> {
 
     /// A datagram from the browser's address.
     fn browser_sends(&mut self, leg: LegId, from: SocketAddr, data: &[u8]) {
-        let wall = self.wall();
+        let (wall, data) = (self.wall(), &mut Datagram::from(data));
         self.call.handle_browser(leg, (SocketAddr::from(OURS), from), data, self.now, wall);
     }
 
@@ -167,7 +167,7 @@ impl World<'_> {
     }
 
     fn nothing_comes_of_it(&mut self, what: &'static str) {
-        let mut buf = Vec::new();
+        let mut buf = Datagram::default();
         let output = self.call.poll_output(&mut buf);
         assert_eq!(output, None, "of what is {what}");
         self.seen.insert(what);

@@ -17,7 +17,7 @@ use line::{A, Arrival, B, FRAME, Line, Phone, Voice};
 use media_bridge::call::Output;
 use media_bridge::codec::{NARROW, own_rate};
 use media_bridge::control::Codec;
-use types::LegId;
+use types::{Datagram, LegId};
 use webrtc_peer::PeerFactory;
 
 /// Packets of one turn, 1 s of a call: short, so that most turns run undisturbed on a busy machine.
@@ -189,9 +189,10 @@ impl Running {
     fn turn(&mut self) {
         let (arrivals, payloads) = self.packets();
         let mut sent = 0;
+        let mut received: Vec<Datagram> = arrivals.iter().map(|a| Datagram::from(&a.data[..])).collect();
         let (ours, allocations) = measured(|packets| {
-            for arrival in &arrivals[packets] {
-                self.line.arrive(arrival, &mut |output, _| {
+            for (arrival, data) in arrivals[packets.clone()].iter().zip(&mut received[packets]) {
+                self.line.arrive_in(data, arrival, &mut |output, _| {
                     sent += usize::from(matches!(
                         output,
                         Output::Rtp { leg: B, .. } | Output::Browser { leg: B, .. }

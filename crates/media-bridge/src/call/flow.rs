@@ -1,8 +1,9 @@
 //! The way of a packet: from the leg that it came on to every leg that listens.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use types::LegId;
+use types::{Datagram, LegId};
 
 use super::ear::{Chunk, Ear};
 use super::leg::{FRAME_TIME, Leg, Meaning, Origin};
@@ -10,7 +11,7 @@ use super::{DropCause, MediaCall};
 use crate::codec::{Law, NARROW, own_rate};
 use crate::control::{Codec, DtmfMode, Event, LegKind, Source};
 use crate::dtmf::Way;
-use crate::rtp::{Arrival, Head, Incoming, RtpPacket};
+use crate::rtp::{Arrival, Head, Incoming, RtpHeader, RtpPacket, Stamp};
 use crate::sdp::clock_rate;
 
 /// A timer that is later than this many frames has been asleep: it does not make up for them.
@@ -35,6 +36,17 @@ fn path(from: Codec, to: Codec) -> Path {
     }
 }
 
+/// A packet that a listener gets at once, under numbers of its own.
+pub(super) struct Relayed {
+    listener: usize,
+    stamp: Stamp,
+    pt: u8,
+    /// Sample by sample from this law to the other.
+    law: Option<Law>,
+    /// Where the payload is.
+    payload: Range<usize>,
+}
+
 /// Whether `listener` hears what the leg `from` says.
 fn hears(listener: &Leg, from: LegId) -> bool {
     match listener.source {
@@ -45,37 +57,48 @@ fn hears(listener: &Leg, from: LegId) -> bool {
 }
 
 impl MediaCall {
-    /// An authentic packet of a leg's peer.
-    pub(super) fn on_packet(&mut self, a: usize, packet: &RtpPacket<'_>, now: Instant) {
+    /// An authentic packet of a leg's peer; gives what is left to be done, with its memory.
+    pub(super) fn on_packet(&mut self, a: usize, packet: &RtpPacket<'_>, now: Instant) -> Option<Relayed> {
         if packet.payload.is_empty() {
-            return;
+            return None;
         }
         match self.legs[a].inbound.meaning(packet.payload_type) {
-            Meaning::Audio(codec) => self.on_audio(a, codec, packet, now),
+            Meaning::Audio(codec) => return self.on_audio(a, codec, packet, now),
             Meaning::Event { clock } => self.on_event(a, clock, packet, now),
             Meaning::Unknown => self.legs[a].reject(DropCause::UnknownPayload),
         }
+        None
     }
 
-    fn on_audio(&mut self, a: usize, codec: Codec, packet: &RtpPacket<'_>, now: Instant) {
+    fn on_audio(&mut self, a: usize, codec: Codec, packet: &RtpPacket<'_>, now: Instant) -> Option<Relayed> {
         let MediaCall { legs, outbox, .. } = self;
         let leg = &mut legs[a];
         leg.stats_in.set_clock(clock_rate(codec));
         let arrival = leg.stats_in.received(packet, now);
-        let Some(extended) = leg.place(arrival) else { return };
+        let extended = leg.place(arrival)?;
         leg.heard(outbox, now);
         let clock = clock_rate(codec);
         let incoming = Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker };
         // What is decoded for several listeners is decoded for the best of them.
         let mut decoded = None;
+        let mut relayed = None;
         for b in 0..self.legs.len() {
             let Some(agreed) = self.legs[b].agreed.filter(|_| hears(&self.legs[b], self.legs[a].id)) else {
                 continue;
             };
-            match path(codec, agreed.codec) {
-                Path::Same => self.forward((a, b), packet, incoming, None, now),
-                Path::Recode(from) => self.forward((a, b), packet, incoming, Some(from), now),
-                Path::Transcode => decoded = decoded.max(Some(own_rate(agreed.codec).unwrap_or(NARROW))),
+            let law = match path(codec, agreed.codec) {
+                Path::Same => None,
+                Path::Recode(from) => Some(from),
+                Path::Transcode => {
+                    decoded = decoded.max(Some(own_rate(agreed.codec).unwrap_or(NARROW)));
+                    continue;
+                }
+            };
+            // The last of several gets the packet itself, those before it copies.
+            if let Some(next) = self.forward((a, b), (packet, law), incoming, now)
+                && let Some(before) = relayed.replace(next)
+            {
+                self.relay_copy(before, packet.payload);
             }
         }
         if let Some(rate) = decoded {
@@ -83,39 +106,47 @@ impl MediaCall {
         } else {
             self.legs[a].ear = None;
         }
+        relayed
     }
 
-    /// Sends a packet on at once, under the listener's own numbers.
+    /// Gives a packet the listener's own numbers, if it may have it.
     fn forward(
         &mut self,
         (a, b): (usize, usize),
-        packet: &RtpPacket<'_>,
+        (packet, law): (&RtpPacket<'_>, Option<Law>),
         incoming: Incoming,
-        law: Option<Law>,
         now: Instant,
-    ) {
+    ) -> Option<Relayed> {
         let epoch = self.legs[a].stats_in.epoch();
-        let MediaCall { legs, outbox, .. } = self;
-        let leg = &mut legs[b];
+        let leg = &mut self.legs[b];
         let source = leg.source_id(Origin::Forwarded(epoch));
         let Some(agreed) = leg.sending().filter(|_| !leg.digit_sounds()) else {
             leg.out.skip(source, incoming.extended);
-            return;
+            return None;
         };
         let Some(stamp) = leg.out.forward(source, incoming, now) else {
-            legs[a].counters.late += 1;
-            return;
+            self.legs[a].counters.late += 1;
+            return None;
         };
-        match law {
-            None => leg.send(stamp, agreed.pt, packet.payload, outbox),
-            Some(law) => {
-                let mut recoded = outbox.buffer();
-                law.recode(packet.payload, &mut recoded);
-                leg.send(stamp, agreed.pt, &recoded, outbox);
-                outbox.give_back(recoded);
-            }
-        }
         leg.spoke(now);
+        let payload = packet.header..packet.header + packet.payload.len();
+        Some(Relayed { listener: b, stamp, pt: agreed.pt, law, payload })
+    }
+
+    /// Sends a packet on where it lies.
+    pub(super) fn relay(&mut self, relayed: Relayed, mut packet: Datagram) {
+        let Relayed { listener, stamp, pt, law, payload } = relayed;
+        if let Some(law) = law {
+            law.recode(&mut packet[payload.clone()]);
+        }
+        self.legs[listener].relay(stamp, pt, (packet, payload), &mut self.outbox);
+    }
+
+    fn relay_copy(&mut self, relayed: Relayed, payload: &[u8]) {
+        let mut copy = self.outbox.buffer();
+        copy.extend_from_slice(&[0; RtpHeader::LENGTH]);
+        copy.extend_from_slice(payload);
+        self.relay(Relayed { payload: RtpHeader::LENGTH..copy.len(), ..relayed }, copy);
     }
 
     fn hear_in_order(

@@ -1,8 +1,9 @@
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use types::{Entropy, LegId};
+use types::{Datagram, Entropy, LegId};
 use webrtc_peer::{Peer, PeerOutput};
 
 use super::drops::{DropCause, Drops};
@@ -14,7 +15,7 @@ use super::secured::{Contexts, Kind, Retired, Secured};
 use super::{MediaSetup, Output};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
-use crate::rtp::{InStats, Latch, OutStream, SourceId, Stamp};
+use crate::rtp::{InStats, Latch, OutStream, RtpHeader, SourceId, Stamp};
 use crate::sdp::{Agreed, EventFormat, Fingerprint, IceCredentials, clock_rate};
 use crate::tone::ToneGenerator;
 
@@ -153,7 +154,7 @@ impl Path {
     }
 
     /// Encrypts a packet where that is agreed, and sends it to where packets of its kind go.
-    pub fn send(&mut self, leg: LegId, kind: Kind, mut packet: Vec<u8>, outbox: &mut Outbox) -> bool {
+    pub fn send(&mut self, leg: LegId, kind: Kind, mut packet: Datagram, outbox: &mut Outbox) -> bool {
         let (contexts, output) = match self {
             Path::Rtp(rtp) => {
                 let output = rtp.destination(kind).map(|to| match kind {
@@ -305,6 +306,24 @@ impl Leg {
     pub fn send(&mut self, stamp: Stamp, pt: u8, payload: &[u8], outbox: &mut Outbox) {
         let Leg { path, out, counters, id, .. } = self;
         transmit(path, out, counters, *id, (stamp, pt), (payload, outbox));
+    }
+
+    /// Sends a received packet on in its own memory: our header takes the place of the end of its header, which may be the
+    /// longer one (RFC 3550 §5.1), ours has neither contributors nor extension.
+    pub fn relay(
+        &mut self,
+        stamp: Stamp,
+        pt: u8,
+        (mut packet, payload): (Datagram, Range<usize>),
+        outbox: &mut Outbox,
+    ) {
+        packet.truncate(payload.end);
+        packet.skip(payload.start - RtpHeader::LENGTH);
+        let header = self.out.header(stamp, pt, payload.len());
+        packet[..RtpHeader::LENGTH].copy_from_slice(&header.to_bytes());
+        if self.path.send(self.id, Kind::Rtp, packet, outbox) {
+            self.counters.packets_out += 1;
+        }
     }
 
     /// Audio of the present source went out: silence of ours is due only if it pauses.
@@ -472,7 +491,7 @@ fn transmit(
         return;
     }
     let mut packet = outbox.buffer();
-    out.header(stamp, pt, payload.len()).write(&mut packet);
+    packet.extend_from_slice(&out.header(stamp, pt, payload.len()).to_bytes());
     packet.extend_from_slice(payload);
     if path.send(leg, Kind::Rtp, packet, outbox) {
         counters.packets_out += 1;

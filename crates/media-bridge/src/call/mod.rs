@@ -1,7 +1,7 @@
 //! `MediaCall`: every leg of one call, what each hears, and the streams between them. Sans-IO.
 //!
 //! A leg has one outgoing stream for the whole call, whatever feeds it. Packets of the listener's own codec are forwarded
-//! at once; others go through an `Ear` (decoding, in order) and the listener's `Mouth` (encoding in frames of 20 ms),
+//! at once, in the memory that they came in; others go through an `Ear` (decoding, in order) and the listener's `Mouth` (encoding in frames of 20 ms),
 //! within the same call of `handle_*`: nothing is held but what waits for a reordered packet.
 
 mod adopt;
@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use types::{CallId, Entropy, LegId, Wall};
+use types::{CallId, Datagram, Entropy, LegId, Wall};
 use webrtc_peer::{PeerFactory, PeerOutput, SrtpKeys};
 
 use crate::control::{Command, Event, LegKind, LegParams, Source};
@@ -45,7 +45,7 @@ pub struct MediaSetup {
     pub candidates: Vec<SocketAddr>,
 }
 
-/// What the worker has to do for a call. Datagram bytes are left in the buffer given to [`MediaCall::poll_output`].
+/// What the worker has to do for a call. A datagram is left in the one given to [`MediaCall::poll_output`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Send the buffer from the leg's RTP socket.
@@ -213,15 +213,30 @@ impl MediaCall {
         self.drain_peers(now);
     }
 
-    /// A datagram on the leg's own RTP port (RTP, or multiplexed RTCP, RFC 5761).
-    pub fn handle_rtp(&mut self, leg: LegId, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
+    /// A datagram on the leg's own RTP port (RTP, or multiplexed RTCP, RFC 5761). What is in it afterwards is undefined; a
+    /// packet that is relayed takes its memory along, which comes back by [`MediaCall::poll_output`].
+    pub fn handle_rtp(
+        &mut self,
+        leg: LegId,
+        source: SocketAddr,
+        data: &mut Datagram,
+        now: Instant,
+        wall: Wall,
+    ) {
         self.now = Some(now);
         let Some(index) = self.find(leg) else { return };
         self.on_datagram(index, Kind::of(data), (source, data), now, wall);
     }
 
-    /// A datagram on the leg's RTCP port.
-    pub fn handle_rtcp(&mut self, leg: LegId, source: SocketAddr, data: &[u8], now: Instant, wall: Wall) {
+    /// A datagram on the leg's RTCP port, which is opened where it lies.
+    pub fn handle_rtcp(
+        &mut self,
+        leg: LegId,
+        source: SocketAddr,
+        data: &mut Datagram,
+        now: Instant,
+        wall: Wall,
+    ) {
         self.now = Some(now);
         if let Some(index) = self.find(leg) {
             self.on_datagram(index, Kind::Rtcp, (source, data), now, wall);
@@ -234,44 +249,30 @@ impl MediaCall {
         &mut self,
         index: usize,
         kind: Kind,
-        (source, data): (SocketAddr, &[u8]),
+        (source, data): (SocketAddr, &mut Datagram),
         now: Instant,
         wall: Wall,
     ) {
         let leg = &mut self.legs[index];
         let contexts = match &mut leg.path {
-            Path::Rtp(rtp) => match &mut rtp.secured {
-                Some(secured) => &mut secured.contexts,
-                None => return self.on_plain(index, kind, (source, data), now, wall),
-            },
+            Path::Rtp(rtp) => rtp.secured.as_mut().map(|secured| &mut secured.contexts),
             Path::WebRtc(rtc) => match &mut rtc.contexts {
-                Some(contexts) => contexts,
+                Some(contexts) => Some(&mut **contexts),
                 None => return leg.reject(DropCause::TooEarly),
             },
         };
-        let mut plain = self.outbox.buffer();
-        match contexts.unprotect(kind, data, &mut plain) {
-            Ok(()) => self.on_plain(index, kind, (source, &plain), now, wall),
-            Err(why) => self.legs[index].reject(why.into()),
+        if let Some(contexts) = contexts
+            && let Err(why) = contexts.unprotect(kind, data, &mut self.outbox)
+        {
+            return leg.reject(why.into());
         }
-        self.outbox.give_back(plain);
-    }
-
-    fn on_plain(
-        &mut self,
-        index: usize,
-        kind: Kind,
-        (source, data): (SocketAddr, &[u8]),
-        now: Instant,
-        wall: Wall,
-    ) {
         match kind {
             Kind::Rtp => self.on_rtp(index, source, data, now),
             Kind::Rtcp => self.on_rtcp(index, source, data, now, wall),
         }
     }
 
-    fn on_rtp(&mut self, index: usize, source: SocketAddr, data: &[u8], now: Instant) {
+    fn on_rtp(&mut self, index: usize, source: SocketAddr, data: &mut Datagram, now: Instant) {
         let leg = &mut self.legs[index];
         let Ok(packet) = RtpPacket::parse(data) else { return leg.reject(DropCause::Damaged) };
         let verdict = match &mut leg.path {
@@ -282,18 +283,23 @@ impl MediaCall {
             Path::WebRtc(_) => LatchVerdict::Accepted,
         };
         match verdict {
-            LatchVerdict::Accepted => self.on_packet(index, &packet, now),
+            LatchVerdict::Accepted => {
+                if let Some(relayed) = self.on_packet(index, &packet, now) {
+                    self.relay(relayed, std::mem::take(data));
+                }
+            }
             LatchVerdict::Probing => {}
             LatchVerdict::Refused => leg.reject(DropCause::WrongSource),
         }
     }
 
-    /// A datagram on the shared browser socket, arrived at `path.0` (ours) from `path.1` (theirs).
+    /// A datagram on the shared browser socket, arrived at `path.0` (ours) from `path.1` (theirs). As with
+    /// [`MediaCall::handle_rtp`] its memory may go along.
     pub fn handle_browser(
         &mut self,
         leg: LegId,
         path: (SocketAddr, SocketAddr),
-        data: &[u8],
+        data: &mut Datagram,
         now: Instant,
         wall: Wall,
     ) {
@@ -337,8 +343,9 @@ impl MediaCall {
         self.legs.iter().filter_map(|leg| leg.poll_timeout(now)).min()
     }
 
-    /// The next thing to do; poll until `None` after every other call. Datagram bytes are left in `buf`.
-    pub fn poll_output(&mut self, buf: &mut Vec<u8>) -> Option<Output> {
+    /// The next thing to do; poll until `None` after every other call. A datagram to send is left in `buf`, with its own
+    /// memory for that of `buf`. Polled with the datagram that was handed in, a relayed packet never leaves its memory.
+    pub fn poll_output(&mut self, buf: &mut Datagram) -> Option<Output> {
         self.outbox.pop(buf)
     }
 
@@ -416,11 +423,10 @@ impl MediaCall {
     fn drain_peer(&mut self, index: usize, now: Instant) {
         let leg = self.legs[index].id;
         loop {
-            let mut buffer = self.outbox.buffer();
-            let Some(output) = self.legs[index].poll_peer(&mut buffer) else {
-                self.outbox.give_back(buffer);
-                return;
-            };
+            let MediaCall { legs, outbox, .. } = self;
+            let mut polled = None;
+            let buffer = outbox.written(|out| polled = legs[index].poll_peer(out));
+            let Some(output) = polled else { return outbox.give_back(buffer) };
             match output {
                 PeerOutput::Transmit { local, remote } => {
                     self.outbox.datagram(Output::Browser { leg, local, to: remote }, buffer);

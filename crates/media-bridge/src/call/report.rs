@@ -86,18 +86,22 @@ impl Leg {
         if sender.is_none() && block.is_none() {
             return;
         }
-        let mut buffer = outbox.buffer();
-        rtcp::write_report(&mut buffer, self.out.ssrc(), sender, block, self.path.cname());
-        self.path.send(self.id, Kind::Rtcp, buffer, outbox);
+        let (ours, name) = (self.out.ssrc(), self.path.cname());
+        let report = outbox.written(|out| {
+            rtcp::write_report(out, ours, sender, block, name);
+        });
+        self.path.send(self.id, Kind::Rtcp, report, outbox);
     }
 
     /// The leg leaves: its stream ends (RFC 3550 §6.6).
     pub(super) fn farewell(&mut self, outbox: &mut Outbox, now: Instant, wall: Wall) {
         let Some(sender) = self.out.sender_info(now, wall).filter(|_| self.path.is_ready()) else { return };
         let block = self.stats_in.report_block(now);
-        let mut buffer = outbox.buffer();
-        rtcp::write_report(&mut buffer, self.out.ssrc(), Some(sender), block, self.path.cname());
-        rtcp::write_bye(&mut buffer, self.out.ssrc());
-        self.path.send(self.id, Kind::Rtcp, buffer, outbox);
+        let (ours, name) = (self.out.ssrc(), self.path.cname());
+        let report = outbox.written(|out| {
+            rtcp::write_report(out, ours, Some(sender), block, name);
+            rtcp::write_bye(out, ours);
+        });
+        self.path.send(self.id, Kind::Rtcp, report, outbox);
     }
 }

@@ -1,13 +1,14 @@
 //! Encryption of a leg: which keys hold (RFC 4568 §7.1, RFC 5764 §4.2), and packets on their way in and out (RFC 3711).
 
-use types::Entropy;
+use types::{Datagram, Entropy};
 use webrtc_peer::{SrtpKeys, SrtpProfile};
 
 use super::leg::{Leg, Path};
+use super::outbox::Outbox;
 use crate::control::Srtp;
 use crate::rtp::is_rtcp;
 use crate::sdp::Crypto;
-use crate::srtp::{Keys, Receiver, Reject, Sender, Suite};
+use crate::srtp::{Keys, OVERHEAD, Receiver, Reject, Sender, Suite};
 
 /// Both directions of an encrypted leg, in use.
 pub(super) struct Contexts {
@@ -137,24 +138,34 @@ impl Contexts {
     }
 
     /// Encrypts a whole packet; false if it must not be sent.
-    pub fn protect(&mut self, kind: Kind, packet: &mut Vec<u8>) -> bool {
-        let done = match kind {
-            Kind::Rtp => self.sender.protect_rtp(packet),
-            Kind::Rtcp => self.sender.protect_rtcp(packet),
+    pub fn protect(&mut self, kind: Kind, packet: &mut Datagram) -> bool {
+        let length = packet.len();
+        packet.lengthen(OVERHEAD);
+        let sealed = match kind {
+            Kind::Rtp => self.sender.seal_rtp(packet, length),
+            Kind::Rtcp => self.sender.seal_rtcp(packet, length),
         };
-        done.is_ok()
+        sealed.map(|length| packet.truncate(length)).is_ok()
     }
 
-    /// Decrypts `data` into `plain`, if it is the peer's and did not come before.
-    pub fn unprotect(&mut self, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> Result<(), Reject> {
-        let opened = open(&mut self.receiver, kind, data, plain);
+    /// Decrypts a packet where it lies, if it is the peer's and did not come before; if not, it is destroyed.
+    pub fn unprotect(
+        &mut self,
+        kind: Kind,
+        packet: &mut Datagram,
+        outbox: &mut Outbox,
+    ) -> Result<(), Reject> {
+        let Some(before) = &mut self.before else { return open(&mut self.receiver, kind, packet) };
+        let mut again = outbox.buffer();
+        again.extend_from_slice(packet);
+        let mut opened = open(&mut self.receiver, kind, packet);
         if opened.is_ok() {
             self.before = None;
-        } else if let Some(before) = &mut self.before
-            && open(before, kind, data, plain).is_ok()
-        {
-            return Ok(());
+        } else if open(before, kind, &mut again).is_ok() {
+            std::mem::swap(packet, &mut again);
+            opened = Ok(());
         }
+        outbox.give_back(again);
         opened
     }
 }
@@ -173,13 +184,11 @@ impl Kind {
     }
 }
 
-fn open(receiver: &mut Receiver, kind: Kind, data: &[u8], plain: &mut Vec<u8>) -> Result<(), Reject> {
-    plain.clear();
-    plain.extend_from_slice(data);
+fn open(receiver: &mut Receiver, kind: Kind, packet: &mut Datagram) -> Result<(), Reject> {
     let opened = match kind {
-        Kind::Rtp => receiver.unprotect_rtp(plain),
-        Kind::Rtcp => receiver.unprotect_rtcp(plain),
+        Kind::Rtp => receiver.unprotect_rtp(packet),
+        Kind::Rtcp => receiver.unprotect_rtcp(packet),
     };
-    plain.truncate(opened?);
+    packet.truncate(opened?);
     Ok(())
 }

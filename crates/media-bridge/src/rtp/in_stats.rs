@@ -235,7 +235,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn packet(sequence: u16, timestamp: u32) -> RtpPacket<'static> {
-        RtpPacket { payload_type: 0, marker: false, sequence, timestamp, ssrc: 1, payload: b"x" }
+        RtpPacket { payload_type: 0, marker: false, sequence, timestamp, ssrc: 1, header: 12, payload: b"x" }
     }
 
     fn fed(sequences: &[u16]) -> (InStats, Instant) {

@@ -195,8 +195,15 @@ mod tests {
     }
 
     fn send(latch: &mut Latch, from: &str, sequence: u16) -> LatchVerdict {
-        let packet =
-            RtpPacket { payload_type: 0, marker: false, sequence, timestamp: 0, ssrc: 1, payload: b"x" };
+        let packet = RtpPacket {
+            payload_type: 0,
+            marker: false,
+            sequence,
+            timestamp: 0,
+            ssrc: 1,
+            header: 12,
+            payload: b"x",
+        };
         latch.check(at(from), &packet, true)
     }
 
@@ -333,6 +340,7 @@ mod tests {
                 sequence: ssrc as u16,
                 timestamp: 0,
                 ssrc,
+                header: 12,
                 payload: b"x",
             };
             assert_eq!(l.check(at(other), &packet, true), Probing);
@@ -349,8 +357,15 @@ mod tests {
     #[test]
     fn an_unknown_payload_type_latches_nothing() {
         let mut l = latch(PUBLIC);
-        let packet =
-            RtpPacket { payload_type: 99, marker: false, sequence: 1, timestamp: 0, ssrc: 1, payload: b"x" };
+        let packet = RtpPacket {
+            payload_type: 99,
+            marker: false,
+            sequence: 1,
+            timestamp: 0,
+            ssrc: 1,
+            header: 12,
+            payload: b"x",
+        };
         assert_eq!(l.check(at(PUBLIC), &packet, false), Refused);
         assert!(!l.is_latched());
     }

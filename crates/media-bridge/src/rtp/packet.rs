@@ -44,6 +44,8 @@ pub struct RtpPacket<'a> {
     pub timestamp: u32,
     /// Synchronisation source.
     pub ssrc: u32,
+    /// Bytes before the payload: header, CSRC list, header extension.
+    pub header: usize,
     /// Payload without padding; may be empty (drop those, design §1).
     pub payload: &'a [u8],
 }
@@ -68,6 +70,7 @@ impl<'a> RtpPacket<'a> {
             let words = rest.get(2..4).map(|w| usize::from(be16(w))).ok_or(RtpError::Truncated)?;
             rest = rest.get(4 + words * 4..).ok_or(RtpError::Truncated)?;
         }
+        let header = data.len() - rest.len();
         if first & 0x20 != 0 {
             let padding = usize::from(*rest.last().ok_or(RtpError::Padding)?);
             let kept = rest.len().checked_sub(padding).ok_or(RtpError::Padding)?;
@@ -82,6 +85,7 @@ impl<'a> RtpPacket<'a> {
             sequence: be16(&fixed[2..4]),
             timestamp: be32(&fixed[4..8]),
             ssrc: be32(&fixed[8..12]),
+            header,
             payload: rest,
         })
     }
@@ -103,13 +107,23 @@ pub struct RtpHeader {
 }
 
 impl RtpHeader {
+    /// Its length; a received packet's is no shorter.
+    pub const LENGTH: usize = HEADER;
+
+    /// As it stands before the payload.
+    pub fn to_bytes(&self) -> [u8; RtpHeader::LENGTH] {
+        let second = (self.payload_type & 0x7f) | if self.marker { 0x80 } else { 0 };
+        let mut bytes = [0; RtpHeader::LENGTH];
+        bytes[..2].copy_from_slice(&[0x80, second]);
+        bytes[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.ssrc.to_be_bytes());
+        bytes
+    }
+
     /// Appends the header; the payload follows it.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let second = (self.payload_type & 0x7f) | if self.marker { 0x80 } else { 0 };
-        out.extend_from_slice(&[0x80, second]);
-        out.extend_from_slice(&self.sequence.to_be_bytes());
-        out.extend_from_slice(&self.timestamp.to_be_bytes());
-        out.extend_from_slice(&self.ssrc.to_be_bytes());
+        out.extend_from_slice(&self.to_bytes());
     }
 }
 
@@ -162,7 +176,7 @@ mod tests {
         rest.extend_from_slice(&[0, 0, 3]);
         let bytes = packet(0x80 | 0x20 | 0x10 | 2, &rest);
         let p = RtpPacket::parse(&bytes).unwrap();
-        assert_eq!(p.payload, b"hello");
+        assert_eq!((p.payload, p.header), (&b"hello"[..], 28));
         assert_eq!((p.sequence, p.timestamp, p.ssrc, p.payload_type), (0x1234, 9, 0xaabb_ccdd, 96));
     }
 

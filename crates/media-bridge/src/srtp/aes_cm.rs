@@ -37,10 +37,19 @@ impl AesCm {
         core.apply_keystream_partial(data.into());
     }
 
-    pub fn seal_rtp(&self, packet: &mut Vec<u8>, header: usize, ssrc: u32, index: u64) {
-        self.apply(ssrc, index, &mut packet[header..]);
-        let tag = self.authentication.tag(packet, Some(rollovers(index)));
-        packet.extend_from_slice(&tag[..self.tag]);
+    /// Length of the protected packet; before it was `length`.
+    pub fn seal_rtp(
+        &self,
+        packet: &mut [u8],
+        length: usize,
+        header: usize,
+        (ssrc, index): (u32, u64),
+    ) -> usize {
+        let (data, room) = packet.split_at_mut(length);
+        self.apply(ssrc, index, &mut data[header..]);
+        let tag = self.authentication.tag(data, Some(rollovers(index)));
+        room[..self.tag].copy_from_slice(&tag[..self.tag]);
+        length + self.tag
     }
 
     /// Length of the packet without its tag, once it has proven to be authentic; `mki` bytes stand before the tag.
@@ -59,11 +68,14 @@ impl AesCm {
     }
 
     /// `word`: the encryption flag and the index (RFC 3711 §3.4).
-    pub fn seal_rtcp(&self, packet: &mut Vec<u8>, ssrc: u32, word: u32) {
-        self.apply(ssrc, index_of(word), &mut packet[RTCP_HEADER..]);
-        packet.extend_from_slice(&word.to_be_bytes());
-        let tag = self.authentication.tag(packet, None);
-        packet.extend_from_slice(&tag[..self.tag]);
+    pub fn seal_rtcp(&self, packet: &mut [u8], length: usize, ssrc: u32, word: u32) -> usize {
+        let indexed = length + 4;
+        let (data, room) = packet.split_at_mut(indexed);
+        self.apply(ssrc, index_of(word), &mut data[RTCP_HEADER..length]);
+        data[length..].copy_from_slice(&word.to_be_bytes());
+        let tag = self.authentication.tag(data, None);
+        room[..self.tag].copy_from_slice(&tag[..self.tag]);
+        indexed + self.tag
     }
 
     /// The encryption flag with the index of a packet, and its length without it.

@@ -31,12 +31,18 @@ impl AesGcm {
     }
 
     /// None if the packet is longer than the cipher allows: no datagram is.
-    pub fn seal_rtp(&self, packet: &mut Vec<u8>, header: usize, ssrc: u32, index: u64) -> Option<()> {
-        let (header, payload) = packet.split_at_mut(header);
+    pub fn seal_rtp(
+        &self,
+        packet: &mut [u8],
+        length: usize,
+        header: usize,
+        (ssrc, index): (u32, u64),
+    ) -> Option<usize> {
+        let (header, rest) = packet.split_at_mut(header);
+        let (payload, room) = rest.split_at_mut(length - header.len());
         let nonce = self.nonce(ssrc, index);
-        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(header), payload).ok()?;
-        packet.extend_from_slice(tag.as_ref());
-        Some(())
+        let sealed = self.key.seal_in_place_scatter(nonce, Aad::from(header), payload, &[], &mut room[..TAG]);
+        sealed.ok().map(|()| length + TAG)
     }
 
     /// Length of the packet without its tag, once it has proven to be authentic; if not, it is destroyed. `mki` bytes
@@ -56,13 +62,14 @@ impl AesGcm {
     }
 
     /// `word`: the encryption flag and the index (RFC 7714 §9.2).
-    pub fn seal_rtcp(&self, packet: &mut Vec<u8>, ssrc: u32, word: u32) -> Option<()> {
+    pub fn seal_rtcp(&self, packet: &mut [u8], length: usize, ssrc: u32, word: u32) -> Option<usize> {
         let (header, rest) = packet.split_first_chunk_mut::<RTCP_HEADER>()?;
         let (nonce, aad) = (self.rtcp_nonce(ssrc, word), Aad::from(authenticated(header, word)));
-        let tag = self.key.seal_in_place_separate_tag(nonce, aad, rest).ok()?;
-        packet.extend_from_slice(tag.as_ref());
-        packet.extend_from_slice(&word.to_be_bytes());
-        Some(())
+        let (data, room) = rest.split_at_mut(length - RTCP_HEADER);
+        let (tag, room) = room.split_at_mut(TAG);
+        self.key.seal_in_place_scatter(nonce, aad, data, &[], tag).ok()?;
+        room[..4].copy_from_slice(&word.to_be_bytes());
+        Some(length + TAG + 4)
     }
 
     /// The encryption flag with the index of a packet, and its length without it.

@@ -48,14 +48,11 @@ impl Cipher {
         Cipher::Gcm(gcm.expect("16 and 32 bytes are the lengths of keys"))
     }
 
-    /// None if the packet is too long for the cipher.
-    pub fn seal_rtp(&self, packet: &mut Vec<u8>, header: usize, ssrc: u32, index: u64) -> Option<()> {
+    /// Length of the protected packet; before it was `length`. None if it is too long for the cipher.
+    pub fn seal_rtp(&self, packet: &mut [u8], length: usize, header: usize, at: (u32, u64)) -> Option<usize> {
         match self {
-            Cipher::Cm(cipher) => {
-                cipher.seal_rtp(packet, header, ssrc, index);
-                Some(())
-            }
-            Cipher::Gcm(cipher) => cipher.seal_rtp(packet, header, ssrc, index),
+            Cipher::Cm(cipher) => Some(cipher.seal_rtp(packet, length, header, at)),
+            Cipher::Gcm(cipher) => cipher.seal_rtp(packet, length, header, at),
         }
     }
 
@@ -72,14 +69,11 @@ impl Cipher {
         matches!(self, Cipher::Gcm(_))
     }
 
-    /// None if the packet is too long for the cipher.
-    pub fn seal_rtcp(&self, packet: &mut Vec<u8>, ssrc: u32, word: u32) -> Option<()> {
+    /// The same of an RTCP packet.
+    pub fn seal_rtcp(&self, packet: &mut [u8], length: usize, ssrc: u32, word: u32) -> Option<usize> {
         match self {
-            Cipher::Cm(cipher) => {
-                cipher.seal_rtcp(packet, ssrc, word);
-                Some(())
-            }
-            Cipher::Gcm(cipher) => cipher.seal_rtcp(packet, ssrc, word),
+            Cipher::Cm(cipher) => Some(cipher.seal_rtcp(packet, length, ssrc, word)),
+            Cipher::Gcm(cipher) => cipher.seal_rtcp(packet, length, ssrc, word),
         }
     }
 

@@ -3,7 +3,7 @@ use types::limits::SRTP_SOURCES;
 use super::cipher::Ciphers;
 use super::packet::{RtpHead, rtcp_ssrc};
 use super::window::{Window, guess};
-use super::{Keys, Refused, Reject};
+use super::{Keys, OVERHEAD, Refused, Reject};
 
 /// Encryption flag of an SRTCP packet (RFC 3711 §3.4): ours are always encrypted.
 const ENCRYPTED: u32 = 1 << 31;
@@ -42,7 +42,32 @@ impl Sender {
     /// # Errors
     /// The packet must not be sent, and is as it was: it is none, was protected already, or the key is used up.
     pub fn protect_rtp(&mut self, packet: &mut Vec<u8>) -> Result<(), Refused> {
-        let head = RtpHead::read(packet).map_err(|_| Refused::Malformed)?;
+        let length = packet.len();
+        packet.resize(length + OVERHEAD, 0);
+        let sealed = self.seal_rtp(packet, length);
+        packet.truncate(sealed.unwrap_or(length));
+        sealed.map(drop)
+    }
+
+    /// Protects a compound RTCP packet where it lies. It grows by [`OVERHEAD`](super::OVERHEAD) at most.
+    ///
+    /// # Errors
+    /// The packet must not be sent, and is as it was: it is none, or the key is used up.
+    pub fn protect_rtcp(&mut self, packet: &mut Vec<u8>) -> Result<(), Refused> {
+        let length = packet.len();
+        packet.resize(length + OVERHEAD, 0);
+        let sealed = self.seal_rtcp(packet, length);
+        packet.truncate(sealed.unwrap_or(length));
+        sealed.map(drop)
+    }
+
+    /// As [`Sender::protect_rtp`], wherever the packet lies: the first `length` bytes, with room for
+    /// [`OVERHEAD`](super::OVERHEAD) more behind it. Returns its new length.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn seal_rtp(&mut self, packet: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let head = RtpHead::read(&packet[..length]).map_err(|_| Refused::Malformed)?;
         let source = source(&mut self.sources, head.ssrc)?;
         let index = match &source.rtp {
             Some(window) => {
@@ -52,29 +77,29 @@ impl Sender {
             }
             None => u64::from(head.sequence),
         };
-        let sealed = self.ciphers.rtp.seal_rtp(packet, head.length, head.ssrc, index);
-        sealed.ok_or(Refused::Malformed)?;
+        let sealed = self.ciphers.rtp.seal_rtp(packet, length, head.length, (head.ssrc, index));
+        let sealed = sealed.ok_or(Refused::Malformed)?;
         match &mut source.rtp {
             Some(window) => window.accept(index),
             none => *none = Some(Window::new(index)),
         }
-        Ok(())
+        Ok(sealed)
     }
 
-    /// Protects a compound RTCP packet where it lies. It grows by [`OVERHEAD`](super::OVERHEAD) at most.
+    /// As [`Sender::protect_rtcp`], wherever the packet lies; room and length as of [`Sender::seal_rtp`].
     ///
     /// # Errors
-    /// The packet must not be sent, and is as it was: it is none, or the key is used up.
-    pub fn protect_rtcp(&mut self, packet: &mut Vec<u8>) -> Result<(), Refused> {
-        let ssrc = rtcp_ssrc(packet).map_err(|_| Refused::Malformed)?;
+    /// The same.
+    pub fn seal_rtcp(&mut self, packet: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let ssrc = rtcp_ssrc(&packet[..length]).map_err(|_| Refused::Malformed)?;
         let source = source(&mut self.sources, ssrc)?;
         if source.rtcp >= RTCP_INDICES {
             return Err(Refused::Expired);
         }
-        let sealed = self.ciphers.rtcp.seal_rtcp(packet, ssrc, ENCRYPTED | source.rtcp);
-        sealed.ok_or(Refused::Malformed)?;
+        let sealed = self.ciphers.rtcp.seal_rtcp(packet, length, ssrc, ENCRYPTED | source.rtcp);
+        let sealed = sealed.ok_or(Refused::Malformed)?;
         source.rtcp += 1;
-        Ok(())
+        Ok(sealed)
     }
 
     #[cfg(test)]

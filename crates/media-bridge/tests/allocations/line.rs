@@ -14,7 +14,7 @@ use media_bridge::effort::Effort;
 use media_bridge::rtp::RtpHeader;
 use media_bridge::sdp::Remote;
 use media_bridge::srtp::{Keys, Receiver, Sender, Suite};
-use types::{CallId, Entropy, LegId, Wall};
+use types::{CallId, Datagram, Entropy, LegId, Wall};
 use webrtc_peer::PeerFactory;
 
 pub const A: LegId = LegId(0);
@@ -49,7 +49,9 @@ pub struct Line {
     pub now: Instant,
     call: MediaCall,
     begun: Instant,
-    buf: Vec<u8>,
+    buf: Datagram,
+    /// What a worker receives into.
+    received: Datagram,
 }
 
 impl Line {
@@ -57,7 +59,7 @@ impl Line {
         let setup = Arc::new(MediaSetup { peers, candidates: vec![OURS.parse().unwrap()] });
         let now = Instant::now();
         let call = MediaCall::new(CallId(1), setup, Box::new(Seed(7)));
-        Line { call, now, begun: now, buf: Vec::with_capacity(1_500) }
+        Line { call, now, begun: now, buf: Datagram::new(), received: Datagram::new() }
     }
 
     fn wall(&self) -> Wall {
@@ -130,7 +132,16 @@ impl Line {
     }
 
     pub fn arrive(&mut self, arrival: &Arrival, take: &mut dyn FnMut(Output, &[u8])) {
-        let Arrival { at, leg, from, browser, data } = arrival;
+        let mut received = std::mem::take(&mut self.received);
+        received.clear();
+        received.extend_from_slice(&arrival.data);
+        self.arrive_in(&mut received, arrival, take);
+        self.received = received;
+    }
+
+    /// The same, received already.
+    pub fn arrive_in(&mut self, data: &mut Datagram, arrival: &Arrival, take: &mut dyn FnMut(Output, &[u8])) {
+        let Arrival { at, leg, from, browser, .. } = arrival;
         self.pass(*at, take);
         let wall = self.wall();
         if *browser {
@@ -139,7 +150,9 @@ impl Line {
         } else {
             self.call.handle_rtp(*leg, *from, data, *at, wall);
         }
-        self.drain(take);
+        while let Some(output) = self.call.poll_output(data) {
+            take(output, data);
+        }
     }
 
     pub fn drain(&mut self, take: &mut dyn FnMut(Output, &[u8])) {

@@ -19,6 +19,7 @@ use media_bridge::control::{Codec, Command, Event, LegStats};
 use media_bridge::rtp::rtcp::{self, RtcpPacket};
 use rtc::{THEIR_SSRC, World};
 use str0m::config::DtlsVersion;
+use types::Datagram;
 use webrtc_peer::PeerFactory;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -62,6 +63,32 @@ fn audio_flows_both_ways_between_a_browser_and_a_phone() {
         assert!(w.heard.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1), "one sequence of ours");
         let stats = stats(&mut w);
         assert_eq!((stats.packets_in, stats.packets_out, stats.lost, stats.rejected), (50, 50, 0, 0));
+    }
+}
+
+#[test]
+fn a_packet_of_a_browser_and_one_for_it_leave_in_the_memory_in_which_they_came() {
+    let mut line = Line::new(PeerFactory::new().unwrap());
+    let mut phone = line.phone(B, Codec::Opus);
+    let mut browser = Browser::dial(&mut line, A, Codec::Opus);
+    line.hear(A, B);
+    line.hear(B, A);
+    for n in 0..20 {
+        let at = line.now + FRAME;
+        for arrival in [browser.say(&[n; 60], at), phone.say(&[n; 60], at)] {
+            let mut data = Datagram::from(&arrival.data[..]);
+            let (place, mut sent) = (data.as_ptr(), Vec::new());
+            line.arrive_in(&mut data, &arrival, &mut |output, data| match output {
+                Output::Rtp { leg: B, .. } => sent.push((phone.hear(data).unwrap(), data.as_ptr())),
+                Output::Browser { leg: A, .. } => {
+                    sent.extend(browser.hear(data).map(|heard| (heard, data.as_ptr())));
+                }
+                _ => {}
+            });
+            // Silence of ours, before there is anything to relay, is no packet of theirs.
+            sent.retain(|(payload, _)| payload.len() == 60);
+            assert_eq!(sent, [(vec![n; 60], place)], "from {}, packet {n}", arrival.leg);
+        }
     }
 }
 

@@ -112,10 +112,10 @@ impl Calls {
     }
 
     fn deliver(&mut self, parcel: Parcel) {
-        let Parcel { call, leg, local, source, data } = parcel;
+        let Parcel { call, leg, local, source, mut data } = parcel;
         match self.by_id.get(&call).copied() {
-            Some(slot) => self.with_call(slot, |call, now, wall| {
-                call.handle_browser(leg, (local, source), &data, now, wall);
+            Some(slot) => self.with_datagram(slot, &mut data, |call, data, now, wall| {
+                call.handle_browser(leg, (local, source), data, now, wall);
             }),
             None => bump(&self.shared.tally.browser_unknown),
         }

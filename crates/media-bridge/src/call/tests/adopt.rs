@@ -213,8 +213,7 @@ fn its_reports_go_on_and_what_its_peer_reports_is_taken() {
     let mut feedback = Vec::new();
     let block = rtcp::ReportBlock { ssrc: ours[0].ssrc, fraction_lost: 64, ..Default::default() };
     rtcp::write_report(&mut feedback, transfer.b.ssrc, None, Some(block), "peer");
-    let (now, wall) = (transfer.first.now, transfer.first.wall());
-    transfer.first.call.handle_rtcp(C, address("203.0.113.9:7001"), &feedback, now, wall);
+    transfer.first.rtcp_in(C, address("203.0.113.9:7001"), &feedback);
     let stats = transfer.first.stats(C);
     assert_eq!(stats.remote_fraction_lost, 64);
     assert!(stats.packets_in > 300, "counted in both calls: {}", stats.packets_in);
@@ -247,7 +246,7 @@ fn a_browser_keeps_the_candidates_of_the_worker_that_it_began_on() {
     new.adopt(old.call.give(A, old.now).unwrap(), C, old.now);
     let offer = negotiation::CHROMIUM.replace("Vq9t", "Zz9t").into();
     new.handle_command(Command::Answer { leg: C, params, offer }, None, old.now, old.wall());
-    let mut buf = Vec::new();
+    let mut buf = Datagram::default();
     let outputs: Vec<Output> = std::iter::from_fn(|| new.poll_output(&mut buf)).collect();
     let sdp = outputs.iter().find_map(|o| match o {
         Output::Event(Event::LocalSdp { sdp, .. }) => Some(String::from_utf8(sdp.clone()).unwrap()),

@@ -352,9 +352,9 @@ fn reports_are_encrypted_both_ways() {
     report.extend_from_slice(&ours.to_be_bytes());
     report.extend_from_slice(&[64, 0, 0, 1]);
     report.extend_from_slice(&[0; 16]);
-    world.call.handle_rtcp(A, address("198.51.100.1:6001"), &report, world.now, world.wall());
+    world.rtcp_in(A, address("198.51.100.1:6001"), &report);
     phone.sender.protect_rtcp(&mut report).unwrap();
-    world.call.handle_rtcp(A, address("198.51.100.1:6001"), &report, world.now, world.wall());
+    world.rtcp_in(A, address("198.51.100.1:6001"), &report);
     let stats = world.stats(A);
     assert_eq!((stats.remote_fraction_lost, stats.rejected), (64, 1), "the plain one counts for nothing");
 }

@@ -11,7 +11,7 @@ fn attack(world: &mut World, peer: &mut Peer) {
     }
     let mut rtcp = Vec::new();
     crate::rtp::rtcp::write_report(&mut rtcp, peer.ssrc, None, None, "x");
-    world.call.handle_rtcp(A, address("192.0.2.66:6001"), &rtcp, world.now, world.wall());
+    world.rtcp_in(A, address("192.0.2.66:6001"), &rtcp);
     world.drain();
     (peer.seq, peer.ts) = (seq, ts);
 }

@@ -7,6 +7,7 @@ mod digits;
 mod effort;
 mod encrypted;
 mod families;
+mod in_place;
 mod latching;
 mod negotiation;
 mod streams;
@@ -16,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use types::{Advertised, CallId, Entropy, LegId, Wall};
+use types::{Advertised, CallId, Datagram, Entropy, LegId, Wall};
 use webrtc_peer::PeerFactory;
 
 use super::{MediaCall, MediaSetup, Output};
@@ -97,11 +98,14 @@ impl World {
     }
 
     fn drain(&mut self) {
-        let mut buf = Vec::new();
-        while let Some(output) = self.call.poll_output(&mut buf) {
+        self.drain_with(&mut Datagram::default());
+    }
+
+    fn drain_with(&mut self, buf: &mut Datagram) {
+        while let Some(output) = self.call.poll_output(buf) {
             match output {
                 Output::Rtp { leg, to } => {
-                    let p = RtpPacket::parse(&buf).unwrap();
+                    let p = RtpPacket::parse(buf).unwrap();
                     self.sent.push(Sent {
                         at: self.now,
                         leg,
@@ -112,10 +116,10 @@ impl World {
                         ts: p.timestamp,
                         ssrc: p.ssrc,
                         payload: p.payload.to_vec(),
-                        raw: buf.clone(),
+                        raw: buf.to_vec(),
                     });
                 }
-                Output::Rtcp { leg, to } => self.rtcp.push((leg, to, buf.clone())),
+                Output::Rtcp { leg, to } => self.rtcp.push((leg, to, buf.to_vec())),
                 Output::Event(event) => self.events.push(event),
                 other => self.others.push(other),
             }
@@ -135,8 +139,13 @@ impl World {
     }
 
     fn rtp(&mut self, leg: LegId, source: SocketAddr, data: &[u8]) {
-        self.call.handle_rtp(leg, source, data, self.now, self.wall());
-        self.drain();
+        let mut data = Datagram::from(data);
+        self.call.handle_rtp(leg, source, &mut data, self.now, self.wall());
+        self.drain_with(&mut data);
+    }
+
+    fn rtcp_in(&mut self, leg: LegId, source: SocketAddr, data: &[u8]) {
+        self.call.handle_rtcp(leg, source, &mut Datagram::from(data), self.now, self.wall());
     }
 
     /// Answers the scripted peer's offer, and returns our answer.

@@ -267,7 +267,7 @@ fn a_report_about_us_gives_loss_and_round_trip() {
     };
     let mut data = Vec::new();
     crate::rtp::rtcp::write_report(&mut data, b.ssrc, None, Some(block), "b");
-    world.call.handle_rtcp(B, address("203.0.113.9:7001"), &data, world.now, world.wall());
+    world.rtcp_in(B, address("203.0.113.9:7001"), &data);
     let stats = world.stats(B);
     assert_eq!(stats.remote_fraction_lost, 25);
     assert!((49_000..51_500).contains(&stats.rtt_us.unwrap()), "{stats:?}");
