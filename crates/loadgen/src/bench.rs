@@ -1,4 +1,4 @@
-//! Everything, one after the other, in some three minutes.
+//! Everything, one after the other, in some minutes.
 
 use std::time::Duration;
 
