@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use media_bridge::sound::SoundId;
 use sip_ua::Credentials;
 use sip_ua::digest::{Algorithm, Secret};
 use types::{Advertised, UserName};
@@ -31,6 +32,8 @@ pub struct SwitchConfig {
     pub trunks: Vec<TrunkConfig>,
     /// Where numbers go, in order.
     pub routes: Vec<RouteConfig>,
+    /// What a party on hold hears, unless its route or trunk has something else; none: the gateway's own tune.
+    pub hold_music: Option<SoundId>,
     /// Media workers; calls are spread over them. At least 1.
     pub workers: u8,
 }
@@ -101,6 +104,8 @@ pub struct TrunkConfig {
     pub country: Option<Country>,
     /// Our numbers there, and who gets their calls.
     pub dids: Vec<Did>,
+    /// What its parties hear on hold, unless the route has something else.
+    pub hold_music: Option<SoundId>,
     /// Address of ours to write into `c=` towards this trunk.
     pub advertise: Advertised,
 }
@@ -120,6 +125,15 @@ pub struct RouteConfig {
     pub countries: Countries,
     /// Whether it may lead to premium rate numbers.
     pub premium: bool,
+    /// What else is done with its calls.
+    pub treatment: Treatment,
+}
+
+/// What a route does with its calls besides leading them somewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Treatment {
+    /// What a party on hold hears.
+    pub hold_music: Option<SoundId>,
 }
 
 /// Countries that a route allows.
@@ -266,6 +280,7 @@ mod tests {
             users: Vec::new().into(),
             trunks: Vec::new(),
             routes: Vec::new(),
+            hold_music: None,
             workers: 1,
         };
         for ours in ["[2001:db8::1]", "[2001:0DB8:0:0::0001]", "192.0.2.1", "EXAMPLE.com"] {

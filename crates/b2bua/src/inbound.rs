@@ -9,7 +9,7 @@ use types::{EndReason, LegId, SessionId, UserName, WorkerId, limits};
 
 use crate::auth::Asker;
 use crate::call::{Device, Facts, Failure, Leg, NewCall, Party, Phase, quoted, usual_kind};
-use crate::config::without_port;
+use crate::config::{Treatment, without_port};
 use crate::dialplan::{Number, is_emergency, may_be_emergency};
 use crate::identity::{CallerId, wants_privacy};
 use crate::lookup::{self, Destination};
@@ -138,7 +138,7 @@ impl Switch {
 
     /// Routes a call and begins it; whatever is wrong with it, it gets its record.
     pub(crate) fn place(&mut self, id: types::CallId, mut leg: Leg, asked: Asked, t: Clock) {
-        let mut callee_permit = None;
+        let mut routed = Routed::default();
         let mut worker = asked.worker;
         leg.shown.clone_from(&asked.from.number);
         let number = self.read(&leg, &asked);
@@ -147,7 +147,7 @@ impl Switch {
                 worker = self.calls.get(&call).map(|c| c.worker);
                 Ok(Plan::TakeOver(call, replaced))
             }
-            (None, Ok(number)) => self.route(&mut leg, &asked, number, &mut callee_permit, t),
+            (None, Ok(number)) => self.route(&mut leg, &asked, number, &mut routed, t),
             (None, Err(reason)) => Err(Failure::of(*reason)),
         };
         let number = number.ok().filter(|_| asked.takes_over.is_none());
@@ -177,12 +177,11 @@ impl Switch {
             answered: None,
             digits: 0,
             transfers: Vec::new(),
+            treatment: routed.treatment,
             notes: Vec::new(),
         };
-        self.start_call(
-            NewCall { id, caller: leg, offer: asked.offer, plan, facts, callee_permit, worker },
-            t,
-        );
+        let (offer, callee_permit) = (asked.offer, routed.callee_permit);
+        self.start_call(NewCall { id, caller: leg, offer, plan, facts, callee_permit, worker }, t);
     }
 
     /// What a caller dialled, read once.
@@ -224,7 +223,7 @@ impl Switch {
         leg: &mut Leg,
         asked: &Asked,
         number: &Number,
-        callee_permit: &mut Option<Permit>,
+        routed: &mut Routed,
         t: Clock,
     ) -> Result<Plan, Failure> {
         let sh = &mut self.shared;
@@ -238,7 +237,14 @@ impl Switch {
             };
             leg.permit = Some(permit.ok_or(Failure::of(EndReason::TooManyCalls))?);
         }
-        let destination = match (lookup::look_up(&sh.config, number, &leg.party), &leg.party) {
+        let mut taken = None;
+        let found = lookup::look_up_aloud(&sh.config, number, &leg.party, |step| {
+            if let lookup::Step::Taken(route) = step {
+                taken = Some(route);
+            }
+        });
+        routed.treatment = taken.map(|route| sh.config.routes[route].treatment).unwrap_or_default();
+        let destination = match (found, &leg.party) {
             (Ok(destination), _) => destination,
             (Err(failure), Party::User(_)) => return Err(failure),
             (Err(failure), Party::Trunk(trunk)) => {
@@ -250,7 +256,8 @@ impl Switch {
             }
         };
         if let Destination::User(user) = &destination {
-            *callee_permit = Some(sh.usage.take_user(&sh.config, user).ok_or(Failure::of(EndReason::Busy))?);
+            routed.callee_permit =
+                Some(sh.usage.take_user(&sh.config, user).ok_or(Failure::of(EndReason::Busy))?);
         }
         let urgent = number.emergency;
         let (flow, waiting) = (asked.flow.as_ref(), asked.waiting.as_ref());
@@ -332,6 +339,14 @@ impl Switch {
         let number = number.unwrap_or_else(|| user.as_str().to_owned());
         CallerId { number, name: user.as_str().to_owned(), ..CallerId::default() }
     }
+}
+
+/// What routing a call has found besides where it leads.
+#[derive(Default)]
+struct Routed {
+    /// Of the user who is called.
+    callee_permit: Option<Permit>,
+    treatment: Treatment,
 }
 
 /// What a new call wants.

@@ -36,8 +36,8 @@ mod workers;
 pub use access::{DropReason, Screen};
 pub use call::{ANSWER_MEDIA, MEDIA_REPLY, TRUNK_PATIENCE};
 pub use config::{
-    Countries, Did, IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, TrunkConfig, TrunkRegistration,
-    UserConfig,
+    Countries, Did, IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, Treatment, TrunkConfig,
+    TrunkRegistration, UserConfig,
 };
 pub use dialplan::{Country, load_number_plans};
 pub use explain::{Explanation, explain};

@@ -62,7 +62,11 @@ pub fn fuzz_entrance(data: &[u8]) {
 
 impl<'a> World<'a> {
     fn new(data: &'a [u8]) -> World<'a> {
-        let setup = Arc::new(MediaSetup { peers: PEERS.clone(), candidates: vec![SocketAddr::from(OURS)] });
+        let setup = Arc::new(MediaSetup {
+            peers: PEERS.clone(),
+            candidates: vec![SocketAddr::from(OURS)],
+            sounds: Arc::default(),
+        });
         let mut world = World {
             call: MediaCall::new(CallId(1), setup, Box::new(Random(11))),
             demux: Demux::default(),

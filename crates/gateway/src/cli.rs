@@ -5,14 +5,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use std::sync::Arc;
+
 use b2bua::RouteFrom;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use media_bridge::sound::Sound;
 use types::UserName;
 
-use crate::config::{self, Config, values};
+use crate::config::{self, Config, Problem, values};
 use crate::demo;
 use crate::scenarios;
 use crate::shell::{self, Options, PortNames};
+use crate::sound;
 
 /// Gateway between SIP trunks, softphones and browsers.
 #[derive(Parser)]
@@ -141,19 +145,19 @@ struct Demo {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::CheckConfig { file, trunk } => match read_config(&file) {
-            Ok(config) => {
+        Command::CheckConfig { file, trunk } => match read_with_sounds(&file) {
+            Ok((config, _)) => {
                 out(&format!("{}: good", file.display()));
                 config.warnings().iter().for_each(|warning| out(&format!("warning: {warning}")));
                 trunk.map_or(ExitCode::SUCCESS, |name| show_trunk(&config, &name))
             }
             Err(code) => code,
         },
-        Command::Run { config, common } => match read_config(&config) {
-            Ok(config) => {
+        Command::Run { config, common } => match read_with_sounds(&config) {
+            Ok((config, sounds)) => {
                 let names = PortNames::KEYS;
-                let options =
-                    Options { names, greeting: Vec::new(), sip_trace: common.sip_trace, carrier: None };
+                let (greeting, sip_trace, carrier) = (Vec::new(), common.sip_trace, None);
+                let options = Options { names, greeting, sip_trace, carrier, sounds };
                 run(config, &common, options)
             }
             Err(code) => code,
@@ -236,6 +240,7 @@ fn demo_command(args: Demo) -> ExitCode {
                 greeting,
                 sip_trace: args.common.sip_trace,
                 carrier: Some(carrier),
+                sounds: Arc::default(),
             };
             run(config, &args.common, options)
         }
@@ -265,14 +270,23 @@ fn read_config(file: &Path) -> Result<Config, ExitCode> {
         err(&format!("{}: cannot be read: {e}", file.display()));
         ExitCode::FAILURE
     })?;
-    config::load(&text, |name| std::env::var(name).ok()).map_err(|problems| {
-        for problem in &problems {
-            err(&format!("{}: {problem}", file.display()));
-        }
-        let plural = if problems.len() == 1 { "problem" } else { "problems" };
-        err(&format!("{} {plural}; nothing was started", problems.len()));
-        ExitCode::FAILURE
-    })
+    config::load(&text, |name| std::env::var(name).ok()).map_err(|problems| say(file, &problems))
+}
+
+/// The same with the sound files that it names.
+fn read_with_sounds(file: &Path) -> Result<(Config, Arc<[Sound]>), ExitCode> {
+    let config = read_config(file)?;
+    let sounds = sound::load(&config.sounds).map_err(|problems| say(file, &problems))?;
+    Ok((config, sounds))
+}
+
+fn say(file: &Path, problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        err(&format!("{}: {problem}", file.display()));
+    }
+    let plural = if problems.len() == 1 { "problem" } else { "problems" };
+    err(&format!("{} {plural}; nothing was started", problems.len()));
+    ExitCode::FAILURE
 }
 
 /// A line for the person at the terminal. Nobody may be there any more: that ends no call.

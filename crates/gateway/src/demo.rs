@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use b2bua::{Countries, Country, Pattern, RouteConfig, RouteTo, Secret, TrunkProfile, UserConfig};
+use b2bua::{Countries, Country, Pattern, RouteConfig, RouteTo, Secret, Treatment, TrunkProfile, UserConfig};
 use sip_ua::Transport;
 use types::{Advertised, Entropy, UserName};
 
@@ -104,7 +104,10 @@ impl Plan {
                 rewrite: None,
                 countries: Countries::Named(Vec::new()),
                 premium: false,
+                treatment: Treatment::default(),
             }],
+            hold_music: None,
+            sounds: Vec::new(),
         };
         let gateway = if self.sip.ip().is_unspecified() {
             SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.sip.port())
@@ -152,6 +155,7 @@ fn carrier_trunk(addr: SocketAddr) -> Trunk {
         calls_per_second: None,
         country: None,
         dids: Vec::new(),
+        hold_music: None,
     }
 }
 

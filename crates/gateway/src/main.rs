@@ -7,6 +7,7 @@ mod demo;
 mod http;
 mod scenarios;
 mod shell;
+mod sound;
 mod tls;
 
 use std::process::ExitCode;

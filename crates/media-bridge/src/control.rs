@@ -7,6 +7,7 @@ use std::time::Duration;
 use types::{Advertised, CallId, LegId, WorkerId};
 
 pub use crate::sdp::Direction;
+pub use crate::sound::SoundId;
 
 /// Audio codecs that a leg can carry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -176,6 +177,8 @@ pub enum Source {
     Nothing,
     /// A sound of ours.
     Tone(Tone),
+    /// A recorded sound, again and again; heard before by this leg it goes on where it was. An unknown one is silence.
+    Music(SoundId),
     /// Audio from another leg of the same call.
     Leg(LegId),
     /// Its own audio back.
@@ -214,6 +217,14 @@ pub enum Command {
         leg: LegId,
         /// What it hears.
         source: Source,
+    },
+    /// Play a recorded sound once over whatever the leg hears, which is left out meanwhile. Event: `Played`, at once where
+    /// there is no such leg or sound.
+    Play {
+        /// Which leg.
+        leg: LegId,
+        /// What it hears.
+        sound: SoundId,
     },
     /// Send one DTMF digit (0-9, `*`, `#`, A-D) to the leg's peer, queued behind others.
     SendDtmf {
@@ -362,6 +373,11 @@ pub enum Event {
         /// How long it was pressed.
         duration: Duration,
     },
+    /// A sound was played to its end.
+    Played {
+        /// Which leg.
+        leg: LegId,
+    },
     /// Counters, about every 5 s and at the end of a leg.
     Stats {
         /// Which leg.
@@ -383,6 +399,7 @@ impl Command {
             | Command::Offer { leg, .. }
             | Command::SetAnswer { leg, .. }
             | Command::SetSource { leg, .. }
+            | Command::Play { leg, .. }
             | Command::SendDtmf { leg, .. }
             | Command::Pressed { leg, .. }
             | Command::Adopt { leg, .. }
@@ -404,6 +421,7 @@ impl Event {
             | Event::Lost { leg }
             | Event::Silent { leg, .. }
             | Event::Dtmf { leg, .. }
+            | Event::Played { leg }
             | Event::Stats { leg, .. } => Some(leg),
             Event::Closed | Event::Crashed => None,
         }

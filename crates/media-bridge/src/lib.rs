@@ -7,5 +7,6 @@ pub mod dtmf;
 pub mod effort;
 pub mod rtp;
 pub mod sdp;
+pub mod sound;
 pub mod srtp;
 pub mod tone;

@@ -110,7 +110,11 @@ impl Calls {
         let offered = shared.config.candidates.iter().filter(reached);
         let candidates = offered.map(|ip| SocketAddr::new(*ip, browser.port())).collect();
         let outgoing = Outgoing::new(browser.bound());
-        let setup = Arc::new(MediaSetup { peers: shared.peers.clone(), candidates });
+        let setup = Arc::new(MediaSetup {
+            peers: shared.peers.clone(),
+            candidates,
+            sounds: shared.config.sounds.clone(),
+        });
         Calls {
             shared,
             setup,
@@ -159,6 +163,7 @@ impl Calls {
                 Command::Close => return self.emit(CallEvent { call, event: Event::Closed }),
                 Command::SetSource { .. }
                 | Command::SendDtmf { .. }
+                | Command::Play { .. }
                 | Command::Pressed { .. }
                 | Command::Adopt { .. }
                 | Command::Remove { .. } => return,

@@ -11,6 +11,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use media_bridge::control::{CallCommand, CallEvent, Command};
+use media_bridge::sound::Sound;
 use types::{Advertised, Entropy, WorkerId, limits};
 use webrtc_peer::PeerFactory;
 
@@ -38,6 +39,8 @@ pub struct MediaConfig {
     pub rtp_bind: IpAddr,
     /// Written into `c=` of RTP legs that name none themselves and are not on a loopback address.
     pub advertise: Advertised,
+    /// What calls can play, by their ids.
+    pub sounds: Arc<[Sound]>,
 }
 
 impl Default for MediaConfig {
@@ -51,6 +54,7 @@ impl Default for MediaConfig {
             rtp_ports: 20_000..=29_999,
             rtp_bind: wildcard,
             advertise: Advertised::default(),
+            sounds: Arc::default(),
         }
     }
 }

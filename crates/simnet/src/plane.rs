@@ -264,6 +264,10 @@ impl Plane {
                 self.need(call, leg, "Pressed")?;
                 Ok(vec![(soon, Event::Dtmf { leg, digit, duration })])
             }
+            Command::Play { leg, .. } => {
+                self.need(call, leg, "Play")?;
+                Ok(vec![(soon + Duration::from_millis(500), Event::Played { leg })])
+            }
             Command::SendDtmf { leg, .. } => self.need(call, leg, "SendDtmf").map(|()| Vec::new()),
             Command::Adopt { leg, from, their, .. } => {
                 self.need(from, their, "Adopt")?;
@@ -321,12 +325,12 @@ impl Plane {
                 Source::Leg(_) if leg.told == Direction::Inactive => {
                     return Err(format!("{call}: {id} holds and listens"));
                 }
-                Source::Tone(Tone::Music)
+                Source::Tone(Tone::Music) | Source::Music(_)
                     if !alone && !legs.iter().any(|(other, l)| other != id && holds(l)) =>
                 {
                     return Err(format!("{call}: {id} hears music and nobody holds"));
                 }
-                Source::Leg(_) | Source::Tone(_) | Source::Nothing | Source::Echo => {}
+                Source::Leg(_) | Source::Tone(_) | Source::Music(_) | Source::Nothing | Source::Echo => {}
             }
         }
         Ok(())

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use b2bua::{
     CodecPolicy, Countries, Country, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, SignalIn,
-    SwitchConfig, TrunkConfig, TrunkProfile, TrunkRegistration, TrunkTarget, UserConfig,
+    SwitchConfig, Treatment, TrunkConfig, TrunkProfile, TrunkRegistration, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{CallEvent, Codec, Event as MediaEvent, LegStats, Srtp};
+use media_bridge::sound::SoundId;
 use sip_ua::{Target, Transport};
 use types::{Advertised, CallId, LegId, SessionId, UserName};
 use webrtc_peer::signalling::FromBrowser;
@@ -72,6 +73,7 @@ fn trunk(name: &str, address: ([u8; 4], u16), max_calls: Option<u32>) -> TrunkCo
         calls_per_second: None,
         country: Country::parse("US").ok(),
         dids: Vec::new(),
+        hold_music: Some(SoundId(0)),
         advertise: Advertised::default(),
     }
 }
@@ -103,6 +105,7 @@ pub(crate) fn config() -> SwitchConfig {
         rewrite: rewrite.map(|text| Rewrite::parse(text).expect("a rewrite")),
         countries: Countries::All,
         premium: false,
+        treatment: Treatment::default(),
     };
     SwitchConfig {
         deny: Vec::new(),
@@ -125,6 +128,7 @@ pub(crate) fn config() -> SwitchConfig {
             route("0*", &[], trunks.clone(), Some("+1*")),
             route("+1*", &[], trunks, None),
         ],
+        hold_music: None,
         workers: 2,
     }
 }

@@ -97,6 +97,12 @@ pub const WORKER_LETTERS: usize = 1_024;
 pub const WORKER_EVENTS: usize = 8_192;
 /// Streams (SSRCs) protected or opened with one SRTP master key. Full: packets of further ones are dropped and counted.
 pub const SRTP_SOURCES: usize = 64;
+/// Sound files that a configuration names. More: an error at start.
+pub const SOUNDS: usize = 64;
+/// Largest sound file (bytes) and longest sound; both rates of it stay in memory, 48 kB a second. More: an error at start.
+pub const SOUND_BYTES: u64 = 128 << 20;
+/// See [`SOUND_BYTES`].
+pub const SOUND_DURATION: Duration = Duration::from_secs(600);
 /// Packets held back for reordering on one leg. Full: the oldest is released.
 pub const REORDER_PACKETS: usize = 16;
 /// Digits queued for sending on one leg. Full: further digits are refused with an error.

@@ -37,6 +37,21 @@ fn the_trunk_in_the_readme_loads_and_takes_at_most_eight_lines() {
 }
 
 #[test]
+fn a_sound_file_that_can_not_be_played_is_told_with_its_line_and_what_to_do() {
+    let dir = fresh_dir("config");
+    std::fs::write(dir.join("hold.mp3"), b"ID3 no sound that we know").expect("written");
+    let toml = "[sip]\ndomain = \"example.com\"\n[music]\nhold = \"hold.mp3\"\n\
+                [[routes]]\nmatch = \"9\"\nto = \"user:alice\"\nhold_music = \"none.wav\"\n\
+                [[users]]\nname = \"alice\"\npassword = \"x\"\n";
+    let outcome = check(&dir, toml);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    let told = |what: &str| assert!(outcome.stderr.contains(what), "{what}: {}", outcome.stderr);
+    told("line 4, column 8: music.hold: hold.mp3 is neither WAV nor Ogg/Opus; convert it");
+    told("line 8, column 14: routes[0].hold_music: none.wav can not be opened");
+    told("2 problems; nothing was started");
+}
+
+#[test]
 fn every_problem_is_told_at_once_with_line_column_key_and_nearest_key() {
     let toml = "[http]\nlisen = \"127.0.0.1:8080\"\n[sip]\ndomain = \"example.com\"\nlisten = [\"udp:127.0.0.1\"]\n\
                 [media]\nrtp_ports = \"30000-20000\"\nworkers = 99\n[[users]]\nname = \"alice\"\npasword = \"x\"\n\

@@ -7,7 +7,7 @@ use media_bridge::control::{Direction, Source, Tone};
 use types::LegId;
 use webrtc_peer::signalling::ToBrowser;
 
-use super::{Call, Device, Leg, State};
+use super::{Call, Device, Leg, Party, State};
 use crate::shared::Shared;
 
 /// How a leg's peer holds the call, if it does.
@@ -26,12 +26,12 @@ impl Hold {
     }
 }
 
-/// What `listener` hears in a conversation with `other`.
-fn heard_by(listener: &Leg, other: &Leg) -> Source {
+/// What `listener` hears in a conversation with `other`, who may have put it on hold.
+fn heard_by(listener: &Leg, other: &Leg, music: Source) -> Source {
     if listener.hold.is_on() {
         Source::Nothing
     } else if other.hold.is_on() {
-        Source::Tone(Tone::Music)
+        music
     } else {
         Source::Leg(other.id)
     }
@@ -44,9 +44,21 @@ impl Call {
             return self.sound_transfer(sh);
         }
         let Some(other) = self.legs.iter().find(|l| l.id == callee) else { return };
-        let (to_caller, to_callee) = (heard_by(&self.legs[0], other), heard_by(other, &self.legs[0]));
+        let caller = &self.legs[0];
+        let to_caller = heard_by(caller, other, self.music_for(caller, sh));
+        let to_callee = heard_by(other, caller, self.music_for(other, sh));
         self.set_source(self.caller, to_caller, sh);
         self.set_source(callee, to_callee, sh);
+    }
+
+    /// What this party hears on hold: its route's music, else its trunk's, else everybody's, else our own tune.
+    pub(super) fn music_for(&self, listener: &Leg, sh: &Shared) -> Source {
+        let of_trunk = match &listener.party {
+            Party::Trunk(trunk) => sh.config.trunks[*trunk].hold_music,
+            Party::User(_) => None,
+        };
+        let sound = self.facts.treatment.hold_music.or(of_trunk).or(sh.config.hold_music);
+        sound.map_or(Source::Tone(Tone::Music), Source::Music)
     }
 
     /// `hold` and `resume` of a browser: nothing is negotiated, so it has happened as soon as it is said.

@@ -26,6 +26,7 @@ impl Call {
             Event::Lost { leg } => self.on_lost(leg, t),
             Event::Silent { leg, expected } => self.on_silent(leg, &expected, sh),
             Event::Dtmf { leg, digit, duration } => self.on_digit(leg, digit, duration, sh),
+            Event::Played { .. } => {}
             Event::Stats { leg, stats } => self.on_stats(leg, stats, sh, t),
             Event::Closed => self.media = MediaPlane::Gone,
             Event::Crashed => {

@@ -22,6 +22,7 @@ use sip_ua::{Body, Command as Sip};
 use types::{CallId, EndReason, EndedBy, LegId, UserName, Wall, WorkerId, limits};
 use webrtc_peer::signalling::{CallState, ToBrowser};
 
+use crate::config::Treatment;
 use crate::output::{CdrParty, CdrTransfer};
 use crate::route::{Hop, Plan};
 use crate::shared::{Clock, Permit, Shared};
@@ -113,6 +114,8 @@ pub(crate) struct Facts {
     pub answered: Option<(Instant, Wall)>,
     pub digits: u32,
     pub transfers: Vec<CdrTransfer>,
+    /// What its route does with it.
+    pub treatment: Treatment,
     pub notes: Vec<String>,
 }
 

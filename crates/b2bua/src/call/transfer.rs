@@ -94,18 +94,19 @@ impl Call {
         let Some(Transfer { by, rings, early, .. }) = self.transfer else { return };
         self.set_source(by, Source::Nothing, sh);
         let Some(other) = self.peer_of(by) else { return };
-        let holds = self.leg(other).is_some_and(|l| l.hold.is_on());
+        let Some(leg) = self.legs.iter().find(|l| l.id == other) else { return };
+        let (holds, music) = (leg.hold.is_on(), self.music_for(leg, sh));
         let source = match (holds, early, rings) {
             (true, _, _) => Source::Nothing,
             (false, Some(early), _) if !early.holds => Source::Leg(early.leg),
             (false, None, true) => Source::Tone(Tone::Ringback),
-            (false, Some(_) | None, _) => Source::Tone(Tone::Music),
+            (false, Some(_) | None, _) => music,
         };
         self.set_source(other, source, sh);
         if let Some(early) = early {
             let source = match (early.holds, holds) {
                 (true, _) => Source::Nothing,
-                (false, true) => Source::Tone(Tone::Music),
+                (false, true) => music,
                 (false, false) => Source::Leg(other),
             };
             self.tell_media(Media::SetSource { leg: early.leg, source }, sh);

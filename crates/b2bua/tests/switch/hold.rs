@@ -2,6 +2,7 @@
 
 use crate::rig::*;
 use media_bridge::control::{Command as Media, Direction, Event as MediaEvent, Source, Tone};
+use media_bridge::sound::SoundId;
 use sip_ua::{Command as Sip, Event, LegEnd, SipLeg};
 use types::{CallId, LegId};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
@@ -181,4 +182,25 @@ fn a_hold_that_the_media_plane_refuses_changes_neither_page_nor_audio() {
     assert!(matches!(bench.sip_command(), Sip::RejectReinvite { status: 488, .. }));
     assert!(bench.take_said(ALICE).is_empty());
     assert_eq!((hears(&bench, CALL, CALLER), hears(&bench, CALL, CALLEE)), before);
+}
+
+#[test]
+fn music_on_hold_is_the_routes_else_the_trunks_else_everybodys() {
+    let music = |id| Source::Music(SoundId(id));
+    for (of_route, of_trunk, of_all, heard) in [
+        (Some(1), Some(2), Some(3), music(1)),
+        (None, Some(2), Some(3), music(2)),
+        (None, None, Some(3), music(3)),
+        (None, None, None, Source::Tone(Tone::Music)),
+    ] {
+        let mut config = config();
+        config.routes[1].treatment.hold_music = of_route.map(SoundId);
+        config.trunks[0].hold_music = of_trunk.map(SoundId);
+        config.hold_music = of_all.map(SoundId);
+        let mut bench = Bench::with(config);
+        talking(&mut bench);
+        press(&mut bench, true);
+        assert_eq!(hears(&bench, CALL, CALLEE), heard);
+        assert_eq!(hears(&bench, CALL, CALLER), Source::Nothing, "who holds hears none of it");
+    }
 }

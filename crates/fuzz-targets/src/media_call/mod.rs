@@ -14,6 +14,7 @@ use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{
     Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Source, Srtp, Tone,
 };
+use media_bridge::sound::{Sound, SoundId};
 use types::{CallId, Datagram, LegId, Wall, WorkerId, limits};
 
 use crate::choices::Choices;
@@ -104,7 +105,11 @@ pub fn media_call_operations(data: &[u8]) -> BTreeSet<&'static str> {
 impl<'a> World<'a> {
     fn new(data: &'a [u8]) -> World<'a> {
         let candidates = vec![SocketAddr::from(OURS)];
-        let setup = Arc::new(MediaSetup { peers: PEERS.clone(), candidates });
+        let setup = Arc::new(MediaSetup {
+            peers: PEERS.clone(),
+            candidates,
+            sounds: Arc::new([Sound::new(vec![1_000; 16_000])]),
+        });
         let now = Instant::now();
         World {
             call: MediaCall::new(CallId(1), setup, Box::new(Random(5))),
@@ -203,15 +208,18 @@ impl<'a> World<'a> {
     fn hear(&mut self) {
         let leg = self.leg();
         let from = self.leg();
-        let source = self.choices.of(&[
-            Source::Leg(from),
-            Source::Leg(from),
-            Source::Echo,
-            Source::Nothing,
-            Source::Tone(Tone::Ringback),
-            Source::Tone(Tone::Music),
-        ]);
-        self.command(Command::SetSource { leg, source }, Asked::Nothing);
+        let hear = |source| Command::SetSource { leg, source };
+        let all = [
+            hear(Source::Leg(from)),
+            hear(Source::Leg(from)),
+            hear(Source::Echo),
+            hear(Source::Nothing),
+            hear(Source::Tone(Tone::Ringback)),
+            hear(Source::Music(SoundId(0))),
+            Command::Play { leg, sound: SoundId(leg.0 % 2) },
+        ];
+        let chosen = usize::from(self.choices.byte()) % all.len();
+        self.command(all[chosen].clone(), Asked::Nothing);
     }
 
     fn speak(&mut self) {
@@ -480,6 +488,8 @@ impl<'a> World<'a> {
             Event::Silent { .. } => "silent",
             Event::Direction { .. } => "direction",
             Event::Dtmf { .. } => "digit heard",
+            // Of a leg that is not there: at once.
+            Event::Played { .. } => return,
             Event::LocalSdp { .. } | Event::Negotiated { .. } | Event::Stats { .. } => "told",
             Event::Crashed => panic!("made by the worker only"),
         };

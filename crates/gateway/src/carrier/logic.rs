@@ -207,6 +207,7 @@ impl Carrier {
             | media::Event::Connected { .. }
             | media::Event::Lost { .. }
             | media::Event::Silent { .. }
+            | media::Event::Played { .. }
             | media::Event::Stats { .. }
             | media::Event::Closed => {}
         }

@@ -7,6 +7,7 @@ mod preset;
 pub mod reader;
 mod sections;
 mod servers;
+mod sounds;
 mod trunk;
 pub mod values;
 mod warnings;
@@ -21,8 +22,10 @@ use sip_ua::digest::Algorithm;
 use toml::de::DeTable;
 use types::Advertised;
 
+use media_bridge::sound::SoundId;
 pub use reader::Problem;
 use reader::{Findings, Section};
+pub use sounds::SoundFile;
 use values::{Server, SipListen};
 
 /// A configuration that has been checked as a whole.
@@ -46,6 +49,10 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// `[[routes]]`
     pub routes: Vec<RouteConfig>,
+    /// `[music] hold`
+    pub hold_music: Option<SoundId>,
+    /// What sounds are named by.
+    pub sounds: Vec<SoundFile>,
 }
 
 /// How the page, or SIP over TLS, is served.
@@ -142,6 +149,8 @@ pub struct Trunk {
     pub country: Option<Country>,
     /// Our numbers there.
     pub dids: Vec<Did>,
+    /// What its parties hear on hold.
+    pub hold_music: Option<SoundId>,
 }
 
 impl Trunk {
@@ -197,6 +206,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let dns_servers = sections::dns(&mut root, &mut found);
     let cdr_file = sections::cdr(&mut root, &mut found);
     let drain = sections::shutdown(&mut root, &mut found);
+    let hold_music = sections::music(&mut root, &mut found);
     let users = sections::users(&mut root, &mut found, &env);
     let trunks = trunk::trunks(&mut root, &mut found, &env);
     let routes = sections::routes(&mut root, &mut found);
@@ -205,6 +215,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     addresses::reachable(sip.as_ref().map_or(&[], |s| &s.listen), &trunks, &mut found);
     check::countries(sip.as_ref().and_then(|s| s.country), &users, &trunks, &routes, &mut found);
     root.finish(&mut found);
+    let sounds = std::mem::take(&mut found.sounds);
     let problems = found.into_sorted();
     match (http, sip, media) {
         (Some(http), Some(sip), Some(media)) if problems.is_empty() => Ok(Config {
@@ -217,6 +228,8 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
             users: users.into_iter().map(|(u, _)| u).collect(),
             trunks: trunks.into_iter().map(|(t, _)| t).collect(),
             routes: routes.into_iter().map(|(r, _)| r).collect(),
+            hold_music,
+            sounds,
         }),
         _ => Err(problems),
     }

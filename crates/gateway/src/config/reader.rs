@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
+use super::sounds::SoundFile;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -33,22 +34,35 @@ impl fmt::Display for Problem {
 pub struct Findings<'t> {
     text: &'t str,
     problems: Vec<Problem>,
+    /// Files named so far.
+    pub sounds: Vec<SoundFile>,
 }
 
 impl<'t> Findings<'t> {
     pub fn new(text: &'t str) -> Self {
-        Findings { text, problems: Vec::new() }
+        Findings { text, problems: Vec::new(), sounds: Vec::new() }
     }
 
     pub fn add(&mut self, span: &Range<usize>, key: impl Into<String>, message: impl Into<String>) {
+        let problem = self.problem(span, key, message);
+        self.problems.push(problem);
+    }
+
+    /// The same without adding it.
+    pub fn problem(
+        &self,
+        span: &Range<usize>,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Problem {
         let before = &self.text[..span.start.min(self.text.len())];
         let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        self.problems.push(Problem {
+        Problem {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             key: key.into(),
             message: message.into(),
-        });
+        }
     }
 
     /// All problems in the order of the file.

@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use b2bua::{IpNet, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, UserConfig};
+use b2bua::{IpNet, Pattern, Rewrite, RouteConfig, RouteFrom, RouteTo, Secret, Treatment, UserConfig};
+use media_bridge::sound::SoundId;
 use types::{Advertised, UserName, limits};
 
 use super::reader::{Findings, Section};
+use super::sounds::sound;
 use super::{HttpConfig, MediaConfig, SipConfig, Tls};
 use super::{addresses, numbers, values};
 
@@ -164,6 +166,13 @@ pub fn shutdown(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Duratio
     seconds.map_or(limits::DRAIN_DURATION, |s| Duration::from_secs(s.into()))
 }
 
+pub fn music(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Option<SoundId> {
+    let mut section = root.table(found, "music")?;
+    let hold = sound(&mut section, found, "hold");
+    section.finish(found);
+    hold
+}
+
 /// A secret given in the file or by the name of an environment variable.
 pub fn password(
     section: &mut Section<'_, '_>,
@@ -301,10 +310,11 @@ pub fn routes(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Vec<Place
         let rewrite = optional(&mut section, found, "rewrite", Rewrite::parse);
         let countries = numbers::countries(&mut section, found);
         let premium = section.boolean(found, "premium").unwrap_or(false);
+        let treatment = Treatment { hold_music: sound(&mut section, found, "hold_music") };
         let span = section.span().clone();
         section.finish(found);
         if let (Some(pattern), Some(to)) = (pattern, to) {
-            out.push((RouteConfig { pattern, from, to, rewrite, countries, premium }, span));
+            out.push((RouteConfig { pattern, from, to, rewrite, countries, premium, treatment }, span));
         }
     }
     out

@@ -13,6 +13,7 @@ use super::preset::preset;
 use super::reader::{Findings, Section};
 use super::sections::{Placed, certificate, domain, optional, parsed_list, password, user_name};
 use super::servers::servers;
+use super::sounds::sound;
 use super::values::{self, Server};
 use super::{Tls, Trunk, numbers};
 
@@ -46,6 +47,7 @@ pub fn trunks(
         let calls_per_second = section.integer(found, "calls_per_second", 1..=10_000);
         let country = numbers::country(&mut section, found);
         let dids = numbers::dids(&mut section, found);
+        let hold_music = sound(&mut section, found, "hold_music");
         let span = section.span().clone();
         section.finish(found);
         if let (Some(name), Some(servers)) = (name, servers) {
@@ -67,6 +69,7 @@ pub fn trunks(
                 calls_per_second,
                 country,
                 dids,
+                hold_music,
             };
             out.push((trunk, span));
         }

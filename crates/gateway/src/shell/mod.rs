@@ -15,8 +15,10 @@ mod trunks;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use b2bua::TrunkTarget;
+use media_bridge::sound::Sound;
 use tokio::sync::{mpsc, oneshot};
 use types::SessionId;
 use webrtc_peer::session::CloseReason;
@@ -69,6 +71,8 @@ pub struct Options {
     pub sip_trace: bool,
     /// Run the built-in carrier too.
     pub carrier: Option<CarrierPlan>,
+    /// What calls can play.
+    pub sounds: Arc<[Sound]>,
 }
 
 /// What other tasks tell the signalling core.

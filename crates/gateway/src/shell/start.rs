@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use b2bua::{Country, Switch, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig};
+use media_bridge::sound::Sound;
 use media_io::{MediaConfig, MediaPlane};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sip_ua::TlsPeer;
@@ -65,7 +66,8 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     let sip = SipPort::open(names.sip, listen, advertise, Some(websockets), setup, options.sip_trace)?;
     let cdrs = CdrWriter::open(config.cdr_file.as_deref())?;
     rtp_ports_left(names.rtp, config.media.rtp_ports)?;
-    let (media, media_events) = media_plane(&config, &host).map_err(|e| format!("{}: {e}", names.webrtc))?;
+    let (media, media_events) =
+        media_plane(&config, options.sounds, &host).map_err(|e| format!("{}: {e}", names.webrtc))?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .map_err(|e| format!("metrics could not be set up: {e}"))?;
@@ -173,7 +175,11 @@ pub fn rtp_ports_left(option: &str, (first, last): (u16, u16)) -> Result<(), Str
     })
 }
 
-fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, MediaEvents), String> {
+fn media_plane(
+    config: &Config,
+    sounds: Arc<[Sound]>,
+    host: &[IpAddr],
+) -> Result<(MediaPlane, MediaEvents), String> {
     // The browsers' sockets are IPv4: what is offered must be listening.
     let candidates = match config.media.advertise.v4 {
         Some(public) => vec![public.into()],
@@ -185,6 +191,7 @@ fn media_plane(config: &Config, host: &[IpAddr]) -> Result<(MediaPlane, MediaEve
         candidates,
         rtp_ports: config.media.rtp_ports.0..=config.media.rtp_ports.1,
         advertise: config.media.advertise,
+        sounds,
         ..MediaConfig::default()
     })
 }
@@ -214,6 +221,7 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
         users: config.users.iter().cloned().map(|u| here(u, config.sip.country)).collect::<Vec<_>>().into(),
         trunks: config.trunks.iter().zip(0..).map(|(t, n)| trunk_config(t, TlsPeer(n), config)).collect(),
         routes: config.routes.clone(),
+        hold_music: config.hold_music,
         workers: config.media.workers,
     }
 }
@@ -247,6 +255,7 @@ pub fn trunk_config(trunk: &Trunk, peer: TlsPeer, config: &Config) -> TrunkConfi
         calls_per_second: trunk.calls_per_second,
         country: trunk.country.or(config.sip.country),
         dids: trunk.dids.clone(),
+        hold_music: trunk.hold_music,
         advertise: config.media.advertise,
     }
 }

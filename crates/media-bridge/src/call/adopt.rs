@@ -37,7 +37,7 @@ impl MediaCall {
         // Both calls count their sources; the leg's stream must never see a number twice.
         self.bindings = self.bindings.max(adopted.binding) + 1;
         adopted.binding = self.bindings;
-        (adopted.source, adopted.tone) = (Source::Nothing, None);
+        (adopted.source, adopted.tone, adopted.once) = (Source::Nothing, None, None);
         adopted.mouth.set_effort(self.effort);
         self.legs.push(adopted);
         self.settle(self.legs.len() - 1, now);

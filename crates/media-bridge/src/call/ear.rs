@@ -41,7 +41,12 @@ pub(super) struct Chunk<'a> {
 impl<'a> Chunk<'a> {
     /// A sound of ours: `NARROW` samples a second on a clock of that rate.
     pub fn own(timestamp: u32, pcm: &'a [i16]) -> Chunk<'a> {
-        Chunk { timestamp, clock: NARROW, rate: NARROW, own: true, timeline: 0, pcm }
+        Chunk::own_at(NARROW, timestamp, pcm)
+    }
+
+    /// The same with `rate` samples a second.
+    pub fn own_at(rate: u32, timestamp: u32, pcm: &'a [i16]) -> Chunk<'a> {
+        Chunk { timestamp, clock: NARROW, rate, own: true, timeline: 0, pcm }
     }
 }
 

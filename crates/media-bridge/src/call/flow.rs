@@ -7,15 +7,13 @@ use types::{Datagram, LegId};
 
 use super::ear::{Chunk, Ear};
 use super::leg::{FRAME_TIME, Leg, Meaning, Origin};
+use super::play::CATCH_UP;
 use super::{DropCause, MediaCall};
 use crate::codec::{Law, NARROW, own_rate};
 use crate::control::{Codec, DtmfMode, Event, LegKind, Source};
 use crate::dtmf::Way;
 use crate::rtp::{Arrival, Head, Incoming, RtpHeader, RtpPacket, Stamp};
 use crate::sdp::clock_rate;
-
-/// A timer that is later than this many frames has been asleep: it does not make up for them.
-const CATCH_UP: u32 = 5;
 
 /// How a listener gets a packet.
 enum Path {
@@ -52,7 +50,7 @@ fn hears(listener: &Leg, from: LegId) -> bool {
     match listener.source {
         Source::Leg(id) => id == from,
         Source::Echo => listener.id == from,
-        Source::Nothing | Source::Tone(_) => false,
+        Source::Nothing | Source::Tone(_) | Source::Music(_) => false,
     }
 }
 
@@ -120,7 +118,7 @@ impl MediaCall {
         let epoch = self.legs[a].stats_in.epoch();
         let leg = &mut self.legs[b];
         let source = leg.source_id(Origin::Forwarded(epoch));
-        let Some(agreed) = leg.sending().filter(|_| !leg.digit_sounds()) else {
+        let Some(agreed) = leg.sending().filter(|_| !leg.is_interrupted()) else {
             leg.out.skip(source, incoming.extended);
             return None;
         };
@@ -294,7 +292,7 @@ impl MediaCall {
         self.pump_events(a, now);
         self.with_ear(a, now, |ear, sink| ear.release(now, sink));
         self.conceal(a, now);
-        self.play_tone(a, now);
+        self.play(a, now);
         self.fill_silence(a, now);
     }
 
@@ -315,27 +313,6 @@ impl MediaCall {
             for listener in self.legs.iter_mut().filter(|l| l.source == Source::Leg(from)) {
                 listener.fill_at = listener.fill_at.map(|_| now);
             }
-        }
-    }
-
-    fn play_tone(&mut self, a: usize, now: Instant) {
-        let MediaCall { legs, outbox, .. } = self;
-        let leg = &mut legs[a];
-        if leg.sending().is_none() {
-            return;
-        }
-        let source = leg.source_id(Origin::Own);
-        while let Some(mut playing) = leg.tone.take_if(|t| t.next_at <= now) {
-            if now.saturating_duration_since(playing.next_at) > FRAME_TIME * CATCH_UP {
-                playing.next_at = now;
-            }
-            let mut pcm = [0; super::mouth::FRAME];
-            playing.generator.fill(&mut pcm);
-            let chunk = Chunk::own(playing.timestamp, &pcm);
-            leg.speak(source, &chunk, outbox, now);
-            playing.timestamp = playing.timestamp.wrapping_add(pcm.len() as u32);
-            playing.next_at += FRAME_TIME;
-            leg.tone = Some(playing);
         }
     }
 

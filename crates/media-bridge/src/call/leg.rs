@@ -11,13 +11,13 @@ use super::ear::{Ear, Tally};
 use super::mouth::Mouth;
 use super::negotiate::Negotiation;
 use super::outbox::Outbox;
+use super::play::{Paused, Playing};
 use super::secured::{Contexts, Kind, Retired, Secured};
 use super::{MediaSetup, Output};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
 use crate::rtp::{InStats, Latch, OutStream, RtpHeader, SourceId, Stamp};
 use crate::sdp::{Agreed, EventFormat, Fingerprint, IceCredentials, clock_rate};
-use crate::tone::ToneGenerator;
 
 /// Frames per second that we send.
 const FRAMES: u32 = 50;
@@ -53,6 +53,10 @@ pub(super) struct Leg {
     pub out: OutStream,
     pub mouth: Mouth,
     pub tone: Option<Playing>,
+    /// Music that it does not hear now.
+    pub paused: Paused,
+    /// Played over everything else.
+    pub once: Option<Playing>,
     /// When silence of ours goes out unless something else does first.
     pub fill_at: Option<Instant>,
     fill_timestamp: u32,
@@ -107,13 +111,6 @@ pub(super) struct WebRtcPath {
     pub contexts: Option<Box<Contexts>>,
     /// The peer may have outputs.
     pub dirty: bool,
-}
-
-/// A sound of ours being played.
-pub(super) struct Playing {
-    pub generator: ToneGenerator,
-    pub timestamp: u32,
-    pub next_at: Instant,
 }
 
 /// What the numbers in received packets mean.
@@ -261,6 +258,8 @@ impl Leg {
             out: OutStream::new(entropy, clock, clock / FRAMES),
             mouth: Mouth::default(),
             tone: None,
+            paused: None,
+            once: None,
             fill_at: None,
             fill_timestamp: 0,
             stats_in: InStats::new(clock),
@@ -342,12 +341,13 @@ impl Leg {
         outbox: &mut Outbox,
         now: Instant,
     ) -> u64 {
-        if self.digit_sounds() { 0 } else { self.utter(source, chunk, outbox, now) }
+        if self.is_interrupted() { 0 } else { self.utter(source, chunk, outbox, now) }
     }
 
-    /// Whether a digit is being sent: audio is left out meanwhile, so that no receiver hears it twice.
-    pub fn digit_sounds(&self) -> bool {
-        self.events_out.is_sounding() || self.tones_out.is_sounding()
+    /// Whether a digit is being sent or something is played over everything: audio is left out meanwhile, so that no
+    /// receiver hears a digit twice.
+    pub fn is_interrupted(&self) -> bool {
+        self.once.is_some() || self.events_out.is_sounding() || self.tones_out.is_sounding()
     }
 
     /// Sends the digits that go out as tones, as far as they are due.
@@ -363,7 +363,8 @@ impl Leg {
         }
     }
 
-    fn utter(
+    /// The same whatever else sounds.
+    pub fn utter(
         &mut self,
         source: SourceId,
         chunk: &super::ear::Chunk<'_>,
@@ -399,6 +400,7 @@ impl Leg {
             Origin::Own => 0,
             Origin::Silence => 1,
             Origin::Digit => 5,
+            Origin::Once => 9,
             Origin::Forwarded(epoch) => (epoch & 0x3fff_ffff) << 2 | 2,
             Origin::Decoded(timeline) => (timeline & 0x3fff_ffff) << 2 | 3,
         };
@@ -457,6 +459,7 @@ impl Leg {
         if let Some(agreed) = self.sending() {
             or(agreed.events.and_then(|_| self.events_out.poll_timeout(now)));
             or(self.tone.as_ref().map(|tone| tone.next_at));
+            or(self.once.as_ref().map(|once| once.next_at));
             or(self.fill_at);
             or(self.tones_out.poll_timeout(now));
         }
@@ -473,6 +476,8 @@ pub(super) enum Origin {
     Silence,
     /// A digit as tones.
     Digit,
+    /// A sound that is played once.
+    Once,
     /// Packets of a leg as they are; its reception epoch.
     Forwarded(u64),
     /// Samples of a leg; its decoding timeline.

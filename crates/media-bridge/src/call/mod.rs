@@ -12,6 +12,7 @@ mod leg;
 mod mouth;
 mod negotiate;
 mod outbox;
+mod play;
 mod report;
 mod secured;
 #[cfg(test)]
@@ -29,10 +30,10 @@ use crate::dtmf::Way;
 use crate::effort::Effort;
 use crate::rtp::{LatchVerdict, RtpPacket};
 use crate::sdp;
-use crate::tone::ToneGenerator;
+use crate::sound::Sound;
 pub use adopt::GivenLeg;
 pub use drops::{DropCause, Drops};
-use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, Playing, SILENT_AFTER};
+use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, SILENT_AFTER};
 use outbox::Outbox;
 use secured::{Contexts, Kind};
 
@@ -43,6 +44,8 @@ pub struct MediaSetup {
     /// Socket addresses of the worker's shared browser socket, as candidates offered to browsers: one per address of
     /// the host (or the advertised one), best first.
     pub candidates: Vec<SocketAddr>,
+    /// What can be played, by [`crate::sound::SoundId`].
+    pub sounds: Arc<[Sound]>,
 }
 
 /// What the worker has to do for a call. A datagram is left in the one given to [`MediaCall::poll_output`].
@@ -159,6 +162,7 @@ impl MediaCall {
             }
             Command::Offer { .. }
             | Command::SetSource { .. }
+            | Command::Play { .. }
             | Command::SendDtmf { .. }
             | Command::Pressed { .. }
             | Command::Adopt { .. }
@@ -185,6 +189,7 @@ impl MediaCall {
             Command::Offer { leg, params } => self.offer(leg, params, rtp_local, now),
             Command::SetAnswer { leg, answer } => self.set_answer(leg, &answer, rtp_local, now),
             Command::SetSource { leg, source } => self.set_source(leg, source, now),
+            Command::Play { leg, sound } => self.play_once(leg, sound, now),
             Command::SendDtmf { leg, digit, duration } => {
                 if let Some(index) = self.find(leg) {
                     self.send_digit(index, digit, duration, now);
@@ -364,12 +369,7 @@ impl MediaCall {
         let leg = &mut self.legs[index];
         leg.source = source;
         leg.binding = self.bindings;
-        leg.tone = match source {
-            Source::Tone(tone) => {
-                Some(Playing { generator: ToneGenerator::new(tone), timestamp: 0, next_at: now })
-            }
-            Source::Nothing | Source::Leg(_) | Source::Echo => None,
-        };
+        self.start_playing(index, source, now);
         self.settle(index, now);
     }
 
@@ -381,7 +381,7 @@ impl MediaCall {
         leg.fill_at = match leg.source {
             Source::Leg(_) | Source::Echo if trunk => Some(now + FRAME_TIME),
             Source::Nothing if trunk && begun => Some(now + FRAME_TIME),
-            Source::Leg(_) | Source::Echo | Source::Nothing | Source::Tone(_) => None,
+            Source::Leg(_) | Source::Echo | Source::Nothing | Source::Tone(_) | Source::Music(_) => None,
         };
         // Packets that flow already are not to be cut into.
         if let (Some(at), Some(sent)) = (&mut leg.fill_at, leg.out.last_sent()) {

@@ -10,7 +10,7 @@ use super::ear::{Chunk, ticks};
 /// Samples of one packet, 20 ms, of sounds that we make (at `NARROW` Hz).
 pub(super) const FRAME: usize = NARROW as usize / 50;
 /// At the highest rate.
-const LONGEST: usize = WIDE as usize / 50;
+pub(super) const LONGEST: usize = WIDE as usize / 50;
 
 #[derive(Default)]
 pub(super) struct Mouth {
@@ -97,6 +97,12 @@ impl Mouth {
             }
         });
         late
+    }
+
+    /// At which a recorded sound is given best: that of the encoder at work, or the highest it may have.
+    pub fn rate_of_sounds(&self, codec: Codec) -> u32 {
+        let now = self.voice.as_ref().filter(|v| v.codec == codec).map(|v| v.rate);
+        own_rate(codec).or(now).unwrap_or(WIDE)
     }
 
     /// Of the encoder for this chunk: Opus takes the rate of whoever speaks, and keeps it for sounds of ours.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use b2bua::{
     Cdr, Countries, Country, Held, IpNet, Level, Output, Pattern, RouteConfig, RouteTo, Secret, SignalIn,
-    Switch, SwitchConfig, TrunkConfig, TrunkProfile, TrunkTarget, UserConfig,
+    Switch, SwitchConfig, Treatment, TrunkConfig, TrunkProfile, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{
     CallCommand, CallEvent, Codec, Command as Media, Event as MediaEvent, LegParams, Refusal, Source,
@@ -86,6 +86,7 @@ pub fn trunk(name: &str, target: &str) -> TrunkConfig {
         calls_per_second: None,
         country: Some(country("US")),
         dids: Vec::new(),
+        hold_music: None,
         advertise: Advertised::default(),
     }
 }
@@ -98,6 +99,7 @@ pub fn route(pattern: &str, to: &[RouteTo]) -> RouteConfig {
         rewrite: None,
         countries: Countries::Named(Vec::new()),
         premium: false,
+        treatment: Treatment::default(),
     }
 }
 
@@ -117,6 +119,7 @@ pub fn config() -> SwitchConfig {
             route("+1202555019x", &[RouteTo::User(UserName::new("bob"))]),
             route("+1*", &to(&["carrier", "backup"])),
         ],
+        hold_music: None,
         workers: 2,
     }
 }
@@ -241,6 +244,7 @@ impl Bench {
             Media::Close if self.plane.stuck => return None,
             Media::Close => MediaEvent::Closed,
             Media::SetSource { .. }
+            | Media::Play { .. }
             | Media::SendDtmf { .. }
             | Media::Pressed { .. }
             | Media::Adopt { .. }

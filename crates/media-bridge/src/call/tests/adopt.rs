@@ -241,7 +241,11 @@ fn a_browser_keeps_the_candidates_of_the_worker_that_it_began_on() {
     let mut old = World::new();
     old.command(Command::Answer { leg: A, params: params.clone(), offer: negotiation::CHROMIUM.into() });
     let first = old.local_sdp(A);
-    let setup = MediaSetup { peers: FACTORY.clone(), candidates: vec!["192.0.2.2:4001".parse().unwrap()] };
+    let setup = MediaSetup {
+        peers: FACTORY.clone(),
+        candidates: vec!["192.0.2.2:4001".parse().unwrap()],
+        sounds: sounds(),
+    };
     let mut new = MediaCall::new(CallId(2), Arc::new(setup), Box::new(Seed(9)));
     new.adopt(old.call.give(A, old.now).unwrap(), C, old.now);
     let offer = negotiation::CHROMIUM.replace("Vq9t", "Zz9t").into();

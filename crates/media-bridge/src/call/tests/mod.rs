@@ -9,6 +9,7 @@ mod encrypted;
 mod families;
 mod in_place;
 mod latching;
+mod music;
 mod negotiation;
 mod streams;
 mod wideband;
@@ -24,12 +25,20 @@ use super::{MediaCall, MediaSetup, Output};
 use crate::codec::{Decoder, Encoder, Law, MAX_SAMPLES, NARROW, own_rate};
 use crate::control::{Codec, Command, Event, LegKind, LegParams, LegStats, Source};
 use crate::rtp::{RtpHeader, RtpPacket};
+use crate::sound::Sound;
 
 const A: LegId = LegId(0);
 const B: LegId = LegId(1);
 const FRAME: Duration = Duration::from_millis(20);
 
 static FACTORY: LazyLock<PeerFactory> = LazyLock::new(|| PeerFactory::new().unwrap());
+
+/// A ramp of 2 s and a tone of 0.3 s.
+fn sounds() -> Arc<[Sound]> {
+    let ramp = (0..32_000).map(|n| (n / 2) as i16 - 8_000).collect();
+    let tone = (0..4_800).map(|n| ((f64::from(n) * 0.4).sin() * 12_000.0) as i16).collect();
+    [Sound::new(ramp), Sound::new(tone)].into()
+}
 
 struct Seed(u64);
 
@@ -75,7 +84,7 @@ impl World {
 
     fn with_seed(seed: u64) -> World {
         let candidates = vec!["192.0.2.2:4000".parse().unwrap()];
-        let setup = Arc::new(MediaSetup { peers: FACTORY.clone(), candidates });
+        let setup = Arc::new(MediaSetup { peers: FACTORY.clone(), candidates, sounds: sounds() });
         let call = MediaCall::new(CallId(1), setup, Box::new(Seed(seed)));
         let now = Instant::now();
         let (sent, rtcp, events, others) = Default::default();
