@@ -10,7 +10,7 @@ use crate::{Fallible, out};
 
 /// How long a call lasts on average.
 const CALL_SECONDS: f64 = 30.0;
-/// Calls by which the cost of one is found: among few it is several times as much.
+/// Calls by which the cost of one is found at first: among few it is several times as much.
 const SAMPLE: usize = 400;
 /// The most calls that this process holds beside what it counts.
 const MOST: usize = 2_000;
@@ -32,11 +32,7 @@ pub fn soak(minutes: f64, load: f64) -> Fallible<()> {
     let recording = Recording::read()?;
     let mut bench = Bench::start(Workload::Relay, Against::Ours, &recording)?;
     let ports = level(&bench, "webtrunk_rtp_port_pairs_free")?;
-    bench.grow(SAMPLE)?;
-    let sample = bench.measure(Duration::from_secs(3))?;
-    let calls = ((sample.calls_per_core() * load) as usize).clamp(SAMPLE, MOST);
-    out(&format!("soak: {calls} calls at once, {:.3} ms of CPU per call-second", sample.cpu_ms_per_call_s));
-    bench.grow(calls)?;
+    let calls = fill(&mut bench, load)?;
     let each_second = (calls as f64 / CALL_SECONDS).ceil() as usize;
     bench.subject.expect(calls + 4 * each_second + 100)?;
     let memory = come_and_go(&mut bench, minutes, each_second)?;
@@ -57,6 +53,22 @@ pub fn soak(minutes: f64, load: f64) -> Fallible<()> {
     }
     out("soak: memory is flat, no call and no port is left");
     Ok(())
+}
+
+/// Brings up as many calls as make this load; how many. One among few costs more, so it is asked again among many.
+fn fill(bench: &mut Bench, load: f64) -> Fallible<usize> {
+    let mut calls = SAMPLE;
+    for _ in 0..2 {
+        bench.grow(calls)?;
+        let sample = bench.measure(Duration::from_secs(3))?;
+        calls = ((sample.calls_per_core() * load) as usize).clamp(calls, MOST);
+        out(&format!(
+            "soak: {calls} calls at once, {:.3} ms of CPU per call-second",
+            sample.cpu_ms_per_call_s
+        ));
+    }
+    bench.grow(calls)?;
+    Ok(calls)
 }
 
 /// Memory after each look, KiB.
