@@ -9,10 +9,11 @@ use media_bridge::srtp::{OVERHEAD, Receiver, Sender};
 
 use crate::Fallible;
 use crate::dtls::SessionKeys;
+use crate::line::{Fate, Line, Transit};
 use crate::pairing::Pairing;
 use crate::sdp::Codec;
 use crate::stats::Counts;
-use crate::stun::{Heard, Ice};
+use crate::stun::{self, Ice};
 use crate::wire::{Arrival, Wire, now_ns};
 
 /// A frame of 20 ms, in nanoseconds.
@@ -42,6 +43,20 @@ pub struct Speech {
     pub codec: Codec,
     /// The payloads.
     pub frames: Rc<Vec<Vec<u8>>>,
+    /// The line that they are said over from the first one on, everything that comes out being kept; none: a good one,
+    /// from any frame on.
+    pub line: Option<Rc<Line>>,
+}
+
+/// A packet that came out of a call whose speech has a line of its own.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// The newest packet that had been sent into the same direction.
+    pub newest: u16,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Payload.
+    pub payload: Vec<u8>,
 }
 
 /// What a new call brings.
@@ -73,11 +88,12 @@ struct Flow {
     pairing: Pairing,
     counted: bool,
     tape: Vec<Taped>,
+    heard: Vec<Heard>,
 }
 
 impl Flow {
     fn new((says, pt): (Speech, u8), n: u32, way: Way) -> Flow {
-        let first_frame = n as usize * 37 % says.frames.len();
+        let first_frame = if says.line.is_some() { 0 } else { n as usize * 37 % says.frames.len() };
         let ssrc = ssrc(n, way);
         Flow {
             says,
@@ -89,7 +105,13 @@ impl Flow {
             pairing: Pairing::default(),
             counted: false,
             tape: Vec::new(),
+            heard: Vec::new(),
         }
+    }
+
+    /// What becomes of the packet that was written last.
+    fn fate(&self) -> Fate {
+        self.says.line.as_ref().map_or(Fate::Prompt, |line| line.fate(self.sent - 1))
     }
 
     /// The next packet, and its sending noted.
@@ -135,6 +157,15 @@ struct Call {
     taped: bool,
 }
 
+impl Call {
+    fn send(&self, way: Way, packet: &[u8], (browsers, parties): (&Wire, &Wire)) {
+        match way {
+            Way::ToParty => browsers.send(self.source, self.peer, packet),
+            Way::ToBrowser => parties.send(Ipv4Addr::LOCALHOST, self.party_peer, packet),
+        };
+    }
+}
+
 /// What a span of time held.
 #[derive(Clone, Default)]
 pub struct Seen {
@@ -167,6 +198,7 @@ pub struct Engine {
     phase: Phase,
     seen: Seen,
     packet: Vec<u8>,
+    late: Transit<(u32, Way, Vec<u8>)>,
     /// STUN and DTLS for calls that are being set up: which, from where, what.
     pub letters: VecDeque<(u32, SocketAddr, Vec<u8>)>,
 }
@@ -192,6 +224,7 @@ impl Engine {
             phase: Phase::Learning,
             seen: Seen::default(),
             packet: Vec::with_capacity(1500 + OVERHEAD),
+            late: Transit::new(),
             letters: VecDeque::new(),
         })
     }
@@ -220,15 +253,16 @@ impl Engine {
     pub fn add(&mut self, n: u32, call: NewCall) {
         let [browser, party] = call.says;
         let sampled = n.is_multiple_of(8);
+        let taped = call.taped || browser.0.line.is_some() || party.0.line.is_some();
         let call = Call {
             source: *self.browser(n).ip(),
             peer: call.peer,
             party_peer: call.party_peer,
             ice: call.ice,
             protect: Sender::new(&call.keys.ours),
-            open: (sampled || call.taped).then(|| Receiver::new(&call.keys.theirs, 0)),
+            open: (sampled || taped).then(|| Receiver::new(&call.keys.theirs, 0)),
             flows: [Flow::new(browser, n, Way::ToParty), Flow::new(party, n, Way::ToBrowser)],
-            taped: call.taped,
+            taped,
         };
         self.by_port[call.party_peer.port() as usize] = n;
         let slot = n as usize;
@@ -266,6 +300,12 @@ impl Engine {
             due.iter().for_each(|(n, way)| self.speak(*n, *way));
             self.steps[slot] = due;
         }
+        let now = now_ns();
+        while let Some((n, way, packet)) = self.late.take(now) {
+            if let Some(Some(call)) = self.calls.get(n as usize) {
+                call.send(way, &packet, (&self.browsers, &self.parties));
+            }
+        }
         // Nobody reads the reports, but a full socket would look like a loss.
         while self.party_rtcp.recv(&mut [0]).is_ok() {}
         self.listen();
@@ -282,20 +322,20 @@ impl Engine {
         {
             self.seen.ways[way as usize].sent += 1;
         }
-        match way {
-            Way::ToParty => {
-                if call.protect.protect_rtp(packet).is_ok() {
-                    self.browsers.send(call.source, call.peer, packet);
-                }
-                if call.flows[0].sent % CHECK_EVERY == u64::from(n) % CHECK_EVERY
-                    && let Ok(check) = call.ice.check()
-                {
-                    self.browsers.send(call.source, call.peer, &check);
-                }
+        let fate = call.flows[way as usize].fate();
+        let said = way == Way::ToBrowser || call.protect.protect_rtp(packet).is_ok();
+        match fate {
+            Fate::Prompt if said => call.send(way, packet, (&self.browsers, &self.parties)),
+            Fate::Late(time) if said => {
+                self.late.put(now + time.as_nanos() as u64, (n, way, packet.clone()));
             }
-            Way::ToBrowser => {
-                self.parties.send(Ipv4Addr::LOCALHOST, call.party_peer, packet);
-            }
+            Fate::Prompt | Fate::Late(_) | Fate::Lost => {}
+        }
+        if way == Way::ToParty
+            && call.flows[0].sent % CHECK_EVERY == u64::from(n) % CHECK_EVERY
+            && let Ok(check) = call.ice.check()
+        {
+            call.send(way, &check, (&self.browsers, &self.parties));
         }
     }
 
@@ -310,7 +350,7 @@ impl Engine {
             };
             match arrival.bytes.first() {
                 Some(0..=3) => {
-                    if let Heard::Check(answer) = call.ice.hear(arrival.bytes, arrival.from.into()) {
+                    if let stun::Heard::Check(answer) = call.ice.hear(arrival.bytes, arrival.from.into()) {
                         answers.push((call.source, arrival.from, answer));
                     }
                 }
@@ -384,6 +424,17 @@ impl Engine {
         let flow = &mut call.flows[way as usize];
         Some((std::mem::take(&mut flow.tape), flow.first_frame))
     }
+
+    /// How many packets a call's direction has sent; none where there is no such call.
+    pub fn sent(&self, n: u32, way: Way) -> Option<u64> {
+        self.calls.get(n as usize)?.as_ref().map(|call| call.flows[way as usize].sent)
+    }
+
+    /// What came out of a call's direction whose speech has a line of its own.
+    pub fn heard(&mut self, n: u32, way: Way) -> Vec<Heard> {
+        let call = self.calls.get_mut(n as usize).and_then(Option::as_mut);
+        call.map(|call| std::mem::take(&mut call.flows[way as usize].heard)).unwrap_or_default()
+    }
 }
 
 /// The parties' RTP socket, and one for the RTCP that peers send to the next port; nobody reads that.
@@ -434,6 +485,10 @@ fn open<'a>(
 }
 
 fn note(flow: &mut Flow, arrival: &Arrival<'_>, payload: Option<&[u8]>, phase: &Phase, counts: &mut Counts) {
+    if let (Some(payload), true) = (payload, flow.says.line.is_some()) {
+        let timestamp = u32::from_be_bytes([4, 5, 6, 7].map(|at| arrival.bytes[at]));
+        flow.heard.push(Heard { newest: flow.newest(arrival.at), timestamp, payload: payload.to_vec() });
+    }
     let sequence = u16::from_be_bytes([arrival.bytes[2], arrival.bytes[3]]);
     let Phase::Counting { from, to } = phase else {
         flow.pairing.learn(sequence, flow.newest(arrival.at));

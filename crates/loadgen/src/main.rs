@@ -1,41 +1,15 @@
 //! Many browsers against many SIP parties with real speech, through the built gateway and through Debian's rtpengine, one
 //! core each: what a call costs, how late its packets are, how many are lost.
 
-mod bench;
-mod bencode;
-mod delay;
-mod dtls;
-mod engine;
-mod floor;
-mod ours;
-mod pairing;
-mod party;
-mod process;
-mod report;
-mod rtpengine;
-mod run;
-mod sdp;
-mod setup;
-mod soak;
-mod speech;
-mod stats;
-mod stun;
-mod subject;
-mod wire;
-mod workload;
-
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use run::Bench;
-use speech::Recording;
-use workload::{Against, Workload};
-
-/// What went wrong, for the person at the terminal.
-pub type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+use loadgen::run::Bench;
+use loadgen::speech::Recording;
+use loadgen::workload::{Against, Workload};
+use loadgen::{Fallible, bench, out, process, report, soak};
 
 #[derive(Parser)]
 #[command(
@@ -107,43 +81,4 @@ fn one(workload: Workload, load: &Load) -> Fallible<()> {
     report::figures_head();
     report::row(workload.name(), &format!("{:?}", load.against), &measured);
     Ok(())
-}
-
-/// Where files of a run lie.
-///
-/// # Errors
-/// When it can not be made.
-pub fn directory() -> Fallible<PathBuf> {
-    let dir = target()?.join("loadgen");
-    std::fs::create_dir_all(&dir)?;
-    Ok(dir)
-}
-
-/// The directory that this program was built into, and the gateway with it.
-fn built() -> Fallible<PathBuf> {
-    let own = std::env::current_exe()?;
-    Ok(own.parent().ok_or("a program in no directory")?.to_path_buf())
-}
-
-fn target() -> Fallible<PathBuf> {
-    Ok(built()?.parent().ok_or("a program in no target directory")?.to_path_buf())
-}
-
-/// The gateway: `WEBTRUNK_BIN`, or the one beside this program.
-///
-/// # Errors
-/// When it is not there.
-pub fn gateway() -> Fallible<PathBuf> {
-    let given = std::env::var_os("WEBTRUNK_BIN").map(PathBuf::from);
-    let path = given.map_or_else(|| built().map(|dir| dir.join("webtrunk")), Ok)?;
-    if !path.exists() {
-        return Err(format!("{} is missing: cargo build --release -p gateway", path.display()).into());
-    }
-    Ok(path)
-}
-
-/// Prints a line.
-#[allow(clippy::print_stdout)]
-pub fn out(line: &str) {
-    println!("{line}");
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -29,12 +29,14 @@ const RTP_PORTS: &str = "20000-31999";
 const PASSWORD: &str = "bench";
 
 /// What the SIP parties speak, and how the gateway is told to come to it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Dialled {
     /// Their codec.
     pub codec: Codec,
     /// Further keys of the trunk.
     pub trunk_keys: &'static str,
+    /// Where call records are to be written.
+    pub records: Option<PathBuf>,
 }
 
 struct Session {
@@ -63,13 +65,15 @@ fn free_udp() -> Fallible<u16> {
     Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port())
 }
 
-fn config(dialled: Dialled, http: u16, parties: u16) -> Fallible<String> {
+fn config(dialled: &Dialled, http: u16, parties: u16) -> Fallible<String> {
     let (sip, webrtc) = (free_udp()?, free_udp()?);
+    let file = |path: &PathBuf| format!("[cdr]\nfile = \"{}\"\n", path.display());
+    let records = dialled.records.as_ref().map(file).unwrap_or_default();
     Ok(format!(
         "[http]\nlisten = \"127.0.0.1:{http}\"\n\
          [sip]\ncountry = \"US\"\ndomain = \"127.0.0.1\"\nlisten = [\"udp:127.0.0.1:{sip}\"]\n\
          [media]\nwebrtc_port = {webrtc}\nrtp_ports = \"{RTP_PORTS}\"\nworkers = 1\nadvertise = [\"127.0.0.1\"]\n\
-         [[users]]\nname = \"bench\"\npassword = \"{PASSWORD}\"\n\
+         {records}[[users]]\nname = \"bench\"\npassword = \"{PASSWORD}\"\n\
          [[trunks]]\nname = \"parties\"\nserver = \"127.0.0.1:{parties}\"\n{}\n\
          [[routes]]\nmatch = \"+1*\"\nto = [\"trunk:parties\"]\n",
         dialled.trunk_keys
@@ -81,7 +85,7 @@ impl Ours {
     ///
     /// # Errors
     /// When it does not become ready.
-    pub fn start(binary: &Path, dir: &Path, dialled: Dialled) -> Fallible<Ours> {
+    pub fn start(binary: &Path, dir: &Path, dialled: &Dialled) -> Fallible<Ours> {
         let (http, parties) = (free_tcp()?, Parties::listen()?);
         let file = dir.join("webtrunk.toml");
         std::fs::write(&file, config(dialled, http, parties.port())?)?;
@@ -113,6 +117,11 @@ impl Ours {
         Ok(())
     }
 
+    /// The number that this call dials.
+    pub fn number(n: u32) -> String {
+        format!("+1202555{:04}", n % 10_000)
+    }
+
     /// Calls the parties with this offer.
     ///
     /// # Errors
@@ -120,7 +129,7 @@ impl Ours {
     pub fn call(&mut self, n: u32, offer: &str) -> Fallible<()> {
         let free = self.sessions.iter().position(|session| session.calls < CALLS_PER_SESSION);
         let at = free.ok_or("every browser has all the calls that it may have")?;
-        let number = format!("+1202555{:04}", n % 10_000);
+        let number = Ours::number(n);
         let message = json!({ "type": "call", "call": n.to_string(), "to": number, "sdp": offer });
         self.by_number.insert(number, n);
         self.session_of.insert(n, at);

@@ -60,7 +60,7 @@ pub struct Says {
 pub struct Setup {
     provider: Arc<dyn RTCCryptoProvider>,
     identity: Identity,
-    says: Says,
+    says: Vec<Says>,
     next: u32,
     rising: HashMap<u32, Rising>,
     wanted: usize,
@@ -77,11 +77,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// For calls in which this is said; of the first `taped` what is heard is kept.
+    /// For calls in which these are said, one after the other and again; of the first `taped` what is heard is kept.
     ///
     /// # Errors
     /// When no certificate can be made.
-    pub fn new(says: Says, taped: u32) -> Fallible<Setup> {
+    pub fn new(says: Vec<Says>, taped: u32) -> Fallible<Setup> {
         let provider = provider()?;
         let identity = Identity::new(&provider)?;
         Ok(Setup {
@@ -172,18 +172,23 @@ impl Setup {
         numbers.into_iter().try_for_each(|n| self.elapse(n, engine, now))
     }
 
+    fn says(&self, n: u32) -> &Says {
+        &self.says[n as usize % self.says.len()]
+    }
+
     fn begin(&mut self, engine: &Engine, subject: &mut Subject) -> Fallible<()> {
         let n = self.next;
         self.next += 1;
         self.wanted -= 1;
         self.not_before = Instant::now() + SPACING * u32::try_from(self.up.len())?;
         let ice = credentials(n);
+        let says = self.says(n);
         let offer = sdp::offer(&Browser {
             address: engine.browser(n),
             ice: &ice,
             fingerprint: &self.identity.fingerprint,
-            codec: self.says.browser.codec,
-            mono: self.says.mono,
+            codec: says.browser.codec,
+            mono: says.mono,
             ssrc: Engine::browser_ssrc(n),
         });
         self.rising.insert(n, Rising { stage: Stage::Offered, since: Instant::now(), party: None });
@@ -284,7 +289,8 @@ impl Setup {
                     return Ok(());
                 };
                 self.suite = Some(keys.ours.suite());
-                let says = [(self.says.browser.clone(), pt), (self.says.party.clone(), party.1)];
+                let both = self.says(n);
+                let says = [(both.browser.clone(), pt), (both.party.clone(), party.1)];
                 let taped = n < self.taped;
                 engine.add(n, NewCall { peer, party_peer: party.0, keys, ice, says, taped });
                 self.up.push_back(n);

@@ -55,7 +55,7 @@ impl Recording {
                 self.wide.chunks_exact(WIDE).map(|frame| g722(&mut encoder, frame)).collect()
             }
         };
-        Ok(Speech { codec, frames: Rc::new(frames) })
+        Ok(Speech { codec, frames: Rc::new(frames), line: None })
     }
 
     /// As samples at this rate, 8 or 16 kHz, in frames of 20 ms.

@@ -95,8 +95,8 @@ impl Workload {
                     Workload::Relay | Workload::Transcode => "codecs = [\"pcmu\"]",
                     Workload::Wideband => "codecs = [\"g722\"]",
                 };
-                let dialled = Dialled { codec: self.party(), trunk_keys };
-                Subject::Ours(Box::new(Ours::start(gateway, dir, dialled)?))
+                let dialled = Dialled { codec: self.party(), trunk_keys, records: None };
+                Subject::Ours(Box::new(Ours::start(gateway, dir, &dialled)?))
             }
             Against::Rtpengine | Against::RtpengineMono => {
                 Subject::Rtpengine(Box::new(Rtpengine::start(dir, self.party())?))

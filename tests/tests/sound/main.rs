@@ -15,4 +15,5 @@ mod quality;
 mod rust_browser;
 mod softphone;
 mod softphone_linphone;
+mod tables;
 mod wideband;

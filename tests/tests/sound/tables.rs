@@ -1,0 +1,225 @@
+//! How natural speech sounds through the built gateway over bad lines, beside what the codecs alone make of it: many calls
+//! at once, browsers and phones of the load generator, the browsers' receiver libopus. `docs/QUALITY.md` holds the tables.
+
+mod chain;
+mod clips;
+mod document;
+mod lines;
+
+use chain::{
+    AFTER, BEFORE, BROWSER_RATE, Band, Packets, best_at_phone, best_to_browser, opus_heard, over, phone_hears,
+};
+use clips::Clip;
+use document::Row;
+use e2e::gateway::binary;
+use e2e::pesq;
+use e2e::ports::{root, tools_dir};
+use e2e::process::wait_calm;
+use e2e::speech::write_wav;
+use lines::Impairment;
+use loadgen::engine::{Heard, Speech, Way};
+use loadgen::line::Line;
+use loadgen::quality::{Call, calls};
+use loadgen::sdp;
+use loadgen::setup::Says;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Where packets are lost or late.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Where {
+    /// A browser speaks, between it and the gateway.
+    FromBrowser,
+    /// A phone speaks, between the gateway and the browser.
+    ToBrowser,
+    /// A phone speaks, between it and the gateway.
+    FromPhone,
+}
+
+/// One call: what is said over which lines.
+struct Planned<'a> {
+    clip: (usize, &'a Clip),
+    impairment: Impairment,
+    /// Whether the browser's line is the bad one, in both directions, or the phone's.
+    browser: bool,
+    line: Rc<Line>,
+    /// What both say.
+    packets: [Rc<Vec<Vec<u8>>>; 2],
+}
+
+impl Where {
+    /// In the order of the tables' columns.
+    pub const ALL: [Where; 3] = [Where::FromBrowser, Where::ToBrowser, Where::FromPhone];
+}
+
+impl<'a> Planned<'a> {
+    fn new(clip: (usize, &'a Clip), impairment: Impairment, browser: bool, band: Band) -> Planned<'a> {
+        let own = if band == Band::Wide { &clip.1.wide.1 } else { &clip.1.narrow.1 };
+        let reported = if browser { impairment.reported() } else { 0 };
+        let packets = [chain::browser_says(&clip.1.wide.1, band, reported), chain::phone_says(own, band)];
+        let line = impairment.line(packets[1].len() - BEFORE - AFTER, clip.0 as u64);
+        Planned { clip, impairment, browser, line: Rc::new(line), packets: packets.map(Rc::new) }
+    }
+
+    /// What both ends say, over which lines. What the browser loses of what it is sent is taken away afterwards.
+    fn says(&self, party: sdp::Codec) -> Says {
+        let bad = |bad| if bad { self.line.clone() } else { Rc::new(Line::default()) };
+        let say =
+            |codec, end: usize, line| Speech { codec, frames: self.packets[end].clone(), line: Some(line) };
+        Says {
+            browser: say(sdp::Codec::Opus, 0, bad(self.browser)),
+            party: say(party, 1, bad(!self.browser)),
+            mono: false,
+        }
+    }
+}
+
+fn plan(clips: &[Clip], band: Band) -> Vec<Planned<'_>> {
+    let mut all = Vec::new();
+    for impairment in Impairment::ALL {
+        for clip in clips.iter().enumerate() {
+            all.push(Planned::new(clip, impairment, true, band));
+            // Fewer in wideband: a debug build on one core has no time for more.
+            let some = [Impairment::Random(5), Impairment::Bursts].contains(&impairment);
+            if some || impairment != Impairment::Random(0) && band == Band::Narrow {
+                all.push(Planned::new(clip, impairment, false, band));
+            }
+        }
+    }
+    all
+}
+
+/// Packets in the places of those that they came of: most come out before the next one goes in.
+fn placed(heard: &[Heard], ticks: u32, places: usize) -> Vec<Option<&[u8]>> {
+    let mut all = vec![None; places];
+    let Some(first) = heard.first().map(|one| one.timestamp) else { return all };
+    let place = |one: &Heard| (one.timestamp.wrapping_sub(first) as i32).div_euclid(ticks as i32);
+    let mut votes: HashMap<i32, usize> = HashMap::new();
+    for one in heard {
+        *votes.entry(i32::from(one.newest) - place(one)).or_default() += 1;
+    }
+    let shift = votes.into_iter().max_by_key(|(shift, count)| (*count, *shift)).map_or(0, |(shift, _)| shift);
+    for one in heard {
+        if let Ok(at) = usize::try_from(place(one) + shift)
+            && at < places
+        {
+            all[at] = Some(one.payload.as_slice());
+        }
+    }
+    all
+}
+
+/// What is judged of a call: by place, what came out of the gateway and what comes out of the codecs alone, and the rate.
+fn sounds(
+    planned: &Planned<'_>,
+    call: &Call,
+    (band, complexity): (Band, u8),
+) -> Vec<(Where, [Vec<i16>; 2], u32)> {
+    let [browser, phone] = &planned.packets;
+    let (to_phone, to_browser) = (&call.heard[Way::ToParty as usize], &call.heard[Way::ToBrowser as usize]);
+    let got = placed(to_browser, 960, phone.len());
+    let mut all = Vec::new();
+    if planned.browser {
+        let came = placed(to_phone, 160, browser.len());
+        let best = best_at_phone(&over(browser, &planned.line), band);
+        all.push((Where::FromBrowser, [phone_hears(&came, band), best], band.rate()));
+    }
+    let lost = |packets: Packets<'_>| -> Vec<i16> {
+        let arrives = |n: usize| !planned.browser || !planned.line.loses(n as u64);
+        let left: Packets<'_> =
+            packets.into_iter().enumerate().map(|(n, packet)| packet.filter(|_| arrives(n))).collect();
+        opus_heard(&left, BROWSER_RATE)
+    };
+    let said = if planned.browser { over(phone, &Line::default()) } else { over(phone, &planned.line) };
+    let best = best_to_browser(&said, band, complexity);
+    let heard = [lost(got), lost(over(&best, &Line::default()))];
+    let place = if planned.browser { Where::ToBrowser } else { Where::FromPhone };
+    if !(planned.browser && planned.impairment == Impairment::Jitter) {
+        all.push((place, heard, BROWSER_RATE));
+    }
+    all
+}
+
+/// Every call through the gateway once: the rows of its table.
+fn table(band: Band, clips: &[Clip]) -> Vec<Row> {
+    let dir = tools_dir().join(format!("tables-{band:?}").to_lowercase());
+    drop(std::fs::remove_dir_all(&dir));
+    std::fs::create_dir_all(&dir).expect("directory of the recordings");
+    let plan = plan(clips, band);
+    let party = if band == Band::Wide { sdp::Codec::G722 } else { sdp::Codec::Pcmu };
+    let says = plan.iter().map(|planned| planned.says(party)).collect();
+    let through = calls(&binary(), &dir, party, says).expect("all calls come up and last");
+    eprintln!("{band:?}: complexity {}, load {:.2}", through.complexity, through.load);
+    let (mut judged, mut pairs) = (Vec::new(), Vec::new());
+    for (n, (planned, call)) in plan.iter().zip(&through.calls).enumerate() {
+        let clip = planned.clip.1;
+        let reference = if band == Band::Wide { &clip.wide.0 } else { &clip.narrow.0 };
+        for (place, heard, rate) in sounds(planned, call, (band, through.complexity as u8)) {
+            judged.push((place, planned.impairment));
+            for (samples, of) in heard.iter().zip(["gateway", "codecs"]) {
+                let file = dir.join(format!("{n}-{place:?}-{of}.wav"));
+                write_wav(&file, samples, rate);
+                pairs.push((reference.clone(), file));
+            }
+        }
+    }
+    let scores = pesq::scores(&pairs, band == Band::Wide);
+    let row = |impairment| {
+        let mut row = Row::new(impairment);
+        let of_it = judged.iter().zip(scores.as_chunks::<2>().0).filter(|((_, of), _)| *of == impairment);
+        of_it.for_each(|((place, _), scores)| row.score(*place, *scores));
+        for (planned, call) in plan.iter().zip(&through.calls).filter(|(p, _)| p.impairment == impairment) {
+            row.count(planned.browser, planned.line.losses(), &call.record);
+        }
+        row
+    };
+    Impairment::ALL.map(row).into()
+}
+
+/// The cell of a row that is furthest beyond the goal, as words; none if none is so far beyond it that the test fails.
+fn far_beyond(rows: &[Row], goal: f64) -> Option<String> {
+    let cells = rows.iter().flat_map(|row| row.cells.iter().map(move |(place, cell)| (row, place, cell)));
+    let worst = cells.max_by(|a, b| a.2.behind().total_cmp(&b.2.behind()))?;
+    let (row, place, cell) = worst;
+    (cell.behind() > goal + 0.3).then(|| format!("{}, {place:?}: {cell:.2?}", row.impairment.name()))
+}
+
+/// Records prove what was at work: RFC 6716 §2.1.7 for frames of browsers, concealment alone for those of phones.
+fn records_are_true(rows: &[Row]) {
+    for row in rows {
+        let [browser, phone] = row.counted;
+        assert_eq!([browser.lost, phone.lost], row.lost, "{row:?}");
+        assert_eq!(phone.fec, 0, "{row:?}");
+        if row.impairment.reported() >= 3 {
+            assert!(browser.fec > 0 && browser.fec + browser.concealed >= browser.lost * 9 / 10, "{row:?}");
+        }
+    }
+}
+
+/// RFC 6716 §2.1.7, RFC 7587 §3.3. A machine that does something else meanwhile makes packets late: a table that is far
+/// beyond its goal is made anew, twice at most.
+#[test]
+fn natural_speech_over_bad_lines_sounds_as_good_as_the_codecs_allow() {
+    let clips = clips::clips();
+    let tables = [(Band::Narrow, 0.10), (Band::Wide, 0.15)].map(|(band, goal)| {
+        let mut rows = table(band, &clips);
+        for _ in 0..2 {
+            if let Some(why) = far_beyond(&rows, goal) {
+                eprintln!("far beyond the goal: {why}");
+                wait_calm(Duration::from_secs(20));
+                rows = table(band, &clips);
+            }
+        }
+        records_are_true(&rows);
+        (band, goal, rows)
+    });
+    let page = document::page(&tables);
+    eprintln!("{page}");
+    if std::env::var_os("WEBTRUNK_WRITE_DOCS").is_some() {
+        std::fs::write(root().join("docs/QUALITY.md"), &page).expect("docs/QUALITY.md written");
+    }
+    for (band, goal, rows) in &tables {
+        assert_eq!(far_beyond(rows, *goal), None, "{band:?}");
+    }
+}

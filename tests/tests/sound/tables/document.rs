@@ -1,0 +1,148 @@
+//! The tables, and their page `docs/QUALITY.md`.
+
+use super::Where;
+use super::chain::Band;
+use super::lines::Impairment;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+const HEAD: &str = "# How it sounds
+
+Written by `make docs`; `make test` makes the same calls and fails where one of these means is more than 0.3 beyond its goal.
+
+Natural speech of several readers goes through the built gateway in real time, all calls of a table at once, over lines
+that lose packets by seeds. Browsers and phones are those of the load generator; the browsers' receiver is libopus. Each
+clip is judged (PESQ, ITU-T P.862, python package `pesq`) beside the same clip through the codecs alone with the same
+settings and the same losses: *4.15 of 4.16* is 4.15 through the gateway where codecs alone give 4.16, both means of all clips.
+A browser is one that has heard of the loss in our reports and sends FEC at the rate that our answers ask for; our own
+encoder counts on 10 % of loss.
+
+";
+
+/// Mean scores of all clips at one place: through the gateway and of the codecs alone.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Cell {
+    /// Through the gateway.
+    pub gateway: f64,
+    codecs: f64,
+    clips: f64,
+}
+
+impl Cell {
+    /// How much worse the gateway is than the codecs alone.
+    pub fn behind(&self) -> f64 {
+        self.codecs - self.gateway
+    }
+
+    fn add(&mut self, [gateway, codecs]: [f64; 2]) {
+        let mean = |old: f64, new: f64| (old * self.clips + new) / (self.clips + 1.0);
+        (self.gateway, self.codecs) = (mean(self.gateway, gateway), mean(self.codecs, codecs));
+        self.clips += 1.0;
+    }
+}
+
+/// What records say of one end of all calls of a row: packets and frames.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Counted {
+    /// That never came.
+    pub lost: u64,
+    /// Recovered.
+    pub fec: u64,
+    /// Made up.
+    pub concealed: u64,
+    /// That came too late.
+    pub late: u64,
+}
+
+impl Counted {
+    fn add(&mut self, media: &Value) {
+        let of = |key: &str| media[key].as_u64().unwrap_or_else(|| panic!("{key} in {media}"));
+        self.lost += of("lost");
+        self.fec += of("fec_frames");
+        self.concealed += of("plc_frames");
+        self.late += of("late");
+    }
+}
+
+/// One kind of line.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub impairment: Impairment,
+    /// Packets that the browsers' lines and the phones' lose.
+    pub lost: [u64; 2],
+    /// Of the browsers' records and of the phones'.
+    pub counted: [Counted; 2],
+    pub cells: BTreeMap<Where, Cell>,
+}
+
+impl Row {
+    pub fn new(impairment: Impairment) -> Row {
+        Row { impairment, lost: [0; 2], counted: [Counted::default(); 2], cells: BTreeMap::new() }
+    }
+
+    /// One more clip.
+    pub fn score(&mut self, place: Where, scores: [f64; 2]) {
+        self.cells.entry(place).or_default().add(scores);
+    }
+
+    /// One more call, whose bad line is the browser's or the phone's.
+    pub fn count(&mut self, browser: bool, lost: u64, record: &Value) {
+        let (end, side) = if browser { (0, "caller_media") } else { (1, "callee_media") };
+        self.lost[end] += lost;
+        self.counted[end].add(&record[side]);
+    }
+}
+
+/// The page.
+pub fn page(tables: &[(Band, f64, Vec<Row>)]) -> String {
+    let mut text = HEAD.to_owned();
+    for (band, goal, rows) in tables {
+        let _ = writeln!(
+            text,
+            "## {}\n\nGoal: within {goal:.2} of the codecs alone; what is not stands in bold.\n",
+            band.title()
+        );
+        scores(&mut text, *goal, rows);
+        counters(&mut text, rows);
+    }
+    text
+}
+
+fn scores(text: &mut String, goal: f64, rows: &[Row]) {
+    *text += "| on the line | browser to phone | phone to browser, lost after the gateway | phone to browser, lost before it |\n\
+              |---|---|---|---|\n";
+    for row in rows {
+        let _ = write!(text, "| {} |", row.impairment.name());
+        for place in Where::ALL {
+            let cell = row.cells.get(&place).map_or_else(String::new, |cell| {
+                let bold = if cell.behind() > goal { "**" } else { "" };
+                format!("{bold}{:.2} of {:.2}{bold}", cell.gateway, cell.codecs)
+            });
+            let _ = write!(text, " {cell} |");
+        }
+        *text += "\n";
+    }
+}
+
+fn counters(text: &mut String, rows: &[Row]) {
+    *text += "\nWhat the calls' records say, all clips together: of the browsers' Opus, then of the phones' packets.\n\n\
+              | on the line | lost | recovered by FEC | concealed | late | lost | concealed | late |\n\
+              |---|---|---|---|---|---|---|---|\n";
+    for row in rows {
+        let [browser, phone] = row.counted;
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.impairment.name(),
+            browser.lost,
+            browser.fec,
+            browser.concealed,
+            browser.late,
+            phone.lost,
+            phone.concealed,
+            phone.late
+        );
+    }
+    *text += "\n";
+}
