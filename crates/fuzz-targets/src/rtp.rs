@@ -103,7 +103,7 @@ impl Stream {
         assert_eq!(extended as u16, packet.sequence);
         let (source, RtpPacket { timestamp, marker, payload_type, .. }) =
             (SourceId(self.stats.epoch()), *packet);
-        let incoming = Incoming { extended, timestamp, clock: 8_000, marker };
+        let incoming = Incoming { extended, timestamp, clock: 8_000, marker, length: 160 };
         if let Some(stamp) = self.out.forward(source, incoming, self.now) {
             self.send(stamp.extended);
         }
@@ -121,6 +121,10 @@ impl Stream {
         }
         let stamp = self.out.event(packet.marker, packet.timestamp & 0xfff, true, self.now);
         self.send(stamp.extended);
+        if packet.ssrc == 1 {
+            let filling = self.out.fill(self.now);
+            self.send(filling.extended);
+        }
     }
 
     fn send(&mut self, extended: u64) {

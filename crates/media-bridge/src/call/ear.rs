@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::codec::{Decoder, Filled, MAX_SAMPLES, NARROW, own_rate};
 use crate::control::Codec;
-use crate::rtp::{Admit, Head, Reorder};
+use crate::rtp::{Admit, Head, Lateness, Reorder};
 use crate::sdp::clock_rate;
 
 /// Concealed frames a second.
@@ -13,10 +13,16 @@ const FRAMES: u32 = 50;
 const LONGEST_FILLING: usize = 5;
 /// libopus conceals in steps of 2.5 ms: so many a second.
 const STEPS: u32 = 400;
-/// Frames concealed without a packet before the source counts as paused.
-const CONCEALED_IN_A_ROW: u8 = 5;
-/// Packets too old in a row after which the sender has set its timestamps back.
-const OLD_IN_A_ROW: u8 = 10;
+/// Frames concealed without a packet before the source counts as paused: as long as concealment can be heard.
+const CONCEALED_IN_A_ROW: u8 = 3;
+const CONCEALED_IN_A_ROW_OF_OPUS: u8 = 5;
+/// The same after a packet that announces a pause: libopus goes on with its own comfort noise. Its encoder speaks up every
+/// 400 ms; whoever does not for a second is gone.
+const CONCEALED_IN_A_ROW_OF_DTX: u8 = 50;
+/// Nothing in a network is later than this: the sender has set its timestamps back.
+const TOO_OLD: i32 = 2;
+/// An Opus packet of no more bytes carries no sound (RFC 6716 §3.2.1): DTX.
+const DTX_BYTES: usize = 2;
 /// One frame for FEC to come with the next packet, and half a frame of lateness.
 const OVERDUE: Duration = Duration::from_millis(30);
 /// Never wait longer than this for a jittery network.
@@ -34,6 +40,8 @@ pub(super) struct Chunk<'a> {
     pub own: bool,
     /// Changes when the sender's timestamps begin anew.
     pub timeline: u64,
+    /// Made up for what did not come.
+    pub concealed: bool,
     /// Mono.
     pub pcm: &'a [i16],
 }
@@ -46,13 +54,18 @@ impl<'a> Chunk<'a> {
 
     /// The same with `rate` samples a second.
     pub fn own_at(rate: u32, timestamp: u32, pcm: &'a [i16]) -> Chunk<'a> {
-        Chunk { timestamp, clock: NARROW, rate, own: true, timeline: 0, pcm }
+        Chunk { timestamp, clock: NARROW, rate, own: true, timeline: 0, concealed: false, pcm }
     }
 }
 
 /// Ticks of a clock that pass during samples.
 pub(super) fn ticks(samples: usize, clock: u32, rate: u32) -> u32 {
     (samples as u64 * u64::from(clock) / u64::from(rate)) as u32
+}
+
+/// How much later than the one before a packet may come until something is made up in its place.
+pub(super) fn late_after(jitter: Duration) -> Duration {
+    OVERDUE + (jitter * 3).min(LONGEST_WAIT)
 }
 
 /// What was filled and dropped, cumulative.
@@ -81,9 +94,11 @@ struct Voice {
     frame: usize,
     timeline: u64,
     in_a_row: u8,
-    old_in_a_row: u8,
+    late: Lateness,
+    /// The newest packet said that nothing is said for a while (RFC 7587 §3.1.3).
+    dtx: bool,
     /// The next packet begins a new timeline.
-    paused: bool,
+    begins: bool,
     overdue_at: Option<Instant>,
     wait: Duration,
     tally: Tally,
@@ -104,8 +119,9 @@ impl Ear {
             frame: (rate / FRAMES) as usize,
             timeline: 0,
             in_a_row: 0,
-            old_in_a_row: 0,
-            paused: false,
+            late: Lateness::default(),
+            dtx: false,
+            begins: false,
             overdue_at: None,
             wait: OVERDUE,
             tally: Tally::default(),
@@ -126,12 +142,13 @@ impl Ear {
     /// The stream began anew.
     pub fn reset(&mut self) {
         self.reorder.reset();
-        self.voice.pause();
+        self.voice.begins = true;
+        self.voice.overdue_at = None;
     }
 
-    /// The sender is expected to be quiet now (it sends a digit): what is missing is not to be concealed.
-    pub fn pause(&mut self) {
-        self.voice.pause();
+    /// The sender is expected to be quiet now (it sends a digit or comfort noise): what is missing is not to be concealed.
+    pub fn expect_nothing(&mut self) {
+        self.voice.overdue_at = None;
     }
 
     /// Counts since the last time asked.
@@ -148,7 +165,7 @@ impl Ear {
         now: Instant,
         sink: &mut dyn FnMut(Chunk<'_>),
     ) {
-        self.voice.wait = OVERDUE + (jitter * 3).min(LONGEST_WAIT);
+        self.voice.wait = late_after(jitter);
         match self.reorder.push(head, payload, now) {
             Admit::Deliver => self.voice.play(0, head.timestamp, payload, now, sink),
             Admit::Held => {}
@@ -186,11 +203,6 @@ impl Ear {
 }
 
 impl Voice {
-    fn pause(&mut self) {
-        self.paused = true;
-        self.overdue_at = None;
-    }
-
     fn play(
         &mut self,
         lost: u64,
@@ -206,11 +218,12 @@ impl Voice {
             self.tally.damaged += 1;
             return;
         };
-        if self.paused {
+        if self.begins {
             self.begin_timeline();
         }
         let gap = self.next.map_or(0, |next| timestamp.wrapping_sub(next) as i32);
-        if gap > 0 && lost > 0 {
+        // What was concealed for longer has been filled by the listeners themselves.
+        if gap > 0 && (lost > 0 || self.dtx) && self.in_a_row < self.patience() {
             let missing = gap as u64 * u64::from(self.rate) / u64::from(self.clock);
             self.fill(missing as usize, timestamp, payload, sink);
         }
@@ -218,22 +231,23 @@ impl Voice {
             self.tally.damaged += 1;
             return;
         };
-        if gap < 0 && self.is_old() {
+        if gap < 0 && self.is_old(gap, timestamp, now) {
             return;
         }
-        sink(self.chunk(timestamp, decoded));
+        self.dtx = self.codec == Codec::Opus && payload.len() <= DTX_BYTES;
+        sink(self.chunk(timestamp, decoded, false));
         self.next = Some(timestamp.wrapping_add(self.ticks(decoded)));
         self.frame = samples;
         self.in_a_row = 0;
-        self.old_in_a_row = 0;
+        self.late.end();
         let length = Duration::from_micros(samples as u64 * 1_000_000 / u64::from(self.rate));
         self.overdue_at = Some(now + length + self.wait);
     }
 
     /// The newest samples.
-    fn chunk(&self, timestamp: u32, samples: usize) -> Chunk<'_> {
+    fn chunk(&self, timestamp: u32, samples: usize, concealed: bool) -> Chunk<'_> {
         let Voice { clock, rate, timeline, .. } = *self;
-        Chunk { timestamp, clock, rate, own: false, timeline, pcm: &self.pcm[..samples] }
+        Chunk { timestamp, clock, rate, own: false, timeline, concealed, pcm: &self.pcm[..samples] }
     }
 
     fn ticks(&self, samples: usize) -> u32 {
@@ -245,10 +259,10 @@ impl Voice {
         (self.rate / FRAMES) as usize
     }
 
-    /// Its place is filled already: dropped, unless that happens so often that the sender must have begun anew.
-    fn is_old(&mut self) -> bool {
-        self.old_in_a_row += 1;
-        if self.old_in_a_row < OLD_IN_A_ROW {
+    /// Its place is filled already: dropped, unless the sender must have begun anew.
+    fn is_old(&mut self, gap: i32, timestamp: u32, now: Instant) -> bool {
+        let is_back = gap < -TOO_OLD * self.clock as i32;
+        if !is_back && !self.late.is_for_good(timestamp, self.clock, now) {
             self.tally.late += 1;
             return true;
         }
@@ -257,11 +271,20 @@ impl Voice {
     }
 
     fn begin_timeline(&mut self) {
-        self.paused = false;
+        self.begins = false;
         self.timeline += 1;
         self.next = None;
         self.in_a_row = 0;
-        self.old_in_a_row = 0;
+        self.late.end();
+    }
+
+    /// How many frames are concealed before the source counts as paused.
+    fn patience(&self) -> u8 {
+        match self.codec {
+            Codec::Opus if self.dtx => CONCEALED_IN_A_ROW_OF_DTX,
+            Codec::Opus => CONCEALED_IN_A_ROW_OF_OPUS,
+            Codec::Pcmu | Codec::Pcma | Codec::G722 => CONCEALED_IN_A_ROW,
+        }
     }
 
     /// Fills `missing` samples before the packet at `timestamp`: its last frame from the packet's FEC if it has any.
@@ -275,7 +298,7 @@ impl Voice {
             let length =
                 if missing > self.frame { self.frame.min(missing - self.frame).max(step) } else { missing };
             let out = &mut self.pcm[..length];
-            let filled = if length == missing {
+            let filled = if length == missing && !self.dtx {
                 self.decoder.recover(payload, out)
             } else {
                 self.decoder.conceal(out);
@@ -283,23 +306,25 @@ impl Voice {
             };
             match filled {
                 Filled::Fec => self.tally.fec += 1,
-                Filled::Concealed => self.tally.concealed += 1,
+                // What a pause sounds like is no loss.
+                Filled::Concealed => self.tally.concealed += u64::from(!self.dtx),
             }
-            sink(self.chunk(timestamp.wrapping_sub(self.ticks(missing)), length));
+            let concealed = filled == Filled::Concealed && !self.dtx;
+            sink(self.chunk(timestamp.wrapping_sub(self.ticks(missing)), length, concealed));
             missing -= length;
         }
     }
 
     fn conceal_next(&mut self, now: Instant, sink: &mut dyn FnMut(Chunk<'_>)) -> bool {
-        let Some(timestamp) = self.next.filter(|_| self.in_a_row < CONCEALED_IN_A_ROW && !self.paused) else {
-            self.pause();
+        let Some(timestamp) = self.next.filter(|_| self.in_a_row < self.patience() && !self.begins) else {
+            self.overdue_at = None;
             return true;
         };
         let length = self.filling();
         self.decoder.conceal(&mut self.pcm[..length]);
-        self.tally.concealed += 1;
+        self.tally.concealed += u64::from(!self.dtx);
         self.in_a_row += 1;
-        sink(self.chunk(timestamp, length));
+        sink(self.chunk(timestamp, length, !self.dtx));
         self.next = Some(timestamp.wrapping_add(self.ticks(length)));
         self.overdue_at = Some(now + Duration::from_millis(20));
         false

@@ -5,15 +5,20 @@ use std::time::{Duration, Instant};
 
 use types::{Datagram, LegId};
 
-use super::ear::{Chunk, Ear};
-use super::leg::{FRAME_TIME, Leg, Meaning, Origin};
-use super::play::CATCH_UP;
+use super::ear::{Chunk, Ear, late_after};
+use super::filling::law_of;
+use super::leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Meaning, Origin};
 use super::{DropCause, MediaCall};
-use crate::codec::{Law, NARROW, own_rate};
+use crate::codec::{Comfort, Law, NARROW, opus_packet, own_rate};
 use crate::control::{Codec, DtmfMode, Event, LegKind, Source};
 use crate::dtmf::Way;
 use crate::rtp::{Arrival, Head, Incoming, RtpHeader, RtpPacket, Stamp};
 use crate::sdp::clock_rate;
+
+/// A listener of an ear waits longer than that conceals.
+const FILLED_WITHOUT_EAR: Duration = Duration::from_millis(200);
+/// Packets of filling sent at once at most: as long as a jittery network is waited for.
+const FILLED_AT_ONCE: u32 = 10;
 
 /// How a listener gets a packet.
 enum Path {
@@ -25,12 +30,24 @@ enum Path {
     Transcode,
 }
 
-fn path(from: Codec, to: Codec) -> Path {
-    match (from, to) {
+fn path(from: Codec, to: &Leg) -> Option<Path> {
+    let agreed = to.agreed?;
+    Some(match (from, agreed.codec) {
+        (from, to_codec) if to.reframes && from == to_codec => Path::Transcode,
+        (Codec::Pcmu | Codec::Pcma, Codec::Pcmu | Codec::Pcma) if to.reframes => Path::Transcode,
         (Codec::Pcmu, Codec::Pcma) => Path::Recode(Law::Mu),
         (Codec::Pcma, Codec::Pcmu) => Path::Recode(Law::A),
         (from, to) if from == to => Path::Same,
         (Codec::Opus | Codec::Pcmu | Codec::Pcma | Codec::G722, _) => Path::Transcode,
+    })
+}
+
+/// How long a packet's sound lasts, in ticks of its clock; of a damaged one as long as usual.
+fn length(codec: Codec, payload: &[u8]) -> u32 {
+    match codec {
+        Codec::Opus => opus_packet::samples(payload, 48_000).map_or(960, |samples| samples as u32),
+        // Of G.722 two samples a byte under half the clock (RFC 3551 §4.5.2).
+        Codec::Pcmu | Codec::Pcma | Codec::G722 => payload.len() as u32,
     }
 }
 
@@ -63,6 +80,7 @@ impl MediaCall {
         match self.legs[a].inbound.meaning(packet.payload_type) {
             Meaning::Audio(codec) => return self.on_audio(a, codec, packet, now),
             Meaning::Event { clock } => self.on_event(a, clock, packet, now),
+            Meaning::Noise => self.on_noise(a, packet, now),
             Meaning::Unknown => self.legs[a].reject(DropCause::UnknownPayload),
         }
         None
@@ -76,15 +94,22 @@ impl MediaCall {
         let extended = leg.place(arrival)?;
         leg.heard(outbox, now);
         let clock = clock_rate(codec);
-        let incoming = Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker };
+        let length = length(codec, packet.payload);
+        let incoming =
+            Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker, length };
         // What is decoded for several listeners is decoded for the best of them.
         let mut decoded = None;
         let mut relayed = None;
         for b in 0..self.legs.len() {
-            let Some(agreed) = self.legs[b].agreed.filter(|_| hears(&self.legs[b], self.legs[a].id)) else {
+            if !hears(&self.legs[b], self.legs[a].id) {
                 continue;
-            };
-            let law = match path(codec, agreed.codec) {
+            }
+            let leg = &mut self.legs[b];
+            let Some(agreed) = leg.agreed else { continue };
+            leg.reframes |= codec != Codec::Opus
+                && agreed.ptime.is_some()
+                && length * 1_000 != u32::from(agreed.packet_ms()) * clock;
+            let law = match path(codec, leg).unwrap_or(Path::Transcode) {
                 Path::Same => None,
                 Path::Recode(from) => Some(from),
                 Path::Transcode => {
@@ -115,7 +140,7 @@ impl MediaCall {
         incoming: Incoming,
         now: Instant,
     ) -> Option<Relayed> {
-        let epoch = self.legs[a].stats_in.epoch();
+        let (epoch, jitter) = (self.legs[a].stats_in.epoch(), self.legs[a].stats_in.jitter());
         let leg = &mut self.legs[b];
         let source = leg.source_id(Origin::Forwarded(epoch));
         let Some(agreed) = leg.sending().filter(|_| !leg.is_interrupted()) else {
@@ -126,7 +151,8 @@ impl MediaCall {
             self.legs[a].counters.late += 1;
             return None;
         };
-        leg.spoke(now);
+        let lag = leg.lag(jitter);
+        leg.spoke(now, lag);
         let payload = packet.header..packet.header + packet.payload.len();
         Some(Relayed { listener: b, stamp, pt: agreed.pt, law, payload })
     }
@@ -137,7 +163,13 @@ impl MediaCall {
         if let Some(law) = law {
             law.recode(&mut packet[payload.clone()]);
         }
-        self.legs[listener].relay(stamp, pt, (packet, payload), &mut self.outbox);
+        let leg = &mut self.legs[listener];
+        match leg.agreed.and_then(|agreed| law_of(agreed.codec)) {
+            // A browser conceals what is missing itself.
+            Some(law) if leg.kind() == LegKind::Rtp => leg.filling.pass(law, &mut packet[payload.clone()]),
+            Some(_) | None => leg.filling.pass_unheard(),
+        }
+        leg.relay(stamp, pt, (packet, payload), &mut self.outbox);
     }
 
     fn relay_copy(&mut self, relayed: Relayed, payload: &[u8]) {
@@ -190,13 +222,13 @@ impl MediaCall {
         let MediaCall { legs, outbox, .. } = self;
         let mut late = 0;
         for b in 0..legs.len() {
-            let wants = legs[b].agreed.is_some_and(|g| matches!(path(codec, g.codec), Path::Transcode));
+            let wants = matches!(path(codec, &legs[b]), Some(Path::Transcode));
             if !wants || !hears(&legs[b], legs[a].id) {
                 continue;
             }
             let source = legs[b].source_id(Origin::Decoded(chunk.timeline));
             late += legs[b].speak(source, chunk, outbox, now);
-            legs[b].spoke(now);
+            legs[b].spoke(now, FILLED_WITHOUT_EAR);
         }
         late
     }
@@ -235,8 +267,29 @@ impl MediaCall {
         let head = head(packet, extended);
         self.with_ear(a, now, |ear, sink| {
             ear.accept(head, &[], Default::default(), now, sink);
-            ear.pause();
+            ear.expect_nothing();
         });
+    }
+
+    /// The peer says what its background is like, and nothing else until further notice (RFC 3389): listeners get that noise.
+    fn on_noise(&mut self, a: usize, packet: &RtpPacket<'_>, now: Instant) {
+        let MediaCall { legs, outbox, .. } = self;
+        let leg = &mut legs[a];
+        let arrival = leg.stats_in.received(packet, now);
+        let (Some(extended), Some(comfort)) = (leg.place(arrival), Comfort::parse(packet.payload)) else {
+            return;
+        };
+        leg.heard(outbox, now);
+        let jitter = leg.stats_in.jitter();
+        self.hold_place(a, packet, extended, now);
+        for b in 0..self.legs.len() {
+            if hears(&self.legs[b], self.legs[a].id) {
+                let leg = &mut self.legs[b];
+                leg.filling.said(comfort);
+                leg.fill_lag = late_after(jitter);
+                leg.fill_at = Some(leg.out.next_slot().unwrap_or(now) + leg.fill_lag);
+            }
+        }
     }
 
     /// Reports finished digits and queues them for those who listen.
@@ -293,7 +346,7 @@ impl MediaCall {
         self.with_ear(a, now, |ear, sink| ear.release(now, sink));
         self.conceal(a, now);
         self.play(a, now);
-        self.fill_silence(a, now);
+        self.fill_gap(a, now);
     }
 
     /// Towards a trunk a missing frame is made up once it is overdue; a browser does that itself, and better.
@@ -304,35 +357,56 @@ impl MediaCall {
         }
         let to_trunk = |l: &Leg| l.kind() == LegKind::Rtp && hears(l, leg.id);
         if !self.legs.iter().any(to_trunk) {
-            self.with_ear(a, now, |ear, _| ear.pause());
+            self.with_ear(a, now, |ear, _| ear.expect_nothing());
             return;
         }
         let paused = self.with_ear(a, now, |ear, sink| ear.conceal_overdue(now, sink)).unwrap_or(false);
         if paused {
             let from = self.legs[a].id;
-            for listener in self.legs.iter_mut().filter(|l| l.source == Source::Leg(from)) {
+            for listener in self.legs.iter_mut().filter(|l| hears(l, from)) {
                 listener.fill_at = listener.fill_at.map(|_| now);
+                let due = listener.out.next_slot().unwrap_or(now);
+                listener.fill_lag = now.saturating_duration_since(due);
             }
         }
     }
 
-    fn fill_silence(&mut self, a: usize, now: Instant) {
+    /// Sends what a listener is owed by now, if its source has not spoken for too long.
+    fn fill_gap(&mut self, a: usize, now: Instant) {
         let MediaCall { legs, outbox, .. } = self;
         let leg = &mut legs[a];
-        if leg.sending().is_none() {
+        if leg.sending().is_none() || leg.fill_at.is_none_or(|at| now < at) {
             return;
         }
-        while let Some(mut at) = leg.fill_at.filter(|at| *at <= now) {
-            if now.saturating_duration_since(at) > FRAME_TIME * CATCH_UP {
-                at = now;
+        if leg.is_interrupted() {
+            if leg.events_out.is_sounding() {
+                leg.out.owe_nothing(now);
             }
-            leg.fill(outbox, now);
-            leg.fill_at = Some(at + FRAME_TIME);
+            leg.fill_at = Some(now + FRAME_TIME);
+            return;
         }
+        let mut next = now;
+        for _ in 0..FILLED_AT_ONCE {
+            leg.fill(outbox, now);
+            next = leg.out.next_slot().unwrap_or(now) + leg.fill_lag;
+            if next > now {
+                break;
+            }
+        }
+        leg.fill_at = Some(next.max(now + FRAME_TIME / 4));
     }
 }
 
 impl Leg {
+    /// How late the next packet of a source that is passed on may be. Only of G.711 one is made up soon; of other codecs
+    /// the receiver knows more.
+    fn lag(&self, jitter: Duration) -> Duration {
+        match self.agreed.and_then(|agreed| law_of(agreed.codec)) {
+            Some(_) => late_after(jitter),
+            None => FORWARDING_PAUSED - FRAME_TIME,
+        }
+    }
+
     /// Extended sequence number of an accepted packet.
     fn place(&mut self, arrival: Arrival) -> Option<u64> {
         match arrival {

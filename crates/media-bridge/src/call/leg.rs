@@ -8,7 +8,8 @@ use webrtc_peer::{Peer, PeerOutput};
 
 use super::drops::{DropCause, Drops};
 use super::ear::{Ear, Tally};
-use super::mouth::Mouth;
+use super::filling::Filling;
+use super::mouth::{LONGEST_OWN, Mouth};
 use super::negotiate::Negotiation;
 use super::outbox::Outbox;
 use super::play::{Paused, Playing};
@@ -23,7 +24,7 @@ use crate::sdp::{Agreed, EventFormat, Fingerprint, IceCredentials, clock_rate};
 const FRAMES: u32 = 50;
 /// Length of one frame that we send.
 pub(super) const FRAME_TIME: Duration = Duration::from_millis(20);
-/// How long after the last forwarded packet a trunk gets silence of ours (field problem 35).
+/// How long after the last packet of the source a trunk gets filling of ours (field problem 35), where nothing conceals.
 pub(super) const FORWARDING_PAUSED: Duration = Duration::from_millis(100);
 /// Silence of a peer that promised media before signalling is told (field problem 1).
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
@@ -31,6 +32,8 @@ pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// The same towards a browser (RFC 4585 §3.4): it adds FEC by the loss that we report, so that must not be stale.
 const BROWSER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Names filling among the sources of a leg, for cutting it into packets.
+const FILLING: u64 = 1;
 /// What SDP says nothing of: the name of an RTP leg's stream.
 const CNAME: &str = "webtrunk";
 
@@ -57,9 +60,14 @@ pub(super) struct Leg {
     pub paused: Paused,
     /// Played over everything else.
     pub once: Option<Playing>,
-    /// When silence of ours goes out unless something else does first.
+    /// When filling of ours goes out unless something else does first.
     pub fill_at: Option<Instant>,
+    /// How long a slot waits to be filled: whoever speaks again finds his own free.
+    pub fill_lag: Duration,
     fill_timestamp: u32,
+    pub filling: Filling,
+    /// Packets of the present source have another length than this peer asked for: they are cut anew.
+    pub reframes: bool,
     pub stats_in: InStats,
     pub ear: Option<Box<Ear>>,
     pub events_in: dtmf::Receiver,
@@ -117,6 +125,8 @@ pub(super) struct WebRtcPath {
 #[derive(Default)]
 pub(super) struct Inbound {
     pub formats: Vec<(u8, Codec)>,
+    /// Comfort noise, where it was agreed.
+    pub noise: Option<u8>,
     pub events: Vec<EventFormat>,
 }
 
@@ -125,6 +135,7 @@ pub(super) struct Inbound {
 pub(super) enum Meaning {
     Audio(Codec),
     Event { clock: u32 },
+    Noise,
     Unknown,
 }
 
@@ -222,10 +233,11 @@ impl Inbound {
         if let Some((_, codec)) = self.formats.iter().find(|(p, _)| *p == pt) {
             return Meaning::Audio(*codec);
         }
-        self.events
-            .iter()
-            .find(|e| e.pt == pt)
-            .map_or(Meaning::Unknown, |e| Meaning::Event { clock: e.clock })
+        if let Some(event) = self.events.iter().find(|e| e.pt == pt) {
+            return Meaning::Event { clock: event.clock };
+        }
+        // RFC 3551 §6: static, and what it was before; some send it unasked.
+        if self.noise == Some(pt) || pt == 13 || pt == 19 { Meaning::Noise } else { Meaning::Unknown }
     }
 
     pub fn knows(&self, pt: u8) -> bool {
@@ -261,7 +273,10 @@ impl Leg {
             paused: None,
             once: None,
             fill_at: None,
+            fill_lag: Duration::ZERO,
             fill_timestamp: 0,
+            filling: Filling::default(),
+            reframes: false,
             stats_in: InStats::new(clock),
             ear: None,
             events_in: dtmf::Receiver::new(8_000),
@@ -291,7 +306,8 @@ impl Leg {
     /// Agreement reached: formats of both directions.
     pub fn agree(&mut self, agreed: Agreed, inbound: Inbound) {
         let clock = clock_rate(agreed.codec);
-        self.out.set_format(clock, clock / FRAMES);
+        self.out.set_format(clock, clock / 1_000 * u32::from(agreed.packet_ms()));
+        self.reframes = false;
         match agreed.events {
             Some(events) => self.events_out.set_clock(events.clock),
             // Else audio would wait for the end of a digit that never comes.
@@ -325,10 +341,11 @@ impl Leg {
         }
     }
 
-    /// Audio of the present source went out: silence of ours is due only if it pauses.
-    pub fn spoke(&mut self, now: Instant) {
+    /// Audio of the present source went out: filling of ours is due only if nothing more does for `lag` beyond its end.
+    pub fn spoke(&mut self, now: Instant, lag: Duration) {
+        self.fill_lag = lag;
         self.fill_at = match self.path {
-            Path::Rtp(_) => Some(now + FORWARDING_PAUSED),
+            Path::Rtp(_) => Some(self.out.next_slot().unwrap_or(now) + lag),
             Path::WebRtc(_) => None,
         };
     }
@@ -341,7 +358,13 @@ impl Leg {
         outbox: &mut Outbox,
         now: Instant,
     ) -> u64 {
-        if self.is_interrupted() { 0 } else { self.utter(source, chunk, outbox, now) }
+        if self.is_interrupted() {
+            return 0;
+        }
+        if !chunk.own && !chunk.concealed {
+            self.filling.heard(chunk.pcm);
+        }
+        self.utter(source, chunk, outbox, now)
     }
 
     /// Whether a digit is being sent or something is played over everything: audio is left out meanwhile, so that no
@@ -359,7 +382,7 @@ impl Leg {
             let chunk = super::ear::Chunk::own(timestamp, &pcm);
             let source = self.source_id(Origin::Digit);
             self.utter(source, &chunk, outbox, now);
-            self.spoke(now);
+            self.spoke(now, FORWARDING_PAUSED - FRAME_TIME);
         }
     }
 
@@ -375,7 +398,7 @@ impl Leg {
         let Leg { path, out, counters, id, mouth, .. } = self;
         let stamps = std::cell::RefCell::new(out);
         mouth.speak(
-            agreed.codec,
+            agreed,
             source,
             chunk,
             &mut |timestamp| stamps.borrow_mut().next(source, timestamp, chunk.clock, now),
@@ -386,19 +409,42 @@ impl Leg {
         )
     }
 
-    /// One frame of silence, so that a trunk's stream never stops (field problem 35).
+    /// One packet of filling, so that a trunk's stream never stops (field problem 35): what the missing one may have been, then
+    /// comfort noise; silence where nobody speaks at all.
     pub fn fill(&mut self, outbox: &mut Outbox, now: Instant) {
-        let chunk = super::ear::Chunk::own(self.fill_timestamp, &[0; super::mouth::FRAME]);
-        self.fill_timestamp = self.fill_timestamp.wrapping_add(super::mouth::FRAME as u32);
-        let source = self.source_id(Origin::Silence);
-        self.speak(source, &chunk, outbox, now);
+        let Some(agreed) = self.sending() else { return };
+        let speaks = self.source != Source::Nothing;
+        let Leg { path, out, counters, id, mouth, filling, .. } = self;
+        if let Some(pt) = agreed.noise.filter(|_| speaks && filling.is_noise()) {
+            let stamp = out.fill(now);
+            transmit(path, out, counters, *id, (stamp, pt), (&filling.comfort().payload(), outbox));
+            return;
+        }
+        let mut pcm = [0; LONGEST_OWN];
+        let pcm = &mut pcm[..usize::from(agreed.packet_ms()) * 8];
+        if speaks {
+            filling.fill(pcm);
+        }
+        let chunk = super::ear::Chunk::own(self.fill_timestamp, pcm);
+        self.fill_timestamp = self.fill_timestamp.wrapping_add(pcm.len() as u32);
+        let source = SourceId(self.binding << 32 | FILLING);
+        let stamps = std::cell::RefCell::new(out);
+        mouth.speak(
+            agreed,
+            source,
+            &chunk,
+            &mut |_| Some(stamps.borrow_mut().fill(now)),
+            &mut |stamp, payload| {
+                let mut out = stamps.borrow_mut();
+                transmit(path, &mut out, counters, *id, (stamp, agreed.pt), (payload, outbox));
+            },
+        );
     }
 
     /// Names a timeline that feeds this leg now.
     pub fn source_id(&self, origin: Origin) -> SourceId {
         let low = match origin {
             Origin::Own => 0,
-            Origin::Silence => 1,
             Origin::Digit => 5,
             Origin::Once => 9,
             Origin::Forwarded(epoch) => (epoch & 0x3fff_ffff) << 2 | 2,
@@ -472,8 +518,6 @@ impl Leg {
 pub(super) enum Origin {
     /// A tone of ours.
     Own,
-    /// Filling of ours.
-    Silence,
     /// A digit as tones.
     Digit,
     /// A sound that is played once.

@@ -7,6 +7,7 @@
 mod adopt;
 mod drops;
 mod ear;
+mod filling;
 mod flow;
 mod leg;
 mod mouth;
@@ -368,6 +369,8 @@ impl MediaCall {
         self.bindings += 1;
         let leg = &mut self.legs[index];
         leg.source = source;
+        leg.filling.new_source();
+        leg.reframes = false;
         leg.binding = self.bindings;
         self.start_playing(index, source, now);
         self.settle(index, now);
@@ -384,6 +387,7 @@ impl MediaCall {
             Source::Leg(_) | Source::Echo | Source::Nothing | Source::Tone(_) | Source::Music(_) => None,
         };
         // Packets that flow already are not to be cut into.
+        leg.fill_lag = FRAME_TIME;
         if let (Some(at), Some(sent)) = (&mut leg.fill_at, leg.out.last_sent()) {
             *at = (*at).max(sent + FORWARDING_PAUSED);
         }

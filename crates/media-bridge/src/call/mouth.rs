@@ -1,16 +1,21 @@
-//! Samples into packets of 20 ms for one leg, whatever lengths and rates they come in.
+//! Samples into packets for one leg as long as its peer wants them, whatever lengths and rates they come in.
 
 use crate::codec::{Encoder, NARROW, Resampler, WIDE, own_rate};
 use crate::control::Codec;
 use crate::effort::Effort;
 use crate::rtp::SourceId;
+use crate::sdp::Agreed;
 
 use super::ear::{Chunk, ticks};
 
 /// Samples of one packet, 20 ms, of sounds that we make (at `NARROW` Hz).
 pub(super) const FRAME: usize = NARROW as usize / 50;
-/// At the highest rate.
+/// Of a frame of 20 ms at the highest rate.
 pub(super) const LONGEST: usize = WIDE as usize / 50;
+/// Of the longest packet, 60 ms, of sounds that we make.
+pub(super) const LONGEST_OWN: usize = 3 * FRAME;
+/// Of the longest packet at the highest rate.
+const LONGEST_PACKET: usize = 3 * LONGEST;
 
 #[derive(Default)]
 pub(super) struct Mouth {
@@ -33,15 +38,17 @@ struct Voice {
 
 struct Framer {
     source: Option<SourceId>,
-    pending: [i16; LONGEST],
+    pending: [i16; LONGEST_PACKET],
     filled: usize,
+    /// Samples of a packet.
+    length: usize,
     /// Timestamp of the first pending sample.
     timestamp: u32,
 }
 
 impl Default for Framer {
     fn default() -> Framer {
-        Framer { source: None, pending: [0; LONGEST], filled: 0, timestamp: 0 }
+        Framer { source: None, pending: [0; LONGEST_PACKET], filled: 0, length: 0, timestamp: 0 }
     }
 }
 
@@ -66,12 +73,13 @@ impl Mouth {
     /// Returns how many had none. Nothing is kept but what does not fill a frame.
     pub fn speak<S>(
         &mut self,
-        codec: Codec,
+        agreed: Agreed,
         source: SourceId,
         chunk: &Chunk<'_>,
         stamp: &mut dyn FnMut(u32) -> Option<S>,
         emit: &mut dyn FnMut(S, &[u8]),
     ) -> u64 {
+        let codec = agreed.codec;
         let rate = self.rate(codec, chunk);
         if self.voice.as_ref().is_none_or(|v| v.codec != codec || v.rate != rate) {
             let Ok(mut encoder) = Encoder::new(codec, rate) else { return 0 };
@@ -86,6 +94,10 @@ impl Mouth {
             false => resampler.get_or_insert_default().convert(chunk.pcm, chunk.rate, rate),
         };
         let mut late = 0;
+        let length = (rate / 1_000) as usize * usize::from(agreed.packet_ms());
+        if framer.length != length {
+            (framer.length, framer.filled) = (length, 0);
+        }
         framer.cut(source, &Chunk { rate, pcm, ..*chunk }, &mut |timestamp, frame| {
             let Some(stamp) = stamp(timestamp) else {
                 late += 1;
@@ -114,7 +126,7 @@ impl Mouth {
 
 impl Framer {
     fn cut(&mut self, source: SourceId, chunk: &Chunk<'_>, frame: &mut dyn FnMut(u32, &[i16])) {
-        let length = (chunk.rate / 50) as usize;
+        let length = self.length;
         let ticks = |samples| ticks(samples, chunk.clock, chunk.rate);
         if self.source != Some(source) {
             self.source = Some(source);

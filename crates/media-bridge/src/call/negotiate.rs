@@ -292,12 +292,13 @@ impl MediaCall {
         let local = LocalAudio {
             codecs: vec![(agreed.pt, agreed.codec)],
             events: agreed.events.into_iter().collect(),
+            noise: agreed.noise,
             direction: line.wanted(leg.kind()).reversed(),
             bandwidth: leg.params.bandwidth,
             transport,
         };
         let text = leg.sdp.publish(address, Body::Like { theirs: &remote, audio }, &local);
-        let inbound = Inbound { formats: local.codecs, events: local.events };
+        let inbound = Inbound { formats: local.codecs, noise: local.noise, events: local.events };
         leg.agree(agreed, inbound);
         direct(leg, line, now);
         leg.sdp.offered = None;
@@ -327,7 +328,7 @@ impl MediaCall {
                 let transport = self.local_transport(index, line.mid.as_deref(), bundled);
                 let codecs = vec![(agreed.pt, agreed.codec)];
                 let events = agreed.events.into_iter().collect();
-                LocalAudio { codecs, events, direction, bandwidth, transport }
+                LocalAudio { codecs, events, noise: agreed.noise, direction, bandwidth, transport }
             }
             None => {
                 let mut transport = self.local_transport(index, Some(OUR_MID), |_| true);
@@ -336,7 +337,8 @@ impl MediaCall {
                 }
                 let events = if by_tones { Vec::new() } else { sdp::offer_events(&codecs) };
                 let codecs = codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect();
-                LocalAudio { codecs, events, direction, bandwidth, transport }
+                // Comfort noise is understood, but not asked for: who is offered it falls silent.
+                LocalAudio { codecs, events, noise: None, direction, bandwidth, transport }
             }
         };
         let codecs = local.codecs.iter().map(|(_, codec)| *codec).collect();
@@ -383,6 +385,7 @@ impl MediaCall {
         leg.secure(crypto);
         let mut inbound = Inbound {
             formats: offered.iter().map(|c| (sdp::offer_pt(*c), *c)).collect(),
+            noise: None,
             events: sdp::offer_events(&offered),
         };
         // Some send under the payload types of their answer instead of ours (RFC 3264 §5.1 has them use ours).

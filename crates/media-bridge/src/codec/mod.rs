@@ -2,12 +2,14 @@
 
 pub mod g711;
 pub mod g722;
+mod noise;
 mod opus;
 pub mod opus_packet;
 mod plc;
 mod resample;
 
 pub use g711::Law;
+pub use noise::{Background, Comfort, Noise};
 pub use opus::{OpusDecoder, OpusEncoder};
 pub use plc::Plc;
 pub use resample::Resampler;

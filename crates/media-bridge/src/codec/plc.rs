@@ -82,6 +82,11 @@ impl Plc {
         self.gap = Some(gap);
     }
 
+    /// Whether the gap that is being filled has faded to silence.
+    pub fn has_faded(&self) -> bool {
+        self.gap.is_some_and(|gap| gap.filled >= FADED * self.ms)
+    }
+
     fn remember(&mut self, frame: &[i16]) {
         let history = self.heard.len();
         let n = frame.len().min(history);

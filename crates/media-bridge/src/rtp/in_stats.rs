@@ -211,6 +211,8 @@ impl Jitter {
                 (now.saturating_duration_since(at).as_nanos() * u128::from(clock) / 1_000_000_000) as i64;
             let sent = i64::from(timestamp.wrapping_sub(before) as i32);
             let d = (passed - sent).unsigned_abs();
+            // Nothing in a network: the sender's clock stood still or was set.
+            let d = if d > u64::from(clock) { 0 } else { d };
             self.scaled = (self.scaled + d).saturating_sub((self.scaled + 8) >> 4);
         }
         self.last = Some((timestamp, now));

@@ -2,6 +2,7 @@
 
 mod in_stats;
 mod latch;
+mod late;
 mod out_stream;
 mod packet;
 mod reorder;
@@ -9,6 +10,7 @@ pub mod rtcp;
 
 pub use in_stats::{Arrival, InStats};
 pub use latch::{Latch, LatchVerdict};
+pub use late::Lateness;
 pub use out_stream::{Incoming, OutStream, SourceId, Stamp};
 pub use packet::{RtpError, RtpHeader, RtpPacket, is_rtcp};
 pub use reorder::{Admit, Head, Next, Reorder};

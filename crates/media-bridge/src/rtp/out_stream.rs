@@ -2,12 +2,14 @@
 //!
 //! Timestamps (design §3): within a source they advance by the source's own delta; at a change of source by the time
 //! that passed, rounded to whole frames, and the packet carries the marker bit. So holds, transfers and re-INVITEs
-//! never make a jump that a receiver or an SRTP replay window would refuse.
+//! never make a jump that a receiver or an SRTP replay window would refuse. Filling goes between a source's packets on that
+//! source's timeline, so that a pause, a stalled network and a source's end all leave the timestamps where real time is.
 
 use std::time::{Duration, Instant};
 
 use types::{Entropy, Wall};
 
+use super::late::Lateness;
 use super::packet::RtpHeader;
 use super::rtcp::SenderInfo;
 
@@ -15,6 +17,10 @@ use super::rtcp::SenderInfo;
 const RESYNC: Duration = Duration::from_secs(2);
 /// How many sequence numbers back a late packet can still take the place left open for it.
 const WINDOW: u64 = 64;
+/// Frames of filling in a row after which whoever comes back begins a talkspurt (RFC 3551 §4.1).
+const TALKSPURT: u32 = 5;
+/// A filling this late, in frames, has been asleep: it does not make up for them.
+const ASLEEP: u32 = 10;
 
 /// Names one unbroken timeline feeding a stream: another leg's SSRC epoch, a tone, an announcement.
 /// The caller gives a new number at every change.
@@ -43,6 +49,8 @@ pub struct Incoming {
     pub clock: u32,
     /// Its marker bit.
     pub marker: bool,
+    /// Ticks of that clock that its sound lasts.
+    pub length: u32,
 }
 
 /// How the current source's numbers map onto ours.
@@ -65,6 +73,8 @@ struct SequenceMap {
     highest: u64,
     /// Wrapping difference ours - theirs.
     offset: u64,
+    /// Frames of filling sent since `highest`: they stand for what is missing.
+    filled: u64,
 }
 
 /// See the module.
@@ -81,9 +91,14 @@ pub struct OutStream {
     used: u64,
     /// Timestamp and time of the newest audio packet.
     last: Option<(u32, Instant)>,
+    /// How long that packet's sound lasts, ticks of our clock.
+    length: u32,
     /// The same of the first event, where no audio came before it: a stream of digits alone has a clock, too.
     anchor: Option<(u32, Instant)>,
     mapping: Option<Mapping>,
+    /// Frames of filling since the last packet of the source.
+    filled: u32,
+    late: Lateness,
     event: u32,
     packets: u32,
     octets: u32,
@@ -102,8 +117,11 @@ impl OutStream {
             first_timestamp: entropy.u32(),
             used: 0,
             last: None,
+            length: frame,
             anchor: None,
             mapping: None,
+            filled: 0,
+            late: Lateness::default(),
             event: 0,
             packets: 0,
             octets: 0,
@@ -134,6 +152,7 @@ impl OutStream {
     pub fn set_format(&mut self, clock: u32, frame: u32) {
         if clock != self.clock {
             self.mapping = None;
+            self.length = frame;
         }
         self.clock = clock;
         self.frame = frame;
@@ -142,15 +161,16 @@ impl OutStream {
     /// Numbers for a frame that we made (transcoded, concealed, synthesised), in order: the sequence has no gap.
     /// `timestamp` is on the source's own timeline with `clock` Hz. None: that slot is already filled; drop the frame.
     pub fn next(&mut self, source: SourceId, timestamp: u32, clock: u32, now: Instant) -> Option<Stamp> {
-        let (ours, begins) = match self.advance(source, timestamp, clock, now) {
-            Some((ours, _)) if self.last.is_some_and(|(last, _)| !after(ours, last)) => return None,
-            Some((ours, _)) => (ours, false),
+        let continued = self.advance(source, timestamp, clock, now);
+        let (ours, marker) = match continued.filter(|(ours, _)| !self.is_filled(*ours)) {
+            Some((ours, _)) => (ours, self.filled >= TALKSPURT),
+            None if continued.is_some() && !self.late.is_for_good(timestamp, clock, now) => return None,
             None => (self.begin(source, timestamp, clock, now), true),
         };
         self.moved(timestamp);
-        self.last = Some((ours, now));
+        self.sounded(ours, self.frame, now);
         let extended = self.append(1);
-        Some(Stamp { extended, timestamp: ours, marker: begins })
+        Some(Stamp { extended, timestamp: ours, marker })
     }
 
     /// Numbers for another leg's packet forwarded as it is. Gaps and reordering of the source stay visible,
@@ -162,18 +182,73 @@ impl OutStream {
         let (Some((ours, newer)), Some(map)) = (continued, known) else {
             return (!late).then(|| self.begin_forward(source, packet, now));
         };
-        let marker = packet.marker;
         if late {
             let slot = packet.extended.wrapping_add(map.offset);
+            let marker = packet.marker;
             return self.take_open(slot).then_some(Stamp { extended: slot, timestamp: ours, marker });
         }
-        let extended = self.append(packet.extended - map.highest);
+        if map.filled > 0 && self.is_filled(ours) {
+            if self.late.is_for_good(packet.timestamp, packet.clock, now) {
+                return Some(self.begin_forward(source, packet, now));
+            }
+            self.skip(source, packet.extended);
+            return None;
+        }
+        let marker = packet.marker || self.filled >= TALKSPURT;
+        let extended = self.append((packet.extended - map.highest).saturating_sub(map.filled).max(1));
         if newer {
             self.moved(packet.timestamp);
-            self.last = Some((ours, now));
+            self.sounded(ours, self.length_of(packet), now);
         }
         self.map_sequence(packet.extended, extended);
         Some(Stamp { extended, timestamp: ours, marker })
+    }
+
+    /// Numbers for a frame of filling, which stands for one that the source owes: the next timestamp, the next number. The
+    /// source's timeline stays: what comes later for that slot is refused.
+    pub fn fill(&mut self, now: Instant) -> Stamp {
+        let slot =
+            self.last.zip(self.next_slot()).map(|((last, _), due)| (last.wrapping_add(self.length), due));
+        let awake =
+            slot.filter(|(_, due)| now.saturating_duration_since(*due) < self.time(self.frame) * ASLEEP);
+        let marker = awake.is_none();
+        self.last = Some(awake.unwrap_or_else(|| (self.position(now), now)));
+        self.length = self.frame;
+        self.filled = self.filled.saturating_add(1);
+        let extended = self.append(1);
+        if let Some(map) = self.mapping.as_mut().and_then(|m| m.sequence.as_mut()) {
+            map.offset = map.offset.wrapping_add(1);
+            map.filled += 1;
+        }
+        Stamp { extended, timestamp: self.last.map_or(0, |(ours, _)| ours), marker }
+    }
+
+    /// When the slot after the newest begins, by the clock of what was sent; none before the first packet.
+    pub fn next_slot(&self) -> Option<Instant> {
+        self.last.map(|(_, at)| at + self.time(self.length))
+    }
+
+    /// Nothing is owed for the slots until now: a digit sounded meanwhile.
+    pub fn owe_nothing(&mut self, now: Instant) {
+        let Some((last, due)) = self.last.map(|(last, _)| last).zip(self.next_slot()) else { return };
+        if due <= now {
+            let frame = u64::from(self.frame.max(1));
+            let frames = samples(now - due, self.clock) / frame;
+            let skipped = (frames * frame) as u32;
+            self.last =
+                Some((last.wrapping_add(self.length).wrapping_add(skipped), due + self.time(skipped)));
+            self.length = self.frame;
+        }
+    }
+
+    /// How long so many ticks of ours last.
+    fn time(&self, ticks: u32) -> Duration {
+        Duration::from_micros(u64::from(ticks) * 1_000_000 / u64::from(self.clock.max(1)))
+    }
+
+    /// How long a forwarded packet's sound lasts, in ticks of ours.
+    fn length_of(&self, packet: Incoming) -> u32 {
+        (u64::from(packet.length) * u64::from(self.clock) / u64::from(packet.clock.max(1))) as u32
     }
 
     /// A packet of the source was left out on purpose (an event we regenerate, audio under our own digit):
@@ -184,6 +259,7 @@ impl OutStream {
             && extended > map.highest
         {
             map.offset = map.offset.wrapping_sub(extended - map.highest);
+            map.filled = map.filled.saturating_sub(extended - map.highest);
             map.highest = extended;
         }
     }
@@ -255,6 +331,18 @@ impl OutStream {
         }
     }
 
+    fn is_filled(&self, ours: u32) -> bool {
+        self.last.is_some_and(|(last, _)| !after(ours, last))
+    }
+
+    /// The source's newest packet has this timestamp of ours.
+    fn sounded(&mut self, ours: u32, length: u32, now: Instant) {
+        self.last = Some((ours, now));
+        self.length = length;
+        self.filled = 0;
+        self.late.end();
+    }
+
     /// A new source begins where the time that passed puts it.
     fn begin(&mut self, source: SourceId, timestamp: u32, clock: u32, now: Instant) -> u32 {
         let base = self.position(now);
@@ -271,7 +359,7 @@ impl OutStream {
 
     fn begin_forward(&mut self, source: SourceId, packet: Incoming, now: Instant) -> Stamp {
         let timestamp = self.begin(source, packet.timestamp, packet.clock, now);
-        self.last = Some((timestamp, now));
+        self.sounded(timestamp, self.length_of(packet), now);
         let extended = self.append(1);
         self.map_sequence(packet.extended, extended);
         Stamp { extended, timestamp, marker: true }
@@ -279,7 +367,7 @@ impl OutStream {
 
     fn map_sequence(&mut self, theirs: u64, ours: u64) {
         if let Some(m) = self.mapping.as_mut() {
-            m.sequence = Some(SequenceMap { highest: theirs, offset: ours.wrapping_sub(theirs) });
+            m.sequence = Some(SequenceMap { highest: theirs, offset: ours.wrapping_sub(theirs), filled: 0 });
         }
     }
 
@@ -288,7 +376,7 @@ impl OutStream {
         let Some((last, at)) = self.last.or(self.anchor) else { return self.first_timestamp };
         let frame = u64::from(self.frame.max(1));
         let passed = samples(now.saturating_duration_since(at), self.clock);
-        let frames = ((passed + frame / 2) / frame).max(1);
+        let frames = ((passed + frame / 2) / frame).max(u64::from(self.length).div_ceil(frame)).max(1);
         last.wrapping_add((frames * frame) as u32)
     }
 
@@ -351,7 +439,7 @@ mod tests {
     }
 
     fn packet(extended: u64, timestamp: u32) -> Incoming {
-        Incoming { extended, timestamp, clock: 48_000, marker: false }
+        Incoming { extended, timestamp, clock: 48_000, marker: false, length: 960 }
     }
 
     /// Field problem 2: a forwarded sequence number after a hold looks like an SRTP replay.
@@ -515,10 +603,98 @@ mod tests {
         assert_eq!(g711.timestamp.wrapping_sub(opus.timestamp), 160);
     }
 
+    /// Design §3: silence is filled at the next timestamp, and what comes for that slot later is dropped.
+    #[test]
+    fn filling_takes_the_place_of_what_is_missing_and_late_packets_find_it_taken() {
+        let (mut out, t) = stream(8000, 160);
+        let packet = |n: u64| Incoming {
+            extended: n,
+            timestamp: n as u32 * 160,
+            clock: 8000,
+            marker: false,
+            length: 160,
+        };
+        let first = out.forward(A, packet(10), t).unwrap();
+        let filled = out.fill(t + 50 * MS);
+        assert_eq!(
+            (filled.extended - first.extended, filled.timestamp.wrapping_sub(first.timestamp)),
+            (1, 160)
+        );
+        assert_eq!(out.next_slot(), Some(t + 40 * MS), "counted from what was sent, not from the timer");
+        assert_eq!(out.forward(A, packet(11), t + 55 * MS), None);
+        let twelfth = out.forward(A, packet(12), t + 56 * MS).unwrap();
+        assert_eq!(twelfth.extended, filled.extended + 1, "no gap");
+        assert_eq!((twelfth.timestamp.wrapping_sub(first.timestamp), twelfth.marker), (320, false));
+        out.fill(t + 90 * MS);
+        let fifteenth = out.forward(A, packet(15), t + 100 * MS).unwrap();
+        assert_eq!(fifteenth.extended, twelfth.extended + 3, "one of two lost packets was filled");
+        assert_eq!(out.forward(A, packet(13), t + 101 * MS), None);
+    }
+
+    /// Field problem 35: a browser in DTX or muted leaves no numbers out, only time.
+    #[test]
+    fn a_source_that_paused_goes_on_with_its_own_timestamps_and_a_marker() {
+        let (mut out, t) = stream(8000, 160);
+        let at = |n: u64, slot: u32| Incoming {
+            extended: n,
+            timestamp: slot * 160,
+            clock: 8000,
+            marker: false,
+            length: 160,
+        };
+        let first = out.forward(A, at(10, 0), t).unwrap();
+        for n in 1..50 {
+            let filled = out.fill(t + 20 * MS * n + 30 * MS);
+            assert_eq!(filled.timestamp.wrapping_sub(first.timestamp), n * 160);
+        }
+        let back = out.forward(A, at(11, 52), t + 1_040 * MS).unwrap();
+        assert_eq!((back.extended, back.marker), (first.extended + 50, true));
+        assert_eq!(back.timestamp.wrapping_sub(first.timestamp), 52 * 160, "its own delta");
+    }
+
+    #[test]
+    fn stragglers_of_a_stall_are_dropped_and_a_longer_way_is_followed() {
+        let packet = |n: u64| Incoming {
+            extended: n,
+            timestamp: n as u32 * 160,
+            clock: 8000,
+            marker: false,
+            length: 160,
+        };
+        for made in [false, true] {
+            let (mut out, t) = stream(8000, 160);
+            let send = |out: &mut OutStream, n: u64, now| match made {
+                true => out.next(A, n as u32 * 160, 8000, now),
+                false => out.forward(A, packet(n), now),
+            };
+            let first = send(&mut out, 10, t).unwrap();
+            (1..=9).for_each(|n| _ = out.fill(t + 20 * MS * n));
+            let burst: Vec<_> = (11..=20).map(|n| send(&mut out, n, t + 200 * MS)).collect();
+            assert!(burst[..9].iter().all(Option::is_none) && burst[9].is_some());
+            assert_eq!(burst[9].unwrap().timestamp.wrapping_sub(first.timestamp), 1_600, "where time is");
+            // From now on everything takes 100 ms longer.
+            (1..=5).for_each(|n| _ = out.fill(t + 200 * MS + 20 * MS * n));
+            let later: Vec<_> =
+                (21..=25).map(|n| send(&mut out, n, t + 20 * MS * (n - 10) as u32 + 100 * MS)).collect();
+            assert_eq!(later.iter().filter(|s| s.is_none()).count(), 2);
+            assert!(later[2].unwrap().marker && later[4].is_some());
+        }
+    }
+
+    #[test]
+    fn filling_after_a_long_sleep_begins_where_time_is() {
+        let (mut out, t) = stream(8000, 160);
+        let first = out.next(A, 0, 8000, t).unwrap();
+        let filled = out.fill(t + Duration::from_secs(60));
+        assert_eq!((filled.timestamp.wrapping_sub(first.timestamp), filled.marker), (60 * 8000, true));
+        let (mut fresh, t) = stream(8000, 160);
+        assert!(fresh.fill(t).marker);
+    }
+
     proptest! {
         /// Whatever comes, no sequence number is ever used twice and timestamps of made frames only grow.
         #[test]
-        fn no_number_is_used_twice(steps in prop::collection::vec((0u64..3, 0u64..40, 0u8..4, 0u64..300), 1..200)) {
+        fn no_number_is_used_twice(steps in prop::collection::vec((0u64..3, 0u64..40, 0u8..5, 0u64..300), 1..200)) {
             let (mut out, t) = stream(48_000, 960);
             let (mut now, mut used, mut made) = (t, std::collections::HashSet::new(), None);
             for (source, sequence, kind, wait) in steps {
@@ -528,6 +704,7 @@ mod tests {
                     0 => out.next(SourceId(source), timestamp, 48_000, now),
                     1 => Some(out.event(wait % 2 == 0, 0, false, now)),
                     2 => { out.skip(SourceId(source), 100 + sequence); None }
+                    3 => Some(out.fill(now)),
                     _ => out.forward(SourceId(source), packet(100 + sequence, timestamp), now),
                 };
                 let Some(stamp) = stamp else { continue };

@@ -22,6 +22,23 @@ pub struct Agreed {
     pub pt: u8,
     /// Its telephone-event, if any.
     pub events: Option<EventFormat>,
+    /// Payload type of comfort noise that the peer understands (RFC 3389), if any.
+    pub noise: Option<u8>,
+    /// Length of the packets that the peer wants, milliseconds; none: it said nothing.
+    pub ptime: Option<u8>,
+}
+
+impl Agreed {
+    /// Length of packets that we make, milliseconds: as asked, in what the codec has frames for; 20 unasked.
+    pub fn packet_ms(self) -> u8 {
+        let asked = self.ptime.unwrap_or(20).clamp(10, 60) / 10 * 10;
+        match (self.codec, asked) {
+            // RFC 6716 §2.1.4.
+            (Codec::Opus, 30) => 20,
+            (Codec::Opus, 50) => 40,
+            (Codec::Opus | Codec::Pcmu | Codec::Pcma | Codec::G722, asked) => asked,
+        }
+    }
 }
 
 /// The first of `ours` that the offer has (`LegParams::codecs`), with its telephone-event.
@@ -33,11 +50,22 @@ pub fn choose_for_answer(line: &MediaLine, ours: &[Codec]) -> Result<Agreed, Ref
 /// What an answer to our offer chose: the answerer's first format that we offered (RFC 3264 §6.1).
 pub fn agree(line: &MediaLine, ours: &[Codec]) -> Result<Agreed, Refusal> {
     let found = line.formats.iter().find_map(|f| codec_of(f).filter(|c| ours.contains(c)).map(|c| (c, f.pt)));
-    found.map(|(codec, pt)| agreed(line, codec, pt)).ok_or_else(|| no_common(line, ours))
+    // Comfort noise is not ours to send: we offered none.
+    let agreed = |(codec, pt)| Agreed { noise: None, ..agreed(line, codec, pt) };
+    found.map(agreed).ok_or_else(|| no_common(line, ours))
 }
 
 fn agreed(line: &MediaLine, codec: Codec, pt: u8) -> Agreed {
-    Agreed { codec, pt, events: events_for(line, codec) }
+    let noise = line.formats.iter().find(|f| is_noise(f) && f.clock == clock_rate(codec));
+    // Who names a longest packet only has no wish below it.
+    let ptime = line.ptime.or(line.maxptime.map(|_| 20));
+    let ptime = ptime.map(|wanted| wanted.min(line.maxptime.unwrap_or(u8::MAX)));
+    Agreed { codec, pt, events: events_for(line, codec), noise: noise.map(|f| f.pt), ptime }
+}
+
+/// RFC 3389 §4: `CN`, of the clock of the codec that it goes with.
+fn is_noise(format: &Format) -> bool {
+    format.encoding.eq_ignore_ascii_case("CN")
 }
 
 /// The telephone-event of the codec's own clock, else the one of 8 kHz (all that Firefox offers beside Opus).

@@ -27,6 +27,8 @@ pub struct LocalAudio {
     pub codecs: Vec<(u8, Codec)>,
     /// Telephone-events.
     pub events: Vec<EventFormat>,
+    /// Comfort noise (RFC 3389), where the peer offered it.
+    pub noise: Option<u8>,
     /// Direction as we say it.
     pub direction: Direction,
     /// Ask an Opus sender for no more than this, at a bitrate where it still sends FEC (design §1).
@@ -161,7 +163,8 @@ fn audio_line(out: &mut String, proto: &str, audio: &LocalAudio) -> std::fmt::Re
         LocalTransport::WebRtc(rtc) => rtc.candidates.first().map_or(9, SocketAddr::port),
     };
     write!(out, "m=audio {port} {proto}")?;
-    for pt in audio.codecs.iter().map(|(pt, _)| *pt).chain(audio.events.iter().map(|e| e.pt)) {
+    let codecs = audio.codecs.iter().map(|(pt, _)| *pt);
+    for pt in codecs.chain(audio.noise).chain(audio.events.iter().map(|e| e.pt)) {
         write!(out, " {pt}")?;
     }
     out.push_str("\r\n");
@@ -184,6 +187,9 @@ fn audio_line(out: &mut String, proto: &str, audio: &LocalAudio) -> std::fmt::Re
             };
             write!(out, "a=fmtp:{pt} minptime=10;useinbandfec=1{most}\r\n")?;
         }
+    }
+    if let Some(pt) = audio.noise {
+        write!(out, "a=rtpmap:{pt} CN/8000\r\n")?;
     }
     for event in &audio.events {
         write!(out, "a=rtpmap:{} telephone-event/{}\r\na=fmtp:{} 0-15\r\n", event.pt, event.clock, event.pt)?;

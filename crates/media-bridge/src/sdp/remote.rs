@@ -71,6 +71,8 @@ pub struct MediaLine {
     pub direction: Direction,
     /// Packet duration that the peer wants to receive, milliseconds.
     pub ptime: Option<u8>,
+    /// The longest that it takes, milliseconds.
+    pub maxptime: Option<u8>,
     /// Payload formats in order of preference.
     pub formats: Vec<Format>,
     /// Identification tag (RFC 5888).
@@ -156,7 +158,8 @@ impl MediaLine {
             direction: direction(own)
                 .or_else(|| direction(&session.attributes))
                 .unwrap_or(Direction::SendRecv),
-            ptime: first("ptime").and_then(|v| v.trim().parse().ok()),
+            ptime: first("ptime").and_then(milliseconds),
+            maxptime: first("maxptime").and_then(milliseconds),
             formats: formats(media),
             mid: values(own, "mid").next().map(str::to_owned),
             ice: ice(first("ice-ufrag"), first("ice-pwd")),
@@ -244,6 +247,12 @@ fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item 
     attributes.iter().filter(move |a| a.attribute == name).filter_map(|a| a.value.as_deref())
 }
 
+/// A packet's length (RFC 8866 §6.4); longer than 255 is as good as any. Some write fractions.
+fn milliseconds(value: &str) -> Option<u8> {
+    let whole = value.trim().split('.').next()?.parse::<u32>().ok()?;
+    (whole > 0).then(|| u8::try_from(whole).unwrap_or(u8::MAX))
+}
+
 fn rtcp(value: &str) -> Option<(u16, Option<IpAddr>)> {
     let mut words = value.split_whitespace();
     let port = words.next()?.parse().ok()?;
@@ -274,6 +283,7 @@ fn formats(media: &Media) -> Vec<Format> {
             (None, 0) => rtpmap(0, "PCMU/8000"),
             (None, 8) => rtpmap(8, "PCMA/8000"),
             (None, 9) => rtpmap(9, "G722/8000"),
+            (None, 13) => rtpmap(13, "CN/8000"),
             (None, 18) => rtpmap(18, "G729/8000"),
             (None, _) => Format { pt, encoding: String::new(), clock: 0, channels: 1 },
         };

@@ -31,6 +31,7 @@ fn rtp_audio(codecs: &[Codec]) -> LocalAudio {
     LocalAudio {
         codecs: codecs.iter().map(|c| (offer_pt(*c), *c)).collect(),
         events: offer_events(codecs),
+        noise: None,
         direction: Direction::SendRecv,
         bandwidth: Bandwidth::Full,
         transport: LocalTransport::Rtp { port: 20_000, secure: false, crypto: Vec::new() },
@@ -51,6 +52,7 @@ fn webrtc_audio(agreed: Agreed, line: &MediaLine) -> LocalAudio {
     LocalAudio {
         codecs: vec![(agreed.pt, agreed.codec)],
         events: agreed.events.into_iter().collect(),
+        noise: agreed.noise,
         direction: line.direction.reversed(),
         bandwidth: Bandwidth::Narrow,
         transport: LocalTransport::WebRtc(rtc),
@@ -62,7 +64,7 @@ fn chromium_gets_opus_and_its_48_khz_telephone_event() {
     let line = audio(CHROMIUM, LegKind::WebRtc);
     let agreed = choose_for_answer(&line, &[Codec::Opus, Codec::Pcmu]).unwrap();
     let events = Some(EventFormat { pt: 110, clock: 48_000 });
-    assert_eq!(agreed, Agreed { codec: Codec::Opus, pt: 111, events });
+    assert_eq!(agreed, Agreed { codec: Codec::Opus, pt: 111, events, noise: None, ptime: None });
     let narrow = choose_for_answer(&line, &[Codec::Pcmu]).unwrap();
     assert_eq!(narrow.events, Some(EventFormat { pt: 126, clock: 8_000 }));
     assert_eq!(line.setup, Some(Setup::ActPass));
@@ -121,7 +123,7 @@ fn softphones_and_carriers_are_understood() {
     let line = audio(SIPP, LegKind::Rtp);
     assert_eq!(
         choose_for_answer(&line, &[Codec::Pcmu]).unwrap(),
-        Agreed { codec: Codec::Pcmu, pt: 0, events: None }
+        Agreed { codec: Codec::Pcmu, pt: 0, events: None, noise: None, ptime: None }
     );
     assert_eq!(line.rtcp_address(), Some("127.0.0.1:6001".parse().unwrap()));
 }

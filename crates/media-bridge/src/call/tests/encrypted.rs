@@ -167,6 +167,7 @@ fn the_same_key_again_keeps_ours_and_a_new_one_changes_it() {
     assert_eq!((crypto(&resumed)[0].tag, &crypto(&resumed)[0].keys), (8, &crypto(&first)[0].keys));
     b.say(&mut world);
     heard(&world, A, &crypto(&first)[0].keys, 0);
+    phone.say(&mut world);
     let (spoken, late) = (world.sent_to(A).len(), phone.packet());
     phone.change_key(2);
     let renewed = answered(&mut world, Srtp::Optional, &phone.sdp(1));

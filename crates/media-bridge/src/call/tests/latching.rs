@@ -33,7 +33,10 @@ fn an_attacker_gets_neither_audio_in_nor_rtp_out_before_during_and_after_latchin
         world.rtp(A, a.address, &packet);
         assert!(world.sent_to(B).len() <= heard + 1, "during");
     }
-    assert_eq!(world.sent_to(B).iter().filter(|s| s.payload != [Law::Mu.silence(); 160]).count(), 1);
+    // What fills the gap after it resembles it, but is not it.
+    let came = world.sent_to(B);
+    let first = came.iter().position(|s| loudness(&decoded(std::slice::from_ref(s), Codec::Pcmu)) > 1_000.0);
+    assert_eq!(came.len() - first.unwrap(), 1);
     world.sent.clear();
     attack(&mut world, &mut a);
     assert!(world.sent_to(B).is_empty(), "after");

@@ -11,6 +11,7 @@ mod in_place;
 mod latching;
 mod music;
 mod negotiation;
+mod pauses;
 mod streams;
 mod wideband;
 

@@ -146,7 +146,7 @@ fn a_lost_opus_packet_comes_back_from_the_next_ones_fec() {
 }
 
 #[test]
-fn a_gap_towards_a_trunk_is_concealed_then_silence_goes_on() {
+fn a_gap_towards_a_trunk_is_concealed_then_noise_goes_on() {
     // Field problem 35: steady packets towards trunks.
     let (mut world, mut a, _) = World::bridged(Codec::Opus, Codec::Pcmu);
     a.say_frames(&mut world, 50);
@@ -155,7 +155,8 @@ fn a_gap_towards_a_trunk_is_concealed_then_silence_goes_on() {
     let sent = world.sent_to(B);
     assert!(sent.len() - before >= 46, "{} packets in a second of nothing", sent.len() - before);
     assert_continuous(&sent);
-    assert_eq!(sent.last().unwrap().payload, vec![Law::Mu.silence(); 160]);
+    let noise = loudness(&decoded(&sent[sent.len() - 20..], Codec::Pcmu));
+    assert!((5.0..300.0).contains(&noise), "{noise}");
     let mut gaps = sent.windows(2).map(|p| p[1].at - p[0].at);
     assert!(gaps.all(|gap| gap <= Duration::from_millis(60)));
     a.ts = a.ts.wrapping_add(48_000);
