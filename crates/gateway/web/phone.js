@@ -2,6 +2,7 @@
 /** The phone page: joins the SDK, the keypad, the ringtone and the view. */
 
 import { Keypad } from './keypad.js';
+import { plot } from './plot.js';
 import { Ringtone } from './ringtone.js';
 import { Phone, PhoneError, whyNot } from './sdk/webtrunk.js';
 import * as view from './view.js';
@@ -108,6 +109,7 @@ function follow(call) {
   });
   listen('levels', (event) => view.levels(detail(event)));
   listen('stats', (event) => view.quality(detail(event)));
+  listen('quality', () => plot(call));
   listen('restored', () => view.notice(''));
   listen('dtmf', (event) => {
     received += detail(event).digit;
@@ -128,6 +130,7 @@ function bring(call) {
   received = '';
   view.party(call);
   view.quality(null);
+  plot(call);
   view.levels({ local: 0, remote: 0 });
   view.muted(call.muted);
   view.digits('', '');

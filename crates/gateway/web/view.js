@@ -11,7 +11,7 @@
 const METER_FLOOR_DB = -54;
 
 /**
- * @template {HTMLElement} T
+ * @template {Element} T
  * @param {string} id @param {{ new (): T }} type
  * @returns {T}
  */
@@ -49,6 +49,8 @@ export const page = {
   meterLocal: element('meter-local', HTMLDivElement),
   meterRemote: element('meter-remote', HTMLDivElement),
   quality: element('quality', HTMLSpanElement),
+  plot: element('plot', SVGSVGElement),
+  score: element('score', HTMLSpanElement),
   dial: element('dial', HTMLFormElement),
   number: element('number', HTMLInputElement),
   erase: element('erase', HTMLButtonElement),

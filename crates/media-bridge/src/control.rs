@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use types::{Advertised, CallId, LegId, WorkerId};
 
+use crate::quality::{Moment, Quality};
 pub use crate::sdp::Direction;
 pub use crate::sound::SoundId;
 
@@ -311,6 +312,10 @@ pub struct LegStats {
     pub rejected: u64,
     /// Late or duplicate packets dropped.
     pub late: u64,
+    /// How it sounded since the last time these were told; none: too little came and went to say.
+    pub moment: Option<Moment>,
+    /// How it has sounded so far.
+    pub quality: Option<Quality>,
 }
 
 /// What the media plane reports.

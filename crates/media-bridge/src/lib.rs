@@ -5,6 +5,7 @@ pub mod codec;
 pub mod control;
 pub mod dtmf;
 pub mod effort;
+pub mod quality;
 pub mod rtp;
 pub mod sdp;
 pub mod sound;

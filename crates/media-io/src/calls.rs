@@ -173,7 +173,7 @@ impl Calls {
             Ok((command, rtp_local)) => {
                 self.with_call(slot, |call, now, wall| call.handle_command(command, rtp_local, now, wall));
             }
-            Err(event) => self.emit(CallEvent { call, event }),
+            Err((leg, why)) => self.emit(CallEvent { call, event: Event::Refused { leg, why } }),
         }
     }
 
@@ -283,12 +283,12 @@ impl Calls {
         slot
     }
 
-    /// A new RTP leg needs its port before the call can write the description. The error is the event that refuses it.
+    /// A new RTP leg needs its port before the call can write the description. The error says which leg is refused, and why.
     fn lease_for(
         &mut self,
         slot: usize,
         mut command: Command,
-    ) -> Result<(Command, Option<SocketAddr>), Event> {
+    ) -> Result<(Command, Option<SocketAddr>), (LegId, Refusal)> {
         let entry = self.slots.get(slot).and_then(Option::as_ref);
         let need = entry.and_then(|entry| entry.call.needs_port(&command));
         let leased = match (need, &mut command) {
@@ -302,7 +302,7 @@ impl Calls {
                 Command::Answer { leg, params, .. } | Command::Offer { leg, params },
             ) => {
                 let (leg, config) = (*leg, &self.shared.config);
-                let local = local_address(config, params, peer).map_err(|why| Event::Refused { leg, why })?;
+                let local = local_address(config, params, peer).map_err(|why| (leg, why))?;
                 if params.advertise.like(local).is_none() && !local.is_loopback() {
                     params.advertise = config.advertise;
                 }
@@ -312,7 +312,7 @@ impl Calls {
             }
             (Some(PortNeed::First { .. }), _) => return Ok((command, None)),
         };
-        leased.map(|address| (command, Some(address))).map_err(|(leg, why)| Event::Refused { leg, why })
+        leased.map(|address| (command, Some(address)))
     }
 
     fn open_rtp(&mut self, key: LegKey, local: IpAddr) -> Result<SocketAddr, Refusal> {

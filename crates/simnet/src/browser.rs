@@ -133,6 +133,7 @@ impl Browser {
             ToBrowser::Dtmf { call, .. } => self.need(&call, "a digit")?,
             ToBrowser::Transfer { call, .. } => self.need(&call, "a transfer")?,
             ToBrowser::Party { call, .. } => self.need(&call, "a party")?,
+            ToBrowser::Quality { call, .. } => self.need(&call, "its quality")?,
             ToBrowser::Held { call, local, .. } => {
                 self.need(&call, "hold")?;
                 let known = self.calls.get(&call);

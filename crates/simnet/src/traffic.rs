@@ -8,6 +8,7 @@ use b2bua::{
     SwitchConfig, Treatment, TrunkConfig, TrunkProfile, TrunkRegistration, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{CallEvent, Codec, Event as MediaEvent, LegStats, Srtp};
+use media_bridge::quality::{Cause, Moment};
 use media_bridge::sound::SoundId;
 use sip_ua::{Target, Transport};
 use types::{Advertised, CallId, LegId, SessionId, UserName};
@@ -286,11 +287,18 @@ fn party_calls(world: &mut World) {
     world.parties[index].call(to, now);
 }
 
+/// Of a leg that loses every tenth packet.
+fn told_stats() -> LegStats {
+    let cause = Some(Cause::LostFrom(0.1));
+    let moment = Moment { mos: 3.5, cause, loss_in: Some(0.1), loss_out: None };
+    LegStats { packets_in: 50, moment: Some(moment), ..LegStats::default() }
+}
+
 fn media_noise(world: &mut World) {
     let Some((call, leg)) = world.plane.any_leg() else { return };
     let event = match world.rng.below(100) {
         0..40 => MediaEvent::Dtmf { leg, digit: '5', duration: Duration::from_millis(100) },
-        40..60 => MediaEvent::Stats { leg, stats: LegStats { packets_in: 50, ..LegStats::default() } },
+        40..60 => MediaEvent::Stats { leg, stats: told_stats() },
         60..85 => MediaEvent::Silent { leg, expected: "192.0.2.99:4000".into() },
         85..93 => MediaEvent::Lost { leg },
         93..97 => {

@@ -93,7 +93,7 @@ impl fmt::Debug for Password {
 }
 
 /// What to do about one thing that came from the browser.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Received {
     /// Check this password, then call [`Session::accept`] or [`Session::refuse`].
     SignIn {

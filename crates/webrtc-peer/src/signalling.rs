@@ -121,8 +121,18 @@ pub enum TransferState {
     Failed,
 }
 
+/// Which way to the gateway is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// This browser's.
+    Near,
+    /// The other party's.
+    Far,
+}
+
 /// Gateway to browser.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ToBrowser {
     /// Signed in.
@@ -179,6 +189,18 @@ pub enum ToBrowser {
         /// The sentence.
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
+    },
+    /// How one party's connection sounded during the last five seconds. Not told of seconds in which too little was heard.
+    Quality {
+        /// Which call.
+        call: String,
+        /// Whose connection.
+        side: Side,
+        /// Mean opinion score of its worse direction, 1 to 4.5, two decimals.
+        mos: f32,
+        /// What makes it worse than its codec, in a few words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Somebody else is at the far end from now on: it was transferred.
     Party {

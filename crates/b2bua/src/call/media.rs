@@ -191,6 +191,9 @@ impl Call {
     /// Field problem 23: who neither speaks nor is on the way out may have vanished. Who is mute, or holds, answers.
     fn on_stats(&mut self, id: LegId, stats: LegStats, sh: &mut Shared, t: Clock) {
         let talking = matches!(self.state, State::Talking { .. });
+        if let Some(moment) = &stats.moment {
+            self.show_quality(id, moment, sh);
+        }
         let Some(leg) = self.leg(id) else { return };
         let moves = leg.stats.replace(stats).is_none_or(|before| before.packets_in != stats.packets_in);
         let since = *leg.quiet.get_or_insert(t.now);

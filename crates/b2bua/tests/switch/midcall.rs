@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::rig::*;
 use media_bridge::control::{Codec, Command as Media, Event as MediaEvent, LegStats};
+use media_bridge::quality::{Cause, Moment};
 use sip_ua::{Body, Command as Sip, Event, LegEnd, SipLeg};
 use types::{CallId, EndReason, LegId, limits};
-use webrtc_peer::signalling::{FromBrowser, ToBrowser};
+use webrtc_peer::signalling::{FromBrowser, Side, ToBrowser};
 
 fn errors(said: &[ToBrowser]) -> Vec<&str> {
     said.iter()
@@ -213,6 +214,24 @@ fn final_counters_arrive_in_the_record() {
     bench.assert_over(1);
     assert_eq!(bench.cdrs[0].caller_media.unwrap().packets_in, 11);
     assert_eq!(bench.cdrs[0].callee_media.unwrap().packets_in, 12);
+}
+
+#[test]
+fn both_sides_quality_is_shown_to_the_browser_in_words() {
+    let mut bench = Bench::new();
+    talking(&mut bench);
+    let mut told = |leg, mos, cause| {
+        let moment = Some(Moment { mos, cause, loss_in: None, loss_out: None });
+        let stats = LegStats { moment, ..LegStats::default() };
+        bench.media(CallId(1), MediaEvent::Stats { leg, stats });
+        bench.said.iter().rev().find_map(|(_, message)| match message {
+            ToBrowser::Quality { side, mos, reason, .. } => Some((*side, *mos, reason.clone())),
+            _ => None,
+        })
+    };
+    assert_eq!(told(CALLER, 4.387_21, None), Some((Side::Near, 4.39, None)));
+    let reason = Some("12 % loss from their phone".to_owned());
+    assert_eq!(told(LegId(1), 3.2, Some(Cause::LostFrom(0.12))), Some((Side::Far, 3.2, reason)));
 }
 
 #[test]

@@ -25,6 +25,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("/phone.css", CSS, asset!("phone.css")),
     ("/phone.js", JS, asset!("phone.js")),
     ("/view.js", JS, asset!("view.js")),
+    ("/plot.js", JS, asset!("plot.js")),
     ("/keypad.js", JS, asset!("keypad.js")),
     ("/ringtone.js", JS, asset!("ringtone.js")),
     ("/icon.svg", SVG, asset!("icon.svg")),

@@ -141,6 +141,7 @@ impl Connection {
             | ToBrowser::Held { .. }
             | ToBrowser::Transfer { .. }
             | ToBrowser::Party { .. }
+            | ToBrowser::Quality { .. }
             | ToBrowser::Ended { .. }
             | ToBrowser::Pong {} => Some(message),
         };

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use b2bua::{Cdr, CdrParty, CdrTransfer};
+use b2bua::{Cdr, CdrParty, CdrTransfer, complaint, two_decimals};
 use media_bridge::control::{Codec, LegStats};
+use media_bridge::quality::Quality;
 use serde::Serialize;
 use types::EndedBy;
 use types::limits::CDR_QUEUE;
@@ -156,8 +157,8 @@ impl Record<'_> {
                 EndedBy::Gateway => "gateway",
             },
             duration_ms: cdr.duration_ms,
-            caller_media: Media::of(cdr.caller_codec, cdr.caller_media.as_ref()),
-            callee_media: Media::of(cdr.callee_codec, cdr.callee_media.as_ref()),
+            caller_media: Media::of(cdr.caller_codec, cdr.caller_media.as_ref(), Some(&cdr.caller)),
+            callee_media: Media::of(cdr.callee_codec, cdr.callee_media.as_ref(), cdr.callee.as_ref()),
             digits: cdr.digits,
             transfers: cdr.transfers.iter().map(Transfer::of).collect(),
             continued_in: cdr.continued_in.map(|c| c.to_string()),
@@ -203,10 +204,36 @@ struct Counters {
     plc_frames: u64,
     rejected: u64,
     late: u64,
+    mos: Option<Mos>,
+}
+
+/// How it sounded, by the E-model, in stretches of five seconds.
+#[derive(Serialize)]
+struct Mos {
+    mean: f32,
+    min: f32,
+    /// When the worst stretch was over.
+    worst_at: String,
+    /// What was wrong then, if anything.
+    worst_reason: Option<String>,
+}
+
+impl Mos {
+    fn of(quality: &Quality, party: &CdrParty) -> Mos {
+        let at = quality.worst.at.rfc3339();
+        let time = at.get(11..19).unwrap_or_default();
+        let words = |cause| format!("{} at {time}", complaint(cause, party.in_words()));
+        Mos {
+            mean: two_decimals(quality.mean),
+            min: two_decimals(quality.worst.mos),
+            worst_reason: quality.worst.cause.map(words),
+            worst_at: at,
+        }
+    }
 }
 
 impl Media {
-    fn of(codec: Option<Codec>, stats: Option<&LegStats>) -> Option<Media> {
+    fn of(codec: Option<Codec>, stats: Option<&LegStats>, party: Option<&CdrParty>) -> Option<Media> {
         let codec = codec?.name();
         let counters = stats.map(|s| Counters {
             packets_in: s.packets_in,
@@ -218,7 +245,32 @@ impl Media {
             plc_frames: s.plc_frames,
             rejected: s.rejected,
             late: s.late,
+            mos: s.quality.as_ref().zip(party).map(|(quality, party)| Mos::of(quality, party)),
         });
         Some(Media { codec, counters })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media_bridge::quality::{Cause, Worst};
+    use types::Wall;
+
+    use super::*;
+
+    #[test]
+    fn the_worst_moment_is_written_with_its_reason_and_time() {
+        let at = Wall(1_768_903_400_250_000);
+        let worst = Worst { mos: 2.904_9, at, cause: Some(Cause::LostFrom(0.12)) };
+        let quality = Quality { mean: 4.314_9, worst, moments: 60 };
+        let stats = LegStats { quality: Some(quality), ..LegStats::default() };
+        let phone = CdrParty::Softphone(types::UserName::new("bob"));
+        let media = Media::of(Some(Codec::Pcmu), Some(&stats), Some(&phone));
+        let json = serde_json::to_value(media).expect("JSON");
+        let expected = "{\"mean\":4.31,\"min\":2.9,\"worst_at\":\"2026-01-20T10:03:20.250Z\",\
+                        \"worst_reason\":\"12 % loss from the phone at 10:03:20\"}";
+        assert_eq!(serde_json::to_string(&Mos::of(&quality, &phone)).expect("JSON"), expected);
+        assert_eq!(json["codec"], "pcmu");
+        assert!(json["mos"]["min"].is_number());
     }
 }

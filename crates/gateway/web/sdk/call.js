@@ -31,6 +31,12 @@ const DIGIT_QUEUE = 32;
  */
 
 /**
+ * How one side's connection sounded during five seconds: `mos` is a mean opinion score from 1 to 4.5, `reason` says in a
+ * few words what makes it worse than its codec, if anything does. `near` is this browser's way to the gateway.
+ * @typedef {{ side: 'near' | 'far', mos: number, reason: string, at: number }} Score
+ */
+
+/**
  * What a call needs of its phone.
  * @typedef {object} Link
  * @property {string} id
@@ -50,6 +56,7 @@ const DIGIT_QUEUE = 32;
  * - `party` (`CustomEvent<string>`): the other side was transferred; its new number
  * - `ended` (`CustomEvent<{reason: string, text: string}>`): the last event
  * - `dtmf` (`CustomEvent<{digit: string, ms: number}>`): a digit from the far end
+ * - `quality` (`CustomEvent<Score>`): how one side's connection sounded during the last five seconds; also in `scores`
  * - `stats` (`CustomEvent<Quality>`) once a second, `levels` (`CustomEvent<Levels>`) five times a second
  * - `track` (`CustomEvent<MediaStream>`): remote audio; the SDK plays it through `call.audio` itself
  * - `problem` (`CustomEvent<PhoneError>`): something to tell, the call goes on; `restored`: the audio is back after
@@ -90,6 +97,8 @@ export class Call extends EventTarget {
     this.audio.autoplay = true;
     /** When it was answered (milliseconds since 1970); null before. @type {number | null} */
     this.answeredAt = null;
+    /** What the gateway said of the quality, in order. @type {Score[]} @readonly */
+    this.scores = [];
   }
 
   get state() {
@@ -330,6 +339,7 @@ export class Call extends EventTarget {
     if (message.type === 'state') this.#progress(text(message.state));
     if (message.type === 'held') this.#setHeld({ local: message.local === true, remote: message.remote === true });
     if (message.type === 'transfer') this.#setTransfer(text(message.state), message);
+    if (message.type === 'quality') this.#scored(message);
     if (message.type === 'party') this.#setParty(text(message.number));
     if (message.type === 'dtmf') this.#emit('dtmf', { digit: text(message.digit), ms: Number(message.ms) });
   }
@@ -378,6 +388,16 @@ export class Call extends EventTarget {
     this.#party = number;
     this.#name = '';
     this.#emit('party', number);
+  }
+
+  /** @param {Message} message */
+  #scored(message) {
+    /** @type {Score} */
+    const score = {
+      side: message.side === 'far' ? 'far' : 'near', mos: Number(message.mos), reason: text(message.reason), at: Date.now(),
+    };
+    this.scores.push(score);
+    this.#emit('quality', score);
   }
 
   /** @param {string} code @param {string} message */

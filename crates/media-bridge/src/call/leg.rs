@@ -17,6 +17,7 @@ use super::secured::{Contexts, Kind, Retired, Secured};
 use super::{MediaSetup, Output};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
+use crate::quality::Monitor;
 use crate::rtp::{InStats, Latch, OutStream, RtpHeader, SourceId, Stamp};
 use crate::sdp::{Agreed, EventFormat, Fingerprint, IceCredentials, clock_rate};
 
@@ -69,6 +70,7 @@ pub(super) struct Leg {
     /// Packets of the present source have another length than this peer asked for: they are cut anew.
     pub reframes: bool,
     pub stats_in: InStats,
+    pub monitor: Monitor,
     pub ear: Option<Box<Ear>>,
     pub events_in: dtmf::Receiver,
     pub events_out: dtmf::Sender,
@@ -278,6 +280,7 @@ impl Leg {
             filling: Filling::default(),
             reframes: false,
             stats_in: InStats::new(clock),
+            monitor: Monitor::default(),
             ear: None,
             events_in: dtmf::Receiver::new(8_000),
             events_out: dtmf::Sender::new(8_000),
@@ -484,6 +487,8 @@ impl Leg {
             plc_frames: c.tally.concealed,
             rejected: self.drops().counts().map(dropped).sum(),
             late: c.late + c.tally.late,
+            moment: None,
+            quality: self.monitor.quality(),
         }
     }
 

@@ -395,11 +395,11 @@ impl MediaCall {
     }
 
     fn remove(&mut self, index: usize, now: Instant, wall: Wall) {
+        let stats = self.take_stats(index, wall);
         let mut leg = self.legs.remove(index);
         leg.farewell(&mut self.outbox, now, wall);
         let gone = leg.id;
-        self.drops.merge(leg.drops().since(&mut leg.counters.told));
-        self.outbox.tell(Event::Stats { leg: gone, stats: leg.stats() });
+        self.outbox.tell(Event::Stats { leg: gone, stats });
         self.outbox.push(Output::ReleaseLeg { leg: gone });
         self.silence_listeners(gone, now);
     }

@@ -9,8 +9,10 @@ use super::leg::{Leg, Path, REPORT_INTERVAL};
 use super::outbox::Outbox;
 use super::secured::Kind;
 use super::{DropCause, MediaCall};
-use crate::control::Event;
+use crate::control::{Bandwidth, Event, LegStats, Source};
+use crate::quality::Observed;
 use crate::rtp::rtcp::{self, Blocks, RtcpPacket};
+use crate::sdp::{Agreed, clock_rate};
 
 impl MediaCall {
     /// RTCP of a leg, in the clear. On a leg of RTP only from where its RTP comes (field problem 36).
@@ -38,13 +40,13 @@ impl MediaCall {
 
     /// Timers that tell rather than play.
     pub(super) fn report_timeout(&mut self, a: usize, now: Instant, wall: Wall) {
-        let MediaCall { legs, outbox, entropy, drops, .. } = self;
-        let leg = &mut legs[a];
-        if leg.stats_at <= now {
-            leg.stats_at = now + REPORT_INTERVAL;
-            drops.merge(leg.drops().since(&mut leg.counters.told));
-            outbox.tell(Event::Stats { leg: leg.id, stats: leg.stats() });
+        if self.legs[a].stats_at <= now {
+            self.legs[a].stats_at = now + REPORT_INTERVAL;
+            let stats = self.take_stats(a, wall);
+            self.outbox.tell(Event::Stats { leg: self.legs[a].id, stats });
         }
+        let MediaCall { legs, outbox, entropy, .. } = self;
+        let leg = &mut legs[a];
         if leg.silent_at.is_some_and(|at| at <= now) {
             leg.silent_at = None;
             if let Some(expected) = leg.promised.clone() {
@@ -55,11 +57,43 @@ impl MediaCall {
     }
 }
 
+impl MediaCall {
+    /// A leg's counters with what they say of the time since they were last told.
+    pub(super) fn take_stats(&mut self, a: usize, wall: Wall) -> LegStats {
+        let wide = self.is_wide(a);
+        let leg = &mut self.legs[a];
+        self.drops.merge(leg.drops().since(&mut leg.counters.told));
+        let stats = leg.stats();
+        let Some(Agreed { codec, .. }) = leg.agreed else { return stats };
+        let observed = Observed {
+            codec,
+            wide,
+            losses: leg.stats_in.losses(),
+            late: stats.late,
+            jitter: leg.stats_in.jitter(),
+            round_trip: leg.counters.rtt,
+        };
+        let moment = leg.monitor.moment(&observed, wall);
+        LegStats { moment, quality: leg.monitor.quality(), ..stats }
+    }
+
+    /// Whether more than 3.4 kHz goes all the way: nobody in the conversation has G.711.
+    fn is_wide(&self, a: usize) -> bool {
+        let leg = &self.legs[a];
+        let wide = |leg: &Leg| leg.agreed.is_some_and(|a| Bandwidth::of(a.codec) > Bandwidth::Narrow);
+        let talks_to =
+            |other: &&Leg| leg.source == Source::Leg(other.id) || other.source == Source::Leg(leg.id);
+        wide(leg) && self.legs.iter().filter(talks_to).all(wide)
+    }
+}
+
 impl Leg {
     fn reported(&mut self, blocks: Blocks<'_>, wall: Wall) {
         let ours = self.out.ssrc();
+        let Some(clock) = self.agreed.map(|agreed| clock_rate(agreed.codec)) else { return };
         for block in blocks.filter(|b| b.ssrc == ours) {
             self.feedback(Some(block.fraction_lost), block.round_trip(wall));
+            self.monitor.reported(&block, clock);
         }
     }
 

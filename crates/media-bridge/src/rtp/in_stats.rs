@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::packet::RtpPacket;
 use super::rtcp::ReportBlock;
+use crate::quality::Losses;
 
 /// Largest forward jump that is loss and not a restart (RFC 3550 A.1).
 const MAX_DROPOUT: u16 = 3000;
@@ -35,6 +36,7 @@ pub struct InStats {
     past_received: u64,
     past_lost: i64,
     sender_report: Option<(u32, Instant)>,
+    losses: Losses,
 }
 
 /// RFC 3550 A.1 `source`.
@@ -60,7 +62,15 @@ struct Jitter {
 impl InStats {
     /// For a stream with timestamps of `clock` Hz.
     pub fn new(clock: u32) -> InStats {
-        InStats { clock, current: None, epoch: 0, past_received: 0, past_lost: 0, sender_report: None }
+        InStats {
+            clock,
+            current: None,
+            epoch: 0,
+            past_received: 0,
+            past_lost: 0,
+            sender_report: None,
+            losses: Losses::default(),
+        }
     }
 
     /// Another codec was negotiated.
@@ -118,6 +128,11 @@ impl InStats {
         self.past_lost + self.current.as_ref().map_or(0, Current::lost)
     }
 
+    /// Where packets were missing, all epochs.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
     /// Interarrival jitter (RFC 3550 A.8).
     pub fn jitter(&self) -> Duration {
         let samples = self.current.as_ref().map_or(0, |c| c.jitter.samples());
@@ -155,12 +170,15 @@ impl InStats {
         let delta = packet.sequence.wrapping_sub(c.highest as u16);
         if delta == 0 || delta > u16::MAX - MAX_MISORDER + 1 {
             c.received += 1;
-            return Arrival::Older(c.highest - u64::from(delta.wrapping_neg()));
+            let extended = c.highest - u64::from(delta.wrapping_neg());
+            self.losses.older(extended);
+            return Arrival::Older(extended);
         }
         if delta < MAX_DROPOUT {
             c.highest += u64::from(delta);
             c.received += 1;
             c.bad_sequence = None;
+            self.losses.newer(c.highest);
             return Arrival::Newer(c.highest);
         }
         if c.bad_sequence == Some(packet.sequence) {
@@ -180,6 +198,7 @@ impl InStats {
         }
         self.epoch += 1;
         let first = FIRST_CYCLE + u64::from(packet.sequence);
+        self.losses.begin(first);
         self.current = Some(Current {
             ssrc: packet.ssrc,
             first,

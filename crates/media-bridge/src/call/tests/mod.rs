@@ -12,6 +12,7 @@ mod latching;
 mod music;
 mod negotiation;
 mod pauses;
+mod quality;
 mod streams;
 mod wideband;
 
