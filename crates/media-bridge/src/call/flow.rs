@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use types::{Datagram, LegId};
 
+use super::digits::Telling;
 use super::ear::{Chunk, Ear, late_after};
 use super::filling::law_of;
 use super::leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Meaning, Origin};
 use super::{DropCause, MediaCall};
 use crate::codec::{Comfort, Law, NARROW, opus_packet, own_rate};
-use crate::control::{Codec, DtmfMode, Event, LegKind, Source};
+use crate::control::{Codec, Event, LegKind, Source};
 use crate::dtmf::Way;
 use crate::rtp::{Arrival, Head, Incoming, RtpHeader, RtpPacket, Stamp};
 use crate::sdp::clock_rate;
@@ -81,7 +82,13 @@ impl MediaCall {
             Meaning::Audio(codec) => return self.on_audio(a, codec, packet, now),
             Meaning::Event { clock } => self.on_event(a, clock, packet, now),
             Meaning::Noise => self.on_noise(a, packet, now),
-            Meaning::Unknown => self.legs[a].reject(DropCause::UnknownPayload),
+            Meaning::Unknown => {
+                let own = self.legs[a].stats_in.ssrc() == Some(packet.ssrc);
+                match self.legs[a].inbound.stray_event(packet).filter(|_| own) {
+                    Some(clock) => self.on_event(a, clock, packet, now),
+                    None => self.legs[a].reject(DropCause::UnknownPayload),
+                }
+            }
         }
         None
     }
@@ -104,12 +111,18 @@ impl MediaCall {
             if !hears(&self.legs[b], self.legs[a].id) {
                 continue;
             }
+            let spared = self.legs[b].is_spared_tones_of(&self.legs[a]);
             let leg = &mut self.legs[b];
             let Some(agreed) = leg.agreed else { continue };
             leg.reframes |= codec != Codec::Opus
                 && agreed.ptime.is_some()
                 && length * 1_000 != u32::from(agreed.packet_ms()) * clock;
             let law = match path(codec, leg).unwrap_or(Path::Transcode) {
+                // To be replaced, it must be samples.
+                Path::Same | Path::Recode(_) if spared => {
+                    decoded = decoded.max(Some(own_rate(codec).unwrap_or(NARROW)));
+                    continue;
+                }
                 Path::Same => None,
                 Path::Recode(from) => Some(from),
                 Path::Transcode => {
@@ -124,8 +137,12 @@ impl MediaCall {
                 self.relay_copy(before, packet.payload);
             }
         }
-        if let Some(rate) = decoded {
+        let looks_for_digits = self.legs[a].speaks_tones();
+        if let Some(rate) = decoded.or(looks_for_digits.then_some(NARROW)) {
             self.hear_in_order(a, (codec, rate), packet, extended, now);
+            if looks_for_digits {
+                self.take_digits(a, now);
+            }
         } else {
             self.legs[a].ear = None;
         }
@@ -141,9 +158,10 @@ impl MediaCall {
         now: Instant,
     ) -> Option<Relayed> {
         let (epoch, jitter) = (self.legs[a].stats_in.epoch(), self.legs[a].stats_in.jitter());
+        let spared = self.legs[b].is_spared_audio_of(&self.legs[a]);
         let leg = &mut self.legs[b];
         let source = leg.source_id(Origin::Forwarded(epoch));
-        let Some(agreed) = leg.sending().filter(|_| !leg.is_interrupted()) else {
+        let Some(agreed) = leg.sending().filter(|_| !leg.is_interrupted() && !spared) else {
             leg.out.skip(source, incoming.extended);
             return None;
         };
@@ -220,14 +238,18 @@ impl MediaCall {
 
     fn tell_listeners(&mut self, a: usize, codec: Codec, chunk: &Chunk<'_>, now: Instant) -> u64 {
         let MediaCall { legs, outbox, .. } = self;
+        let suspect = legs[a].detect(chunk, now);
+        let silent = chunk.silent();
         let mut late = 0;
         for b in 0..legs.len() {
+            let spared = legs[b].is_spared_tones_of(&legs[a]);
             let wants = matches!(path(codec, &legs[b]), Some(Path::Transcode));
-            if !wants || !hears(&legs[b], legs[a].id) {
+            if !(wants || spared) || !hears(&legs[b], legs[a].id) {
                 continue;
             }
+            let hidden = (spared && suspect) || legs[b].is_spared_audio_of(&legs[a]);
             let source = legs[b].source_id(Origin::Decoded(chunk.timeline));
-            late += legs[b].speak(source, chunk, outbox, now);
+            late += legs[b].speak(source, if hidden { &silent } else { chunk }, outbox, now);
             legs[b].spoke(now, FILLED_WITHOUT_EAR);
         }
         late
@@ -293,21 +315,26 @@ impl MediaCall {
     }
 
     /// Reports finished digits and queues them for those who listen.
-    fn take_digits(&mut self, a: usize, now: Instant) {
+    pub(super) fn take_digits(&mut self, a: usize, now: Instant) {
         while let Some(heard) = self.legs[a].events_in.poll_digit() {
             self.pressed(a, (heard.digit, heard.duration), Way::Media, now);
+        }
+        while let Some(heard) = self.legs[a].tones_in.as_mut().and_then(|tones| tones.poll_digit()) {
+            self.pressed(a, (heard.digit, heard.duration), Way::Tones, now);
         }
     }
 
     /// A leg's peer pressed a digit: reported, and queued for those who listen.
     pub(super) fn pressed(&mut self, a: usize, (digit, duration): (char, Duration), way: Way, now: Instant) {
-        if !self.legs[a].presses.is_new(digit, way, now) {
+        if !self.legs[a].presses.is_new((digit, duration), way, now) {
             return;
         }
         let from = self.legs[a].id;
         self.outbox.tell(Event::Dtmf { leg: from, digit, duration });
         for b in 0..self.legs.len() {
-            if self.legs[b].source == Source::Leg(from) {
+            // Who gets tones has heard these.
+            let heard = way == Way::Tones && !self.legs[b].is_spared_tones_of(&self.legs[a]);
+            if self.legs[b].source == Source::Leg(from) && !heard {
                 self.send_digit(b, digit, duration, now);
             }
         }
@@ -316,11 +343,13 @@ impl MediaCall {
     /// Queues a digit and begins it if nothing else sounds. A full queue or a leg that has no way for it drops it.
     pub(super) fn send_digit(&mut self, b: usize, digit: char, duration: Duration, now: Instant) {
         let leg = &mut self.legs[b];
-        let Some(agreed) = leg.agreed else { return };
-        let queued = match (leg.params.dtmf, agreed.events) {
-            (DtmfMode::Auto | DtmfMode::Rfc4733, Some(_)) => leg.events_out.push(digit, duration),
-            (DtmfMode::Inband, _) | (DtmfMode::Auto, None) => leg.tones_out.push(digit, duration),
-            (DtmfMode::Rfc4733, None) | (DtmfMode::Info, _) => return,
+        if leg.agreed.is_none() {
+            return;
+        }
+        let queued = match leg.telling() {
+            Telling::Events => leg.events_out.push(digit, duration),
+            Telling::Tones => leg.tones_out.push(digit, duration),
+            Telling::Info | Telling::Nothing => return,
         };
         if queued.is_ok() {
             self.pump_events(b, now);
@@ -340,8 +369,7 @@ impl MediaCall {
 
     /// Everything on one leg that waits for time to pass.
     pub(super) fn media_timeout(&mut self, a: usize, now: Instant) {
-        self.legs[a].events_in.handle_timeout(now);
-        self.take_digits(a, now);
+        self.digits_timeout(a, now);
         self.pump_events(a, now);
         self.with_ear(a, now, |ear, sink| ear.release(now, sink));
         self.conceal(a, now);

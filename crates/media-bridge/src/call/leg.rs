@@ -18,7 +18,7 @@ use super::{MediaSetup, Output};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
 use crate::quality::Monitor;
-use crate::rtp::{InStats, Latch, OutStream, RtpHeader, SourceId, Stamp};
+use crate::rtp::{InStats, Latch, OutStream, RtpHeader, RtpPacket, SourceId, Stamp};
 use crate::sdp::{Agreed, EventFormat, Fingerprint, IceCredentials, clock_rate};
 
 /// Frames per second that we send.
@@ -73,6 +73,8 @@ pub(super) struct Leg {
     pub monitor: Monitor,
     pub ear: Option<Box<Ear>>,
     pub events_in: dtmf::Receiver,
+    /// Of digits in the audio, while they are looked for.
+    pub tones_in: Option<Box<dtmf::Detector>>,
     pub events_out: dtmf::Sender,
     pub tones_out: dtmf::Tones,
     pub presses: dtmf::Presses,
@@ -242,6 +244,13 @@ impl Inbound {
         if self.noise == Some(pt) || pt == 13 || pt == 19 { Meaning::Noise } else { Meaning::Unknown }
     }
 
+    /// The clock of a packet that is an event by all signs but its payload type (RFC 4733 §2.3, field problem 16).
+    pub fn stray_event(&self, packet: &RtpPacket<'_>) -> Option<u32> {
+        let looks = matches!(*packet.payload, [0..=15, flags, _, _] if flags & 0x40 == 0);
+        let dynamic = (96..=127).contains(&packet.payload_type);
+        self.events.first().filter(|_| looks && dynamic).map(|events| events.clock)
+    }
+
     pub fn knows(&self, pt: u8) -> bool {
         !matches!(self.meaning(pt), Meaning::Unknown)
     }
@@ -283,6 +292,7 @@ impl Leg {
             monitor: Monitor::default(),
             ear: None,
             events_in: dtmf::Receiver::new(8_000),
+            tones_in: None,
             events_out: dtmf::Sender::new(8_000),
             tones_out: dtmf::Tones::default(),
             presses: dtmf::Presses::default(),
@@ -318,6 +328,7 @@ impl Leg {
         }
         self.agreed = Some(agreed);
         self.inbound = inbound;
+        self.tones_in = None;
     }
 
     /// Sends one packet whose numbers are `stamp`.
@@ -506,6 +517,7 @@ impl Leg {
             or(ear.overdue_at());
         }
         or(self.events_in.poll_timeout());
+        or(self.tones_in.as_ref().and_then(|tones| tones.poll_timeout()));
         or(self.silent_at);
         if let Some(agreed) = self.sending() {
             or(agreed.events.and_then(|_| self.events_out.poll_timeout(now)));

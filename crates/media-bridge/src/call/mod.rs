@@ -5,6 +5,7 @@
 //! within the same call of `handle_*`: nothing is held but what waits for a reordered packet.
 
 mod adopt;
+mod digits;
 mod drops;
 mod ear;
 mod filling;

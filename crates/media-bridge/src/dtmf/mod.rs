@@ -1,10 +1,12 @@
 //! DTMF digits as telephone-events (RFC 4733): heard, and made anew for the other leg with its own clock, or as tones.
 
+mod detector;
 mod presses;
 mod receiver;
 mod sender;
 mod tones;
 
+pub use detector::Detector;
 pub use presses::{Presses, Way};
 pub use receiver::{Digit, Receiver};
 pub use sender::{DtmfError, EventPacket, Sender};

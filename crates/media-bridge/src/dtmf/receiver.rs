@@ -70,6 +70,11 @@ impl Receiver {
         self.clock = clock;
     }
 
+    /// Whether a key is pressed just now.
+    pub fn is_pressed(&self) -> bool {
+        self.pressed.is_some()
+    }
+
     /// Takes a packet of the telephone-event payload type; then `poll_digit` until none. Malformed ones and events that are no digits are ignored.
     pub fn handle_packet(&mut self, ssrc: u32, timestamp: u32, payload: &[u8], now: Instant) {
         let [event, flags, high, low, ..] = *payload else { return };

@@ -20,9 +20,9 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 const LEVEL: f32 = 7_000.0;
 /// Short ramps keep the edges from clicking.
 const RAMP: u32 = 16;
-const ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
-const COLUMNS: [f32; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
-const KEYS: [&str; 4] = ["123A", "456B", "789C", "*0#D"];
+pub(super) const ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
+pub(super) const COLUMNS: [f32; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
+pub(super) const KEYS: [&str; 4] = ["123A", "456B", "789C", "*0#D"];
 
 /// The two frequencies of a key, Hz.
 fn frequencies(digit: char) -> Option<(f32, f32)> {

@@ -68,13 +68,14 @@ fn is_noise(format: &Format) -> bool {
     format.encoding.eq_ignore_ascii_case("CN")
 }
 
-/// The telephone-event of the codec's own clock, else the one of 8 kHz (all that Firefox offers beside Opus).
+/// The telephone-event of the codec's own clock, else the one of 8 kHz (all that Firefox offers beside Opus), else what there
+/// is (16 kHz beside G.722, of those who take that for its clock).
 fn events_for(line: &MediaLine, codec: Codec) -> Option<EventFormat> {
-    let with_clock = |clock: u32| {
-        let is = |f: &&Format| f.encoding.eq_ignore_ascii_case("telephone-event") && f.clock == clock;
-        line.formats.iter().find(is).map(|f| EventFormat { pt: f.pt, clock })
-    };
-    with_clock(clock_rate(codec)).or_else(|| with_clock(8_000))
+    let is_event = |f: &&Format| f.encoding.eq_ignore_ascii_case("telephone-event") && f.clock >= 8_000;
+    let of = |f: &Format| EventFormat { pt: f.pt, clock: f.clock };
+    let with_clock = |clock: u32| line.formats.iter().filter(is_event).find(|f| f.clock == clock).map(of);
+    let any = || line.formats.iter().find(is_event).map(of);
+    with_clock(clock_rate(codec)).or_else(|| with_clock(8_000)).or_else(any)
 }
 
 fn find(line: &MediaLine, codec: Codec) -> Option<&Format> {

@@ -1,6 +1,7 @@
 use super::*;
-use crate::codec::Law;
+use crate::codec::{Law, Resampler};
 use crate::control::DtmfMode;
+use crate::dtmf::{Detector, Digit, Tones};
 
 /// Packets of a press that lasts `ms`, as a well-behaved sender makes them, the end three times.
 fn press(peer: &mut Peer, world: &mut World, event: u8, ms: u32, clock: u32) {
@@ -18,7 +19,68 @@ fn press(peer: &mut Peer, world: &mut World, event: u8, ms: u32, clock: u32) {
     peer.ts = start.wrapping_add(ms * ticks);
 }
 
-fn reported(world: &World) -> Vec<(char, u128)> {
+/// Says this, 20 ms at a time.
+fn utter(peer: &mut Peer, world: &mut World, pcm: &[i16]) {
+    let packet = peer.of(160, pcm);
+    world.rtp(peer.leg, peer.address, &packet);
+    world.pass(FRAME);
+}
+
+/// The frames of a press in the audio.
+pub(super) fn tone(digit: char, ms: u64, rate: u32) -> Vec<Vec<i16>> {
+    let (mut tones, mut resampler, start) = (Tones::default(), Resampler::default(), Instant::now());
+    tones.push(digit, Duration::from_millis(ms)).unwrap();
+    let frames = (0..).map_while(|n| tones.next_frame(start + FRAME * n));
+    frames.map(|(_, pcm)| resampler.convert(&pcm, NARROW, rate).to_vec()).collect()
+}
+
+fn sing(peer: &mut Peer, world: &mut World, digit: char, ms: u64) {
+    for frame in tone(digit, ms, peer.rate) {
+        utter(peer, world, &frame);
+    }
+}
+
+fn be_quiet(peer: &mut Peer, world: &mut World, frames: usize) {
+    for _ in 0..frames {
+        utter(peer, world, &vec![0; peer.rate as usize / 50]);
+    }
+}
+
+/// An offer without telephone-event.
+pub(super) fn plain_offer(from: &str, codec: Codec) -> String {
+    let offer = offer(from, codec).replace(" 101\r\n", "\r\n");
+    offer.lines().filter(|line| !line.contains("telephone-event")).map(|line| format!("{line}\r\n")).collect()
+}
+
+/// Two legs that hear each other; A agrees on no telephone-event, B on one if it is to.
+fn from_tones(a: Codec, b: Codec, events: bool) -> (World, Peer, Peer) {
+    let mut world = World::new();
+    world.answer(A, &[a], &plain_offer(PEER_A, a));
+    world.answer(B, &[b], &if events { offer(PEER_B, b) } else { plain_offer(PEER_B, b) });
+    world.hear(A, Source::Leg(B));
+    world.hear(B, Source::Leg(A));
+    (world, Peer::new(A, PEER_A, a), Peer::new(B, PEER_B, b))
+}
+
+/// Digits as tones in what a leg was sent.
+pub(super) fn sung(world: &World, leg: LegId, codec: Codec) -> Vec<Digit> {
+    let audio: Vec<Sent> = world.sent_to(leg).into_iter().filter(|s| s.pt != 101).collect();
+    let (mut detector, rate) = (Detector::new(NARROW), own_rate(codec).unwrap_or(NARROW));
+    let (mut resampler, mut heard) = (Resampler::default(), Vec::new());
+    for frame in decoded(&audio, codec).chunks(rate as usize / 50) {
+        detector.hear(resampler.convert(frame, rate, NARROW), world.begun);
+        heard.extend(std::iter::from_fn(|| detector.poll_digit()));
+    }
+    detector.handle_timeout(world.begun + Duration::from_secs(1));
+    heard.extend(std::iter::from_fn(|| detector.poll_digit()));
+    heard
+}
+
+fn keys(digits: &[Digit]) -> String {
+    digits.iter().map(|d| d.digit).collect()
+}
+
+pub(super) fn reported(world: &World) -> Vec<(char, u128)> {
     let of = |e: &Event| match e {
         Event::Dtmf { leg: A, digit, duration } => Some((*digit, duration.as_millis())),
         _ => None,
@@ -27,7 +89,7 @@ fn reported(world: &World) -> Vec<(char, u128)> {
 }
 
 /// Digit and milliseconds of each event sent to a leg.
-fn made_anew(world: &World, leg: LegId, clock: u32) -> Vec<(u8, u32)> {
+pub(super) fn made_anew(world: &World, leg: LegId, clock: u32) -> Vec<(u8, u32)> {
     let mut all: Vec<(u32, u8, u32)> = Vec::new();
     for s in world.sent_to(leg).iter().filter(|s| s.payload.len() == 4) {
         let ms = u32::from(u16::from_be_bytes([s.payload[2], s.payload[3]])) * 1_000 / clock;
@@ -195,4 +257,116 @@ fn audio_goes_on_when_telephone_event_is_negotiated_away_in_the_middle_of_a_digi
     let before = world.sent_to(B).len();
     a.say_frames(&mut world, 50);
     assert!(world.sent_to(B).len() >= before + 50, "{} of 50", world.sent_to(B).len() - before);
+}
+
+/// Field problem 17.
+#[test]
+fn tones_of_a_peer_without_events_come_as_events_and_are_not_heard_besides() {
+    for a in [Codec::Pcmu, Codec::G722, Codec::Opus] {
+        for b in [Codec::Pcmu, Codec::Opus] {
+            let (mut world, mut a_peer, _) = from_tones(a, b, true);
+            be_quiet(&mut a_peer, &mut world, 10);
+            for (digit, ms) in [('5', 100), ('D', 250), ('5', 70)] {
+                sing(&mut a_peer, &mut world, digit, ms);
+                be_quiet(&mut a_peer, &mut world, 20);
+            }
+            let reported = reported(&world);
+            assert_eq!(reported.iter().map(|d| d.0).collect::<String>(), "5D5", "{a:?} to {b:?}");
+            for ((_, heard), pressed) in reported.iter().zip([100, 250, 70]) {
+                assert!(heard.abs_diff(pressed) <= 10, "{heard} ms of {pressed}, {a:?} to {b:?}");
+            }
+            let clock = if b == Codec::Opus { 48_000 } else { 8_000 };
+            let anew: Vec<u8> = made_anew(&world, B, clock).iter().map(|e| e.0).collect();
+            assert_eq!(anew, [5, 15, 5], "{a:?} to {b:?}");
+            assert_eq!(keys(&sung(&world, B, b)), "", "{a:?} to {b:?}");
+            assert_continuous(&world.sent_to(B));
+        }
+    }
+}
+
+#[test]
+fn tones_pass_as_they_are_to_a_listener_that_gets_tones() {
+    let (mut world, mut a, _) = from_tones(Codec::Pcmu, Codec::Pcmu, false);
+    be_quiet(&mut a, &mut world, 10);
+    sing(&mut a, &mut world, '7', 100);
+    be_quiet(&mut a, &mut world, 40);
+    assert_eq!(keys(&sung(&world, B, Codec::Pcmu)), "7");
+    assert_eq!(reported(&world).len(), 1);
+    assert_eq!(world.sent_to(B).len(), 55, "passed on at once, nothing beside it");
+    assert_continuous(&world.sent_to(B));
+}
+
+#[test]
+fn who_can_send_events_is_not_listened_to_for_tones() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    sing(&mut a, &mut world, '7', 100);
+    be_quiet(&mut a, &mut world, 20);
+    assert_eq!(reported(&world), []);
+    assert_eq!(keys(&sung(&world, B, Codec::Pcmu)), "7");
+}
+
+#[test]
+fn a_tone_and_an_info_of_one_press_are_one_digit() {
+    let (mut world, mut a, _) = from_tones(Codec::Pcmu, Codec::Pcmu, true);
+    be_quiet(&mut a, &mut world, 10);
+    world.command(Command::Pressed { leg: A, digit: '3', duration: Duration::from_millis(160) });
+    sing(&mut a, &mut world, '3', 160);
+    be_quiet(&mut a, &mut world, 20);
+    assert_eq!(reported(&world), [('3', 160)]);
+    assert_eq!(made_anew(&world, B, 8_000), [(3, 160)]);
+    assert_eq!(keys(&sung(&world, B, Codec::Pcmu)), "");
+}
+
+/// Some gateways send the event and leave the tone in the audio beside it.
+#[test]
+fn an_event_that_sounds_in_the_audio_too_is_one_digit() {
+    for b in [Codec::Pcmu, Codec::G722] {
+        let mut world = World::new();
+        world.answer(A, &[Codec::Pcmu], &offer(PEER_A, Codec::Pcmu));
+        world.answer(B, &[b], &plain_offer(PEER_B, b));
+        world.hear(B, Source::Leg(A));
+        let mut a = Peer::new(A, PEER_A, Codec::Pcmu);
+        be_quiet(&mut a, &mut world, 10);
+        let (start, frames) = (a.ts, tone('9', 200, NARROW));
+        let count = frames.len();
+        for (n, frame) in frames.iter().enumerate() {
+            let packet = a.event(9, n + 1 == count, (n as u16 + 1) * 160, start);
+            world.rtp(A, a.address, &packet);
+            utter(&mut a, &mut world, frame);
+        }
+        be_quiet(&mut a, &mut world, 40);
+        assert_eq!(reported(&world), [('9', 200)]);
+        assert_eq!(keys(&sung(&world, B, b)), "9", "{b:?}");
+    }
+}
+
+/// A sender that falls silent after the tone.
+#[test]
+fn a_tone_at_the_end_of_a_stream_is_a_digit() {
+    let (mut world, mut a, _) = from_tones(Codec::Pcmu, Codec::Pcmu, true);
+    sing(&mut a, &mut world, '#', 100);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(reported(&world).iter().map(|d| d.0).collect::<String>(), "#");
+}
+
+/// Field problem 16: events under a payload type that nobody agreed to, beside the audio of the same source.
+#[test]
+fn events_of_a_wrong_payload_type_are_digits_all_the_same() {
+    let (mut world, mut a, _) = World::bridged(Codec::Pcmu, Codec::Pcmu);
+    a.say_frames(&mut world, 10);
+    let start = a.ts;
+    for (end, duration) in [(false, 160), (false, 480), (true, 800), (true, 800), (true, 800)] {
+        let [high, low] = u16::to_be_bytes(duration);
+        let packet = a.raw(96, false, start, &[6, if end { 0x8a } else { 10 }, high, low]);
+        world.rtp(A, a.address, &packet);
+        world.pass(FRAME);
+    }
+    // No event at all, no digit, and a stranger's.
+    for (pt, payload) in [(97, &[6, 10, 1][..]), (97, &[77, 10, 3, 32]), (13, &[6, 10, 3, 32])] {
+        let packet = a.raw(pt, false, start, payload);
+        world.rtp(A, a.address, &packet);
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(reported(&world), [('6', 100)]);
+    assert_eq!(made_anew(&world, B, 8_000), [(6, 100)]);
 }
