@@ -34,6 +34,8 @@ pub struct SwitchConfig {
     pub routes: Vec<RouteConfig>,
     /// What a party on hold hears, unless its route or trunk has something else; none: the gateway's own tune.
     pub hold_music: Option<SoundId>,
+    /// What both parties hear when they begin to be recorded; none: nothing.
+    pub record_notice: Option<SoundId>,
     /// Media workers; calls are spread over them. At least 1.
     pub workers: u8,
 }
@@ -134,6 +136,8 @@ pub struct RouteConfig {
 pub struct Treatment {
     /// What a party on hold hears.
     pub hold_music: Option<SoundId>,
+    /// Recorded from answer to end.
+    pub record: bool,
 }
 
 /// Countries that a route allows.
@@ -281,6 +285,7 @@ mod tests {
             trunks: Vec::new(),
             routes: Vec::new(),
             hold_music: None,
+            record_notice: None,
             workers: 1,
         };
         for ours in ["[2001:db8::1]", "[2001:0DB8:0:0::0001]", "192.0.2.1", "EXAMPLE.com"] {

@@ -42,7 +42,7 @@ pub use config::{
 pub use dialplan::{Country, load_number_plans};
 pub use explain::{Explanation, explain};
 pub use number::{DIALLED_CHARS, Pattern, Rewrite, clean, same_number};
-pub use output::{Cdr, CdrParty, CdrTransfer, CloseWhy, Level, Output, SignalIn};
+pub use output::{Cdr, CdrParty, CdrTransfer, CloseWhy, Level, Output, Recording, SignalIn};
 pub use profile::{
     CodecPolicy, ForwardHeader, IdentityHeader, KeepAlive, NumberFormat, PrivateFrom, TrunkProfile,
 };

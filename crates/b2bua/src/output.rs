@@ -52,10 +52,25 @@ pub enum Output {
     CloseBrowser(SessionId, CloseWhy),
     /// For one media worker.
     Media(WorkerId, CallCommand),
+    /// What this call says is recorded from now on: whoever writes it is told before the media plane begins.
+    Record(Recording),
     /// A call's record: exactly one per call, its last output.
     Cdr(Box<Cdr>),
     /// A sentence for the log.
     Log(Level, Option<CallId>, String),
+}
+
+/// A recording that begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recording {
+    /// Of which call.
+    pub call: CallId,
+    /// When.
+    pub started: Wall,
+    /// Who is on the left channel: who called.
+    pub left: CdrParty,
+    /// Who is on the right channel.
+    pub right: CdrParty,
 }
 
 /// What kind of thing was at one end.
@@ -131,6 +146,8 @@ pub struct Cdr {
     pub transfers: Vec<CdrTransfer>,
     /// The call in which one of the parties goes on.
     pub continued_in: Option<CallId>,
+    /// Whether it was recorded.
+    pub recorded: bool,
     /// Sentences on what was strange.
     pub notes: Vec<String>,
     /// The sentence that people were told: the reason's own, or one that says more.

@@ -107,6 +107,8 @@ impl Plan {
                 treatment: Treatment::default(),
             }],
             hold_music: None,
+            recording: None,
+            record_notice: None,
             sounds: Vec::new(),
         };
         let gateway = if self.sip.ip().is_unspecified() {

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod demo;
 mod http;
+mod recording;
 mod scenarios;
 mod shell;
 mod sound;

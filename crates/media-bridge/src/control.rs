@@ -227,6 +227,15 @@ pub enum Command {
         /// What it hears.
         sound: SoundId,
     },
+    /// Record what these two say, on a channel each, beginning now or going on with others than before.
+    Record {
+        /// Heard on the left.
+        left: LegId,
+        /// Heard on the right.
+        right: LegId,
+    },
+    /// Record no more.
+    EndRecording,
     /// Send one DTMF digit (0-9, `*`, `#`, A-D) to the leg's peer, queued behind others.
     SendDtmf {
         /// Which leg.
@@ -409,7 +418,7 @@ impl Command {
             | Command::Pressed { leg, .. }
             | Command::Adopt { leg, .. }
             | Command::Remove { leg } => Some(leg),
-            Command::Close => None,
+            Command::Record { .. } | Command::EndRecording | Command::Close => None,
         }
     }
 }

@@ -22,7 +22,7 @@ use moves::Expected;
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::bump;
 use crate::outgoing::{Outgoing, Sent};
-use crate::plane::MediaConfig;
+use crate::plane::{MediaConfig, Piece};
 use crate::poll::{Poller, Token};
 use crate::ports::{RtpSockets, is_own, source_towards};
 use crate::post::{Lodging, Place, Post};
@@ -164,6 +164,8 @@ impl Calls {
                 Command::SetSource { .. }
                 | Command::SendDtmf { .. }
                 | Command::Play { .. }
+                | Command::Record { .. }
+                | Command::EndRecording
                 | Command::Pressed { .. }
                 | Command::Adopt { .. }
                 | Command::Remove { .. } => return,
@@ -394,6 +396,10 @@ impl Calls {
                     self.accept_ufrag(LegKey { slot, leg }, entry, (ufrag, password));
                 }
                 Output::ReleaseLeg { leg } => self.release_leg(slot, entry, leg),
+                Output::Recorded { number } => {
+                    self.shared.config.recordings.take(entry.id, Piece::Frame { number, bytes: buf });
+                }
+                Output::RecordingOver => self.shared.config.recordings.take(entry.id, Piece::Over),
                 Output::Event(Event::Closed) => closed = true,
                 Output::Event(event) => {
                     if matches!(event, Event::Stats { .. }) {

@@ -18,4 +18,6 @@ mod worker;
 
 pub use addresses::host_addresses;
 pub use counters::{Counters, WorkerStatus};
-pub use plane::{EntropyFactory, EventSender, MediaConfig, MediaPlane, NotTaken, StartError};
+pub use plane::{
+    EntropyFactory, EventSender, MediaConfig, MediaPlane, NotTaken, Piece, Recordings, StartError,
+};

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use media_bridge::control::{CallCommand, CallEvent, Command};
 use media_bridge::sound::Sound;
-use types::{Advertised, Entropy, WorkerId, limits};
+use types::{Advertised, CallId, Entropy, WorkerId, limits};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::BrowserSocket;
@@ -41,6 +41,8 @@ pub struct MediaConfig {
     pub advertise: Advertised,
     /// What calls can play, by their ids.
     pub sounds: Arc<[Sound]>,
+    /// Takes what is recorded.
+    pub recordings: Recordings,
 }
 
 impl Default for MediaConfig {
@@ -55,7 +57,49 @@ impl Default for MediaConfig {
             rtp_bind: wildcard,
             advertise: Advertised::default(),
             sounds: Arc::default(),
+            recordings: Recordings::default(),
         }
+    }
+}
+
+/// A piece of a recording.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Piece<'a> {
+    /// The next frame, of `media_bridge::call::record::FRAME_BYTES`.
+    Frame {
+        /// Counted from 0; what is left out is a gap of 20 ms for each.
+        number: u32,
+        /// Samples.
+        bytes: &'a [u8],
+    },
+    /// There are no more.
+    Over,
+}
+
+/// Takes pieces of recordings, without waiting. Called on worker threads. By default they are dropped.
+#[derive(Clone)]
+pub struct Recordings(Arc<dyn Fn(CallId, Piece<'_>) + Send + Sync>);
+
+impl Recordings {
+    /// Pieces go there.
+    pub fn new(to: impl Fn(CallId, Piece<'_>) + Send + Sync + 'static) -> Recordings {
+        Recordings(Arc::new(to))
+    }
+
+    pub(crate) fn take(&self, call: CallId, piece: Piece<'_>) {
+        (self.0)(call, piece);
+    }
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        Recordings::new(|_, _| {})
+    }
+}
+
+impl fmt::Debug for Recordings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recordings")
     }
 }
 

@@ -238,6 +238,7 @@ pub(crate) fn of_media_command(command: &Media) -> &'static str {
         Media::Offer { .. } => "ask:offer",
         Media::SetAnswer { .. } => "ask:set-answer",
         Media::Play { .. } => "ask:play",
+        Media::Record { .. } | Media::EndRecording => "ask:record",
         Media::SetSource { .. } => "ask:set-source",
         Media::SendDtmf { .. } | Media::Pressed { .. } => "ask:dtmf",
         Media::Adopt { .. } => "ask:adopt",

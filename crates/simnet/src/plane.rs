@@ -264,6 +264,12 @@ impl Plane {
                 self.need(call, leg, "Pressed")?;
                 Ok(vec![(soon, Event::Dtmf { leg, digit, duration })])
             }
+            Command::Record { left, right } => {
+                self.need(call, left, "Record")?;
+                self.need(call, right, "Record")?;
+                Ok(Vec::new())
+            }
+            Command::EndRecording => Ok(Vec::new()),
             Command::Play { leg, .. } => {
                 self.need(call, leg, "Play")?;
                 Ok(vec![(soon + Duration::from_millis(500), Event::Played { leg })])

@@ -106,7 +106,8 @@ pub(crate) fn config() -> SwitchConfig {
         rewrite: rewrite.map(|text| Rewrite::parse(text).expect("a rewrite")),
         countries: Countries::All,
         premium: false,
-        treatment: Treatment::default(),
+        // Who dials like this is recorded.
+        treatment: Treatment { record: pattern == "0*", ..Treatment::default() },
     };
     SwitchConfig {
         deny: Vec::new(),
@@ -130,6 +131,7 @@ pub(crate) fn config() -> SwitchConfig {
             route("+1*", &[], trunks, None),
         ],
         hold_music: None,
+        record_notice: Some(SoundId(1)),
         workers: 2,
     }
 }

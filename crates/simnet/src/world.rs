@@ -485,6 +485,7 @@ impl World {
                 self.later(WEBSOCKET, What::Signal(session, SignalIn::Closed));
             }
             Output::Media(worker, command) => self.media(worker, command)?,
+            Output::Record(_) => self.note("out:record"),
             Output::Cdr(cdr) => {
                 self.summary.answered += usize::from(cdr.answered.is_some());
                 self.summary.reasons.insert(cdr.reason.word());

@@ -103,6 +103,10 @@ pub const SOUNDS: usize = 64;
 pub const SOUND_BYTES: u64 = 128 << 20;
 /// See [`SOUND_BYTES`].
 pub const SOUND_DURATION: Duration = Duration::from_secs(600);
+/// Packets waiting to be played in one jitter buffer, of what is recorded. Full: the oldest is given up.
+pub const PLAYOUT_PACKETS: usize = 64;
+/// Frames of 20 ms of all recordings together that wait for the disk, 1.3 kB each. Full: a gap, which the record of the call names.
+pub const RECORDING_FRAMES: usize = 2_048;
 /// Packets held back for reordering on one leg. Full: the oldest is released.
 pub const REORDER_PACKETS: usize = 16;
 /// Digits queued for sending on one leg. Full: further digits are refused with an error.

@@ -12,6 +12,7 @@ mod encrypted;
 mod first_call;
 mod libraries;
 mod quality;
+mod recorded;
 mod rust_browser;
 mod softphone;
 mod softphone_linphone;

@@ -49,6 +49,7 @@ impl Call {
         let to_callee = heard_by(other, caller, self.music_for(other, sh));
         self.set_source(self.caller, to_caller, sh);
         self.set_source(callee, to_callee, sh);
+        self.record_whoever_talks(callee, sh);
     }
 
     /// What this party hears on hold: its route's music, else its trunk's, else everybody's, else our own tune.

@@ -12,6 +12,7 @@ mod hold;
 mod leg;
 mod media;
 mod quality;
+mod record;
 mod sip;
 mod transfer;
 
@@ -118,6 +119,7 @@ pub(crate) struct Facts {
     pub transfers: Vec<CdrTransfer>,
     /// What its route does with it.
     pub treatment: Treatment,
+    pub recorded: bool,
     pub notes: Vec<String>,
 }
 
@@ -135,6 +137,8 @@ pub(crate) struct Call {
     /// Of the user who is called, until one of their devices has answered.
     callee_permit: Option<Permit>,
     seat: Seat,
+    /// Whose sound is being recorded, left and right; nobody's yet where it is empty.
+    recording: Option<Vec<LegId>>,
     pub transfer: Option<Transfer>,
     pub given: Option<Given>,
     /// Media of another call's leg that this one hears before it is answered: its name here, and whose it is.
@@ -176,6 +180,7 @@ impl Call {
             facts: new.facts,
             callee_permit: new.callee_permit,
             seat,
+            recording: None,
             transfer: None,
             given: None,
             borrowed: None,
@@ -386,6 +391,9 @@ impl Call {
         if self.legs.iter().any(|l| l.hold.is_on()) {
             self.show_hold(self.caller, callee, sh);
             self.show_hold(callee, self.caller, sh);
+        }
+        if self.facts.treatment.record {
+            self.begin_recording(callee, sh, t);
         }
     }
 

@@ -13,6 +13,7 @@ mod load;
 mod midcall;
 mod profile;
 mod reasons;
+mod record;
 mod registrar;
 mod rig;
 mod ringing;

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use media_bridge::call::record::FRAME_BYTES;
 use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{
     Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Source, Srtp, Tone,
@@ -217,6 +218,7 @@ impl<'a> World<'a> {
             hear(Source::Tone(Tone::Ringback)),
             hear(Source::Music(SoundId(0))),
             Command::Play { leg, sound: SoundId(leg.0 % 2) },
+            Command::Record { left: leg, right: from },
         ];
         let chosen = usize::from(self.choices.byte()) % all.len();
         self.command(all[chosen].clone(), Asked::Nothing);
@@ -452,6 +454,11 @@ impl<'a> World<'a> {
                 assert!(self.legs.remove(&leg).is_some(), "{leg} is released twice");
                 self.seen.insert("removed");
             }
+            Output::Recorded { .. } => {
+                assert_eq!(data.len(), FRAME_BYTES);
+                self.seen.insert("recorded");
+            }
+            Output::RecordingOver => {}
             Output::Event(event) => self.event(event),
         }
     }

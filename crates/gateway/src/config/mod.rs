@@ -25,7 +25,7 @@ use types::Advertised;
 use media_bridge::sound::SoundId;
 pub use reader::Problem;
 use reader::{Findings, Section};
-pub use sounds::SoundFile;
+pub use sounds::{RecordingConfig, RecordingFormat, SoundFile, SoundSource};
 use values::{Server, SipListen};
 
 /// A configuration that has been checked as a whole.
@@ -51,6 +51,10 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// `[music] hold`
     pub hold_music: Option<SoundId>,
+    /// `[recording]`: where recordings go, and how.
+    pub recording: Option<RecordingConfig>,
+    /// `[recording] notice`
+    pub record_notice: Option<SoundId>,
     /// What sounds are named by.
     pub sounds: Vec<SoundFile>,
 }
@@ -207,9 +211,11 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let cdr_file = sections::cdr(&mut root, &mut found);
     let drain = sections::shutdown(&mut root, &mut found);
     let hold_music = sections::music(&mut root, &mut found);
+    let (recording, record_notice) = sounds::recording(&mut root, &mut found);
     let users = sections::users(&mut root, &mut found, &env);
     let trunks = trunk::trunks(&mut root, &mut found, &env);
     let routes = sections::routes(&mut root, &mut found);
+    sounds::has_directory(recording.as_ref(), &routes, &mut found);
     check::digest(sip.as_ref().map_or(&[], |s| &s.digest), &users, &mut found);
     check::across(&users, &trunks, &routes, &mut found);
     addresses::reachable(sip.as_ref().map_or(&[], |s| &s.listen), &trunks, &mut found);
@@ -229,6 +235,8 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
             trunks: trunks.into_iter().map(|(t, _)| t).collect(),
             routes: routes.into_iter().map(|(r, _)| r).collect(),
             hold_music,
+            recording,
+            record_notice,
             sounds,
         }),
         _ => Err(problems),

@@ -310,7 +310,9 @@ pub fn routes(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Vec<Place
         let rewrite = optional(&mut section, found, "rewrite", Rewrite::parse);
         let countries = numbers::countries(&mut section, found);
         let premium = section.boolean(found, "premium").unwrap_or(false);
-        let treatment = Treatment { hold_music: sound(&mut section, found, "hold_music") };
+        let hold_music = sound(&mut section, found, "hold_music");
+        let record = section.boolean(found, "record").unwrap_or(false);
+        let treatment = Treatment { hold_music, record };
         let span = section.span().clone();
         section.finish(found);
         if let (Some(pattern), Some(to)) = (pattern, to) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::recording::Outcome;
 use b2bua::{Cdr, CdrParty, CdrTransfer, complaint, two_decimals};
 use media_bridge::control::{Codec, LegStats};
 use media_bridge::quality::Quality;
@@ -17,8 +18,15 @@ use types::limits::CDR_QUEUE;
 const BATCH: usize = 256;
 
 /// Takes records and never blocks.
+#[derive(Clone, Default)]
+pub struct CdrQueue(Option<SyncSender<Finished>>);
+
+/// A call and its recording.
+type Finished = (Box<Cdr>, Option<Outcome>);
+
+/// Writes records until nobody has a queue of it any more.
 pub struct CdrWriter {
-    queue: Option<SyncSender<Box<Cdr>>>,
+    queue: CdrQueue,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -28,7 +36,7 @@ impl CdrWriter {
     /// # Errors
     /// One sentence that names the file.
     pub fn open(path: Option<&Path>) -> Result<CdrWriter, String> {
-        let Some(path) = path else { return Ok(CdrWriter { queue: None, thread: None }) };
+        let Some(path) = path else { return Ok(CdrWriter { queue: CdrQueue(None), thread: None }) };
         let file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -39,41 +47,50 @@ impl CdrWriter {
             .name("cdr".into())
             .spawn(move || write_lines(file, &lines))
             .map_err(|e| format!("no thread for call records: {e}"))?;
-        Ok(CdrWriter { queue: Some(queue), thread: Some(thread) })
+        Ok(CdrWriter { queue: CdrQueue(Some(queue)), thread: Some(thread) })
     }
 
-    /// Writes one record.
-    pub fn write(&self, cdr: Box<Cdr>) {
-        let Some(queue) = &self.queue else {
-            tracing::info!(call = %cdr.call, reason = cdr.reason.word(), duration_ms = cdr.duration_ms, "call ended");
-            tracing::debug!(call = %cdr.call, record = line(&cdr), "call record");
-            return;
-        };
-        match queue.try_send(cdr) {
-            Ok(()) => {}
-            Err(TrySendError::Full(cdr) | TrySendError::Disconnected(cdr)) => {
-                // The one place where a record reaches the log above debug: the alternative is losing it.
-                tracing::error!(call = %cdr.call, record = line(&cdr), "the call record file is not taking lines");
-            }
-        }
+    /// Takes records for it.
+    pub fn queue(&self) -> CdrQueue {
+        self.queue.clone()
     }
 
     /// Writes out what is queued.
     pub fn finish(mut self) {
-        drop(self.queue.take());
+        self.queue = CdrQueue(None);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
+impl CdrQueue {
+    /// Writes one record.
+    pub fn write(&self, cdr: Box<Cdr>, recording: Option<Outcome>) {
+        let Some(queue) = &self.0 else {
+            tracing::info!(call = %cdr.call, reason = cdr.reason.word(), duration_ms = cdr.duration_ms, "call ended");
+            let call = cdr.call;
+            tracing::debug!(%call, record = line(&(cdr, recording)), "call record");
+            return;
+        };
+        match queue.try_send((cdr, recording)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(finished) | TrySendError::Disconnected(finished)) => {
+                // The one place where a record reaches the log above debug: the alternative is losing it.
+                let call = finished.0.call;
+                tracing::error!(%call, record = line(&finished), "the call record file is not taking lines");
+            }
+        }
+    }
+}
+
 /// Writes what waits together: one system call for many records when calls are many.
-fn write_lines(mut file: File, records: &Receiver<Box<Cdr>>) {
+fn write_lines(mut file: File, records: &Receiver<Finished>) {
     let mut text = String::new();
     for first in records {
         text.clear();
-        for cdr in std::iter::once(first).chain(records.try_iter().take(BATCH - 1)) {
-            text.push_str(&line(&cdr));
+        for finished in std::iter::once(first).chain(records.try_iter().take(BATCH - 1)) {
+            text.push_str(&line(&finished));
             text.push('\n');
         }
         if let Err(error) = file.write_all(text.as_bytes()) {
@@ -82,9 +99,9 @@ fn write_lines(mut file: File, records: &Receiver<Box<Cdr>>) {
     }
 }
 
-fn line(cdr: &Cdr) -> String {
+fn line((cdr, recording): &Finished) -> String {
     // Nothing in a record can fail to be written as JSON.
-    serde_json::to_string(&Record::of(cdr)).unwrap_or_default()
+    serde_json::to_string(&Record { recording: recording.as_ref(), ..Record::of(cdr) }).unwrap_or_default()
 }
 
 #[derive(Serialize)]
@@ -111,6 +128,7 @@ struct Record<'a> {
     digits: u32,
     transfers: Vec<Transfer<'a>>,
     continued_in: Option<String>,
+    recording: Option<&'a Outcome>,
     notes: &'a [String],
 }
 
@@ -162,6 +180,7 @@ impl Record<'_> {
             digits: cdr.digits,
             transfers: cdr.transfers.iter().map(Transfer::of).collect(),
             continued_in: cdr.continued_in.map(|c| c.to_string()),
+            recording: None,
             notes: &cdr.notes,
         }
     }

@@ -20,6 +20,7 @@ use webrtc_peer::signalling::ToBrowser;
 
 use super::cdr::CdrWriter;
 use super::{CoreInput, MediaEvents, SipPort, ToSession, clocks, gauges};
+use crate::recording::Recorder;
 
 /// After this long, what has not ended by itself is dropped; the process is to be gone within 8 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
@@ -50,6 +51,7 @@ pub struct Core {
     pub switch: Switch,
     pub media: MediaPlane,
     pub cdrs: CdrWriter,
+    pub recorder: Recorder,
     pub ready: Arc<AtomicBool>,
     /// False once a media worker has ended by a defect.
     pub alive: Arc<AtomicBool>,
@@ -112,8 +114,9 @@ impl Core {
         }
         self.give_up();
         self.media.wake();
-        self.cdrs.finish();
         self.media.stop();
+        self.recorder.finish();
+        self.cdrs.finish();
     }
 
     /// Tells the switch how busy the workers are, before it takes in what may be a new call.
@@ -294,9 +297,10 @@ impl Core {
                     }
                 }
             }
+            Output::Record(recording) => self.recorder.open(recording),
             Output::Cdr(cdr) => {
                 metrics::counter!("webtrunk_calls_ended_total", "reason" => cdr.reason.word()).increment(1);
-                self.cdrs.write(cdr);
+                self.recorder.write(cdr);
             }
             Output::Log(level, call, sentence) => log(level, call, &sentence),
         }

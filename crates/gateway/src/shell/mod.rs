@@ -26,6 +26,7 @@ use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 use crate::demo::CarrierPlan;
 
+pub use cdr::CdrQueue;
 pub use entropy::SystemEntropy;
 pub use media_events::MediaEvents;
 pub use sip_port::{SipPort, clocks};

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use crate::recording::Recorder;
 use b2bua::{Country, Switch, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig};
 use media_bridge::sound::Sound;
-use media_io::{MediaConfig, MediaPlane};
+use media_io::{MediaConfig, MediaPlane, Recordings};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sip_ua::TlsPeer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -66,8 +67,9 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     let sip = SipPort::open(names.sip, listen, advertise, Some(websockets), setup, options.sip_trace)?;
     let cdrs = CdrWriter::open(config.cdr_file.as_deref())?;
     rtp_ports_left(names.rtp, config.media.rtp_ports)?;
-    let (media, media_events) =
-        media_plane(&config, options.sounds, &host).map_err(|e| format!("{}: {e}", names.webrtc))?;
+    let recorder = Recorder::start(config.recording.clone(), cdrs.queue())?;
+    let (media, media_events) = media_plane(&config, options.sounds, recorder.sink(), &host)
+        .map_err(|e| format!("{}: {e}", names.webrtc))?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .map_err(|e| format!("metrics could not be set up: {e}"))?;
@@ -82,6 +84,7 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
         switch,
         media,
         cdrs,
+        recorder,
         ready: ready.clone(),
         alive: alive.clone(),
         sessions: HashMap::new(),
@@ -178,6 +181,7 @@ pub fn rtp_ports_left(option: &str, (first, last): (u16, u16)) -> Result<(), Str
 fn media_plane(
     config: &Config,
     sounds: Arc<[Sound]>,
+    recordings: Recordings,
     host: &[IpAddr],
 ) -> Result<(MediaPlane, MediaEvents), String> {
     // The browsers' sockets are IPv4: what is offered must be listening.
@@ -192,6 +196,7 @@ fn media_plane(
         rtp_ports: config.media.rtp_ports.0..=config.media.rtp_ports.1,
         advertise: config.media.advertise,
         sounds,
+        recordings,
         ..MediaConfig::default()
     })
 }
@@ -222,6 +227,7 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
         trunks: config.trunks.iter().zip(0..).map(|(t, n)| trunk_config(t, TlsPeer(n), config)).collect(),
         routes: config.routes.clone(),
         hold_music: config.hold_music,
+        record_notice: config.record_notice,
         workers: config.media.workers,
     }
 }

@@ -13,7 +13,7 @@ use media_bridge::codec::WIDE;
 use media_bridge::sound::Sound;
 use types::limits;
 
-use crate::config::{Problem, SoundFile};
+use crate::config::{Problem, SoundFile, SoundSource};
 
 /// Mono samples and how many there are in a second.
 struct Pcm {
@@ -29,12 +29,28 @@ pub fn load(files: &[SoundFile]) -> Result<Arc<[Sound]>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut sounds = Vec::new();
     for file in files {
-        match read(&file.path) {
-            Ok(sound) => sounds.push(sound),
-            Err(why) => problems.push(file.problem(format!("{} {why}", file.path.display()))),
+        match &file.source {
+            SoundSource::Beep => sounds.push(beep()),
+            SoundSource::File(path) => match read(path) {
+                Ok(sound) => sounds.push(sound),
+                Err(why) => problems.push(file.problem(format!("{} {why}", path.display()))),
+            },
         }
     }
     if problems.is_empty() { Ok(sounds.into()) } else { Err(problems) }
+}
+
+/// Says that a recording begins: two short tones of 1400 Hz, as recorders at telephones have made them since 1948.
+fn beep() -> Sound {
+    const HZ: f32 = 1_400.0;
+    const TONE: usize = WIDE as usize / 5;
+    const RAMP: usize = WIDE as usize / 200;
+    let tone = |n: usize| {
+        let edge = n.min(TONE - n).min(RAMP) as f32 / RAMP as f32;
+        ((n as f32 * HZ / WIDE as f32 * std::f32::consts::TAU).sin() * 6_000.0 * edge) as i16
+    };
+    let pause = std::iter::repeat_n(0, TONE / 2);
+    Sound::new((0..TONE).map(tone).chain(pause.clone()).chain((0..TONE).map(tone)).chain(pause).collect())
 }
 
 fn read(path: &Path) -> Result<Sound, String> {

@@ -64,7 +64,7 @@ pub(super) struct Relayed {
 }
 
 /// Whether `listener` hears what the leg `from` says.
-fn hears(listener: &Leg, from: LegId) -> bool {
+pub(super) fn hears(listener: &Leg, from: LegId) -> bool {
     match listener.source {
         Source::Leg(id) => id == from,
         Source::Echo => listener.id == from,
@@ -100,6 +100,7 @@ impl MediaCall {
         let arrival = leg.stats_in.received(packet, now);
         let extended = leg.place(arrival)?;
         leg.heard(outbox, now);
+        self.record(a, codec, packet, now);
         let clock = clock_rate(codec);
         let length = length(codec, packet.payload);
         let incoming =

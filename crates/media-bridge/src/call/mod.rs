@@ -15,6 +15,7 @@ mod mouth;
 mod negotiate;
 mod outbox;
 mod play;
+pub mod record;
 mod report;
 mod secured;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use adopt::GivenLeg;
 pub use drops::{DropCause, Drops};
 use leg::{FORWARDING_PAUSED, FRAME_TIME, Leg, Path, SILENT_AFTER};
 use outbox::Outbox;
+use record::Recorder;
 use secured::{Contexts, Kind};
 
 /// What all calls of one worker share.
@@ -90,6 +92,13 @@ pub enum Output {
         /// Which leg.
         leg: LegId,
     },
+    /// A frame of the recording ([`record::FRAME_BYTES`]); numbers that are left out are gaps of 20 ms each.
+    Recorded {
+        /// Counted from 0.
+        number: u32,
+    },
+    /// The recording has no more frames.
+    RecordingOver,
     /// Tell signalling. `Event::Closed` is the call's last output.
     Event(Event),
 }
@@ -127,6 +136,7 @@ pub struct MediaCall {
     /// Of its encoders.
     effort: Effort,
     drops: Drops,
+    recorder: Option<Box<Recorder>>,
 }
 
 impl MediaCall {
@@ -134,7 +144,8 @@ impl MediaCall {
     pub fn new(id: CallId, setup: Arc<MediaSetup>, entropy: Box<dyn Entropy>) -> MediaCall {
         let outbox = Outbox::default();
         let (legs, effort, drops) = (Vec::new(), Effort::default(), Drops::default());
-        MediaCall { id, setup, entropy, legs, outbox, bindings: 0, now: None, closed: false, effort, drops }
+        let (bindings, now, closed, recorder) = (0, None, false, None);
+        MediaCall { id, setup, entropy, legs, outbox, bindings, now, closed, effort, drops, recorder }
     }
 
     /// How much work encoders may take from now on, those that run and those to come.
@@ -165,6 +176,8 @@ impl MediaCall {
             Command::Offer { .. }
             | Command::SetSource { .. }
             | Command::Play { .. }
+            | Command::Record { .. }
+            | Command::EndRecording
             | Command::SendDtmf { .. }
             | Command::Pressed { .. }
             | Command::Adopt { .. }
@@ -191,6 +204,8 @@ impl MediaCall {
             Command::Offer { leg, params } => self.offer(leg, params, rtp_local, now),
             Command::SetAnswer { leg, answer } => self.set_answer(leg, &answer, rtp_local, now),
             Command::SetSource { leg, source } => self.set_source(leg, source, now),
+            Command::Record { left, right } => self.start_recording([left, right], now),
+            Command::EndRecording => self.end_recording(),
             Command::Play { leg, sound } => self.play_once(leg, sound, now),
             Command::SendDtmf { leg, digit, duration } => {
                 if let Some(index) = self.find(leg) {
@@ -213,6 +228,7 @@ impl MediaCall {
                 while !self.legs.is_empty() {
                     self.remove(0, now, wall);
                 }
+                self.end_recording();
                 self.closed = true;
                 self.outbox.tell(Event::Closed);
             }
@@ -341,13 +357,16 @@ impl MediaCall {
             self.media_timeout(index, now);
             self.report_timeout(index, now, wall);
         }
+        self.record_timeout(now);
         self.drain_peers(now);
     }
 
     /// When to call [`MediaCall::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let now = self.now?;
-        self.legs.iter().filter_map(|leg| leg.poll_timeout(now)).min()
+        let legs = self.legs.iter().filter_map(|leg| leg.poll_timeout(now)).min();
+        let Some(recorder) = &self.recorder else { return legs };
+        legs.into_iter().chain([recorder.next_at()]).min()
     }
 
     /// The next thing to do; poll until `None` after every other call. A datagram to send is left in `buf`, with its own

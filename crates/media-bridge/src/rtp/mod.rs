@@ -5,6 +5,7 @@ mod latch;
 mod late;
 mod out_stream;
 mod packet;
+mod playout;
 mod reorder;
 pub mod rtcp;
 
@@ -13,4 +14,5 @@ pub use latch::{Latch, LatchVerdict};
 pub use late::Lateness;
 pub use out_stream::{Incoming, OutStream, SourceId, Stamp};
 pub use packet::{RtpError, RtpHeader, RtpPacket, is_rtcp};
+pub use playout::{Playout, PlayoutTally, Step};
 pub use reorder::{Admit, Head, Next, Reorder};

@@ -122,9 +122,12 @@ fn is_media(output: &Output, data: &[u8]) -> bool {
     match output {
         Output::Rtp { .. } => true,
         Output::Browser { .. } => data[0] >> 6 == 2 && !(64..96).contains(&(data[1] & 0x7f)),
-        Output::Rtcp { .. } | Output::AcceptUfrag { .. } | Output::ReleaseLeg { .. } | Output::Event(_) => {
-            false
-        }
+        Output::Rtcp { .. }
+        | Output::AcceptUfrag { .. }
+        | Output::ReleaseLeg { .. }
+        | Output::Recorded { .. }
+        | Output::RecordingOver
+        | Output::Event(_) => false,
     }
 }
 

@@ -145,6 +145,8 @@ impl World {
             Output::Browser { .. }
             | Output::Rtcp { .. }
             | Output::AcceptUfrag { .. }
+            | Output::Recorded { .. }
+            | Output::RecordingOver
             | Output::ReleaseLeg { .. } => {}
         });
     }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use b2bua::{
-    Cdr, Countries, Country, Held, IpNet, Level, Output, Pattern, RouteConfig, RouteTo, Secret, SignalIn,
-    Switch, SwitchConfig, Treatment, TrunkConfig, TrunkProfile, TrunkTarget, UserConfig,
+    Cdr, Countries, Country, Held, IpNet, Level, Output, Pattern, Recording, RouteConfig, RouteTo, Secret,
+    SignalIn, Switch, SwitchConfig, Treatment, TrunkConfig, TrunkProfile, TrunkTarget, UserConfig,
 };
 use media_bridge::control::{
     CallCommand, CallEvent, Codec, Command as Media, Event as MediaEvent, LegParams, Refusal, Source,
@@ -120,6 +120,7 @@ pub fn config() -> SwitchConfig {
             route("+1*", &to(&["carrier", "backup"])),
         ],
         hold_music: None,
+        record_notice: None,
         workers: 2,
     }
 }
@@ -142,6 +143,7 @@ pub struct Bench {
     pub sip: VecDeque<Sip>,
     pub said: Vec<(SessionId, ToBrowser)>,
     pub cdrs: Vec<Cdr>,
+    pub recordings: Vec<Recording>,
     pub logs: Vec<(Level, Option<CallId>, String)>,
     pub closed: Vec<SessionId>,
     next_incoming: u64,
@@ -191,6 +193,7 @@ impl Bench {
             sip: VecDeque::new(),
             said: Vec::new(),
             cdrs: Vec::new(),
+            recordings: Vec::new(),
             logs: Vec::new(),
             closed: Vec::new(),
             next_incoming: 0,
@@ -208,6 +211,7 @@ impl Bench {
                 Output::Sip(command) => self.sip.push_back(command),
                 Output::Browser(session, message) => self.said.push((session, message)),
                 Output::CloseBrowser(session, _) => self.closed.push(session),
+                Output::Record(recording) => self.recordings.push(recording),
                 Output::Cdr(cdr) => self.cdrs.push(*cdr),
                 Output::Log(level, call, text) => self.logs.push((level, call, text)),
                 Output::Media(worker, command) => {
@@ -245,6 +249,8 @@ impl Bench {
             Media::Close => MediaEvent::Closed,
             Media::SetSource { .. }
             | Media::Play { .. }
+            | Media::Record { .. }
+            | Media::EndRecording
             | Media::SendDtmf { .. }
             | Media::Pressed { .. }
             | Media::Adopt { .. }

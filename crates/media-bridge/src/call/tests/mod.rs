@@ -13,6 +13,7 @@ mod music;
 mod negotiation;
 mod pauses;
 mod quality;
+mod record;
 mod streams;
 mod wideband;
 
@@ -77,6 +78,8 @@ struct World {
     rtcp: Vec<(LegId, SocketAddr, Vec<u8>)>,
     events: Vec<Event>,
     others: Vec<Output>,
+    /// Frames of the recording, by their numbers.
+    recorded: Vec<(u32, Vec<u8>)>,
 }
 
 impl World {
@@ -89,8 +92,8 @@ impl World {
         let setup = Arc::new(MediaSetup { peers: FACTORY.clone(), candidates, sounds: sounds() });
         let call = MediaCall::new(CallId(1), setup, Box::new(Seed(seed)));
         let now = Instant::now();
-        let (sent, rtcp, events, others) = Default::default();
-        World { call, now, begun: now, sent, rtcp, events, others }
+        let (sent, rtcp, events, others, recorded) = Default::default();
+        World { call, now, begun: now, sent, rtcp, events, others, recorded }
     }
 
     fn wall(&self) -> Wall {
@@ -131,6 +134,7 @@ impl World {
                     });
                 }
                 Output::Rtcp { leg, to } => self.rtcp.push((leg, to, buf.to_vec())),
+                Output::Recorded { number } => self.recorded.push((number, buf.to_vec())),
                 Output::Event(event) => self.events.push(event),
                 other => self.others.push(other),
             }
