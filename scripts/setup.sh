@@ -10,7 +10,7 @@ TEST_TOOLS=("${RUN_TOOLS[@]}" c++:g++ pkg-config:pkg-config
     sipp:sip-tester chromium:chromium firefox-esr:firefox-esr baresip:baresip-core linphonec:linphone-cli
     pulseaudio:pulseaudio pactl:pulseaudio-utils sox:sox espeak-ng:espeak-ng
     /usr/share/pocketsphinx/test/data:pocketsphinx-testdata
-    node:nodejs npm:npm python3:python3 ip:iproute2 openssl:openssl curl:curl kill:procps
+    turnserver:coturn node:nodejs npm:npm python3:python3 ip:iproute2 openssl:openssl curl:curl kill:procps
     strace:strace opusdec:opus-tools)
 BENCH_TOOLS=("${RUN_TOOLS[@]}" sipp:sip-tester taskset:util-linux rtpengine:rtpengine-daemon
     /usr/share/pocketsphinx/test/data:pocketsphinx-testdata)

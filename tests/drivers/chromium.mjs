@@ -12,6 +12,7 @@ const args = [
   '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
   '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream',
 ];
+if (options.flags) args.push(...options.flags);
 if (options.microphone) args.push(`--use-file-for-fake-audio-capture=${options.microphone}%noloop`);
 const browser = await chromium.launch({
   executablePath: options.executable ?? '/usr/bin/chromium',
@@ -44,7 +45,7 @@ async function open(command) {
   const made = { page, cursor: 0, console: [] };
   page.on('console', (message) => made.console.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => made.console.push(`pageerror: ${error.stack}`));
-  await page.addInitScript(install, { ports: command.ports });
+  await page.addInitScript(install, { ports: command.ports, candidates: command.candidates });
   if (command.library) await page.addInitScript({ content: await libraryScript(command.library) });
   await page.goto(command.url);
   tabs.set(command.page ?? 'main', made);

@@ -62,7 +62,7 @@ async function open(command) {
   page.on('console', (message) => made.console.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => made.console.push(`pageerror: ${error}`));
   const speech = options.microphone && readFileSync(options.microphone).toString('base64');
-  await page.evaluateOnNewDocument(install, { ports: command.ports, speech });
+  await page.evaluateOnNewDocument(install, { ports: command.ports, candidates: command.candidates, speech });
   await page.goto(command.url);
   tabs.set(command.page ?? 'main', made);
 }

@@ -3,6 +3,7 @@
 /**
  * @typedef {object} HookOptions
  * @property {string} [speech] base64 of a WAV file that stands in for the microphone, where the browser has no way of its own
+ * @property {string} [candidates] of the gateway's candidates the page sees those alone that this expression matches
  * @property {Record<string, number>} [ports] candidate port to relay port: media goes through the test's relay on 127.0.0.1
  */
 
@@ -16,14 +17,21 @@ export function install(options) {
   /** @type {any} */ (window).__e2e = e2e;
 
   const Native = window.RTCPeerConnection;
-  /** @param {string} sdp */
-  const relayed = (sdp) => {
+  /** Ways to the gateway are named one by one, for the next connection: its candidates, and whether it must use a relay. */
+  e2e.way = { candidates: options.candidates, relay: false };
+  /** @param {string} sdp @param {string} [candidates] */
+  const relayed = (sdp, candidates) => {
+    if (candidates) {
+      const seen = new RegExp(candidates);
+      const kept = sdp.split('\r\n').filter((line) => !line.startsWith('a=candidate:') || seen.test(line));
+      return kept.join('\r\n');
+    }
     const ports = options.ports;
     if (!ports) return sdp;
     const lines = sdp.split('\r\n').flatMap((line) => {
       if (!line.startsWith('a=candidate:')) return [line];
       const words = line.split(' ');
-      if (words[4] !== '127.0.0.1' || !ports[words[5]]) return [];
+      if (words[2] !== 'udp' || words[4] !== '127.0.0.1' || !ports[words[5]]) return [];
       words[5] = String(ports[words[5]]);
       return [words.join(' ')];
     });
@@ -32,13 +40,18 @@ export function install(options) {
   window.RTCPeerConnection = class extends Native {
     /** @param {RTCConfiguration} [config] */
     constructor(config) {
-      super(config);
+      super(e2e.way.relay ? { ...config, iceTransportPolicy: 'relay' } : config);
+      this.way = e2e.way;
       e2e.pcs.push(this);
       this.addEventListener('track', (event) => e2e.tracks.push(event.track));
     }
+    /** @param {RTCConfiguration} [config] */
+    setConfiguration(config) {
+      super.setConfiguration(this.way.relay ? { ...config, iceTransportPolicy: 'relay' } : config);
+    }
     /** @param {RTCSessionDescriptionInit} description */
     setRemoteDescription(description) {
-      return super.setRemoteDescription({ type: description.type, sdp: relayed(description.sdp ?? '') });
+      return super.setRemoteDescription({ type: description.type, sdp: relayed(description.sdp ?? '', this.way.candidates) });
     }
   };
 

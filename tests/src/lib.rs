@@ -27,4 +27,5 @@ pub mod tls;
 pub mod tone;
 pub mod tool;
 pub mod trunk;
+pub mod turn;
 pub mod ws;

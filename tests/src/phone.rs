@@ -43,6 +43,16 @@ impl Phone {
         Phone::start("firefox", &json!({ "microphone": microphone }))
     }
 
+    /// Chromium with further flags on its command line and its own beep for a microphone.
+    pub fn chromium_with(flags: &[&str]) -> Phone {
+        Phone::start("chromium", &json!({ "flags": flags }))
+    }
+
+    /// Firefox with these preferences and its own tone for a microphone.
+    pub fn firefox_with(prefs: &Value) -> Phone {
+        Phone::start("firefox", &json!({ "prefs": prefs }))
+    }
+
     fn start(name: &'static str, options: &Value) -> Phone {
         let driver = root().join(format!("tests/drivers/{name}.mjs"));
         let mut child = Command::new("node")

@@ -181,6 +181,7 @@ impl Switch {
                 self.shared.sessions.sign_in(session, name.clone());
                 let user = name.as_str().to_owned();
                 self.shared.browser(session, ToBrowser::Welcome { version: VERSION, user, extension });
+                self.tell_relays(session, t);
             }
             return;
         }

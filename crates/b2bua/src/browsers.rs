@@ -37,6 +37,26 @@ impl Switch {
         }
     }
 
+    /// Tells a browser that is signed in which relays it may use.
+    pub(crate) fn tell_relays(&mut self, session: SessionId, t: Clock) {
+        let Some(turn) = &self.shared.config.turn else { return };
+        let Some(user) = self.shared.sessions.get(session).and_then(|s| s.user.as_ref()) else { return };
+        let told = turn.credentials(user.as_str(), t.wall);
+        self.relays_at.get_or_insert(t.now + turn.ttl() / 2);
+        self.shared.browser(session, told);
+    }
+
+    /// Tells all of them anew, so that each has credentials for at least half of their time.
+    pub(crate) fn renew_relays(&mut self, t: Clock) {
+        if self.relays_at.is_none_or(|at| at > t.now) {
+            return;
+        }
+        self.relays_at = None;
+        for session in self.shared.sessions.ids().collect::<Vec<_>>() {
+            self.tell_relays(session, t);
+        }
+    }
+
     fn on_message(&mut self, session: SessionId, message: FromBrowser, t: Clock) {
         let Some(known) = self.shared.sessions.get(session) else { return };
         let name = match message {

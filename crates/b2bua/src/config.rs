@@ -6,6 +6,7 @@ use media_bridge::sound::SoundId;
 use sip_ua::Credentials;
 use sip_ua::digest::{Algorithm, Secret};
 use types::{Advertised, UserName};
+use webrtc_peer::turn::Turn;
 
 use crate::dialplan::Country;
 use crate::number::{Pattern, Rewrite};
@@ -38,6 +39,8 @@ pub struct SwitchConfig {
     pub record_notice: Option<SoundId>,
     /// Media workers; calls are spread over them. At least 1.
     pub workers: u8,
+    /// Relays for browsers.
+    pub turn: Option<Turn>,
 }
 
 /// One person.
@@ -287,6 +290,7 @@ mod tests {
             hold_music: None,
             record_notice: None,
             workers: 1,
+            turn: None,
         };
         for ours in ["[2001:db8::1]", "[2001:0DB8:0:0::0001]", "192.0.2.1", "EXAMPLE.com"] {
             assert!(config.is_own_host(ours), "{ours}");

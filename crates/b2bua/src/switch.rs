@@ -81,6 +81,8 @@ pub struct Switch {
     pub(crate) service: Service,
     /// Calls that were turned away before they were calls.
     refused: HashMap<EndReason, u64>,
+    /// When browsers are told new credentials for relays; none while nobody has any.
+    pub(crate) relays_at: Option<Instant>,
 }
 
 impl Switch {
@@ -111,6 +113,7 @@ impl Switch {
             readings: Readings::default(),
             service: Service::Open,
             refused: HashMap::new(),
+            relays_at: None,
         };
         for trunk in 0..trunks {
             let target = switch.shared.targets.first(trunk);
@@ -200,6 +203,7 @@ impl Switch {
             self.resume(item, t);
         }
         self.ask_targets(now);
+        self.renew_relays(t);
         self.run_effects(t);
     }
 
@@ -213,7 +217,7 @@ impl Switch {
         let call = self.wake.first().map(|(at, _)| *at);
         let others =
             [self.shared.registrar.poll_timeout(), self.later.next(), self.shared.targets.poll_timeout()];
-        others.into_iter().chain([call]).flatten().min()
+        others.into_iter().chain([call, self.relays_at]).flatten().min()
     }
 
     /// Takes no new calls from now on, except for help; those that run go on, with all that belongs to them. Registrations

@@ -66,6 +66,7 @@ impl<'a> World<'a> {
             peers: PEERS.clone(),
             candidates: vec![SocketAddr::from(OURS)],
             sounds: Arc::default(),
+            tcp: Vec::new(),
         });
         let mut world = World {
             call: MediaCall::new(CallId(1), setup, Box::new(Random(11))),
@@ -176,8 +177,9 @@ impl<'a> World<'a> {
         while let Some(output) = self.call.poll_output(&mut buf) {
             outputs += 1;
             match output {
-                Output::Browser { to, .. } => {
-                    assert!(self.proven.contains(&to), "{} bytes to {to}", buf.len())
+                Output::Browser { route, .. } => {
+                    let to = route.remote;
+                    assert!(self.proven.contains(&to), "{} bytes to {to}", buf.len());
                 }
                 Output::AcceptUfrag { leg, ufrag, password } => {
                     assert!(self.demux.insert_ufrag(&ufrag, &password, leg));

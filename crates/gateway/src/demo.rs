@@ -92,6 +92,7 @@ impl Plan {
                 workers,
                 advertise: Advertised::default(),
             },
+            turn: None,
             dns_servers: Vec::new(),
             cdr_file: None,
             drain: types::limits::DRAIN_DURATION,

@@ -9,6 +9,7 @@ use types::{Advertised, CallId, LegId, WorkerId};
 use crate::quality::{Moment, Quality};
 pub use crate::sdp::Direction;
 pub use crate::sound::SoundId;
+pub use webrtc_peer::Connection;
 
 /// Audio codecs that a leg can carry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -325,6 +326,8 @@ pub struct LegStats {
     pub moment: Option<Moment>,
     /// How it has sounded so far.
     pub quality: Option<Quality>,
+    /// What a browser's leg runs over.
+    pub connection: Option<Connection>,
 }
 
 /// What the media plane reports.
@@ -366,7 +369,17 @@ pub enum Event {
         /// Which leg.
         leg: LegId,
     },
-    /// The peer's media path is gone for good (WebRTC).
+    /// Nothing has come from the peer for 15 s, neither media nor a check of its path (WebRTC). It may come back.
+    PathLost {
+        /// Which leg.
+        leg: LegId,
+    },
+    /// Something came again after `PathLost`.
+    PathRestored {
+        /// Which leg.
+        leg: LegId,
+    },
+    /// The peer's media is gone for good (WebRTC): nothing came for 30 s, or it closed its session.
     Lost {
         /// Which leg.
         leg: LegId,
@@ -432,6 +445,8 @@ impl Event {
             | Event::Direction { leg, .. }
             | Event::Refused { leg, .. }
             | Event::Connected { leg }
+            | Event::PathLost { leg }
+            | Event::PathRestored { leg }
             | Event::Lost { leg }
             | Event::Silent { leg, .. }
             | Event::Dtmf { leg, .. }

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use types::Datagram;
+use webrtc_peer::Route;
 
 use crate::ports;
 
@@ -31,10 +32,9 @@ pub(crate) struct Batch {
     filled: usize,
 }
 
-/// One datagram of a batch.
+/// One datagram of a browser.
 pub(crate) struct Arrival<'a> {
-    pub(crate) local: SocketAddr,
-    pub(crate) source: SocketAddr,
+    pub(crate) route: Route,
     pub(crate) data: &'a mut Datagram,
 }
 
@@ -92,7 +92,7 @@ impl Batch {
             let local = SocketAddr::new(ip, bound.port());
             let source = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
             data.received(meta.len);
-            Arrival { local, source, data }
+            Arrival { route: (local, source).into(), data }
         })
     }
 }
@@ -121,10 +121,10 @@ mod tests {
         let arrivals: Vec<_> = batch.arrivals(shared.bound()).collect();
         assert_eq!(arrivals.len(), 1);
         assert_eq!(arrivals[0].data[..], *b"question");
-        assert_eq!(arrivals[0].local, ask);
-        assert_eq!(arrivals[0].source, client.local_addr().unwrap());
+        let route = arrivals[0].route;
+        assert_eq!(route, (ask, client.local_addr().unwrap()).into());
         let mut outgoing = Outgoing::new(shared.bound());
-        outgoing.push(arrivals[0].local, arrivals[0].source, &mut Datagram::from(&b"answer"[..]));
+        outgoing.push(route.local, route.remote, &mut Datagram::from(&b"answer"[..]));
         assert_eq!(outgoing.send(&shared).sent, 1);
         let mut buf = [0; 16];
         let (n, from) = client.recv_from(&mut buf).unwrap();

@@ -1,6 +1,7 @@
 //! The calls of one worker: their sockets, their place in the demultiplexer and the timers, and what becomes of outputs.
 
 mod moves;
+mod tcp;
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +16,7 @@ use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{CallCommand, CallEvent, Command, Event, LegParams, Refusal};
 use media_bridge::effort::Effort;
 use types::{CallId, Datagram, LegId, Wall, limits};
-use webrtc_peer::Demux;
+use webrtc_peer::{Demux, Route, Transport};
 
 use moves::Expected;
 
@@ -26,6 +27,7 @@ use crate::plane::{MediaConfig, Piece};
 use crate::poll::{Poller, Token};
 use crate::ports::{RtpSockets, is_own, source_towards};
 use crate::post::{Lodging, Place, Post};
+use crate::tcp::TcpBrowsers;
 use crate::timers::Timers;
 use crate::worker::Shared;
 
@@ -93,6 +95,8 @@ pub(crate) struct Calls {
     effort: Effort,
     /// To browsers, at the end of the turn.
     outgoing: Outgoing,
+    /// Browsers that come by TCP.
+    tcp: TcpBrowsers,
     unsent: VecDeque<CallEvent>,
     /// Events of an earlier turn found the queue full.
     behind: bool,
@@ -103,16 +107,24 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(worker: usize, post: Arc<Post>, poller: Poller, shared: Shared) -> Calls {
+    pub(crate) fn new(
+        worker: usize,
+        post: Arc<Post>,
+        poller: Poller,
+        tcp: TcpBrowsers,
+        shared: Shared,
+    ) -> Calls {
         let browser = post.socket(worker);
         // An IPv4 socket is not reached at an IPv6 address; one on `::` is reached at both.
         let reached = |ip: &&IpAddr| ip.is_ipv4() || browser.bound().is_ipv6();
         let offered = shared.config.candidates.iter().filter(reached);
-        let candidates = offered.map(|ip| SocketAddr::new(*ip, browser.port())).collect();
+        let candidates: Vec<SocketAddr> = offered.map(|ip| SocketAddr::new(*ip, browser.port())).collect();
+        let doors = if tcp.listens() { candidates.clone() } else { Vec::new() };
         let outgoing = Outgoing::new(browser.bound());
         let setup = Arc::new(MediaSetup {
             peers: shared.peers.clone(),
             candidates,
+            tcp: doors,
             sounds: shared.config.sounds.clone(),
         });
         Calls {
@@ -131,6 +143,7 @@ impl Calls {
             timers: Timers::default(),
             effort: Effort::default(),
             outgoing,
+            tcp,
             unsent: VecDeque::new(),
             behind: false,
             buf: Datagram::new(),
@@ -148,7 +161,7 @@ impl Calls {
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        self.timers.next()
+        [self.timers.next(), self.tcp.poll_timeout()].into_iter().flatten().min()
     }
 
     fn command(&mut self, CallCommand { call, command }: CallCommand) {
@@ -179,19 +192,25 @@ impl Calls {
         }
     }
 
-    pub(crate) fn browser_arrival(&mut self, arrival: Arrival<'_>) {
-        let LegKey { slot, leg } = match self.demux.lookup(arrival.source, arrival.data) {
+    /// False if it is no session's.
+    pub(crate) fn browser_arrival(&mut self, arrival: Arrival<'_>) -> bool {
+        let LegKey { slot, leg } = match self.demux.lookup(arrival.route.far(), arrival.data) {
             Some(Owner::Here(key)) => key,
             Some(Owner::Away(place)) => {
                 bump(&self.shared.tally.passed_on);
-                return self.post.pass_on(place, arrival);
+                self.post.pass_on(place, arrival);
+                return true;
             }
-            None => return bump(&self.shared.tally.browser_unknown),
+            None => {
+                bump(&self.shared.tally.browser_unknown);
+                return false;
+            }
         };
-        let Arrival { local, source, data } = arrival;
+        let Arrival { route, data } = arrival;
         self.with_datagram(slot, data, |call, data, now, wall| {
-            call.handle_browser(leg, (local, source), data, now, wall);
+            call.handle_browser(leg, route, data, now, wall);
         });
+        true
     }
 
     /// Reads one datagram of an RTP or RTCP socket; none if the socket is gone.
@@ -219,6 +238,7 @@ impl Calls {
     }
 
     pub(crate) fn fire_timers(&mut self) {
+        self.sweep_connections();
         while let Some(slot) = self.timers.take_due(self.now) {
             self.with_call(slot, |call, now, wall| {
                 if call.poll_timeout().is_some_and(|at| at <= now) {
@@ -391,7 +411,7 @@ impl Calls {
             match output {
                 Output::Rtp { leg, to } => self.send_rtp(entry, leg, (to, buf), |s| &s.rtp),
                 Output::Rtcp { leg, to } => self.send_rtp(entry, leg, (to, buf), |s| &s.rtcp),
-                Output::Browser { leg: _, local, to } => self.send_browser(local, to, buf),
+                Output::Browser { leg: _, route } => self.send_browser(route, buf),
                 Output::AcceptUfrag { leg, ufrag, password } => {
                     self.accept_ufrag(LegKey { slot, leg }, entry, (ufrag, password));
                 }
@@ -427,11 +447,16 @@ impl Calls {
         }
     }
 
-    fn send_browser(&mut self, local: SocketAddr, to: SocketAddr, data: &mut Datagram) {
-        if self.outgoing.must_leave_before(local) {
-            self.send_to_browsers();
+    fn send_browser(&mut self, route: Route, data: &mut Datagram) {
+        match route.transport {
+            Transport::Udp => {
+                if self.outgoing.must_leave_before(route.local) {
+                    self.send_to_browsers();
+                }
+                self.outgoing.push(route.local, route.remote, data);
+            }
+            Transport::Tcp => self.send_by_connection(route, data),
         }
-        self.outgoing.push(local, to, data);
     }
 
     /// What the turn had for browsers leaves.

@@ -34,9 +34,9 @@ macro_rules! counters {
 counters! {
     /// Calls alive now.
     calls;
-    /// Datagrams received on the browser socket.
+    /// Datagrams received from browsers.
     browser_in;
-    /// Datagrams sent from the browser socket.
+    /// Datagrams sent to browsers.
     browser_out;
     /// Datagrams on the browser socket that were nobody's: no known ufrag, no valid integrity, unknown address.
     browser_unknown;
@@ -44,6 +44,10 @@ counters! {
     passed_on;
     /// Datagrams and notes from other workers that were dropped because too many waited.
     mail_lost;
+    /// TCP connections of browsers closed at once because too many strangers held some.
+    tcp_refused;
+    /// Datagrams for a browser that reads too slowly from its TCP connection, or has closed it.
+    tcp_dropped;
     /// Datagrams received on RTP and RTCP ports.
     rtp_in;
     /// Datagrams sent from RTP and RTCP ports.

@@ -12,6 +12,7 @@ mod plane;
 mod poll;
 mod ports;
 mod post;
+mod tcp;
 mod timers;
 mod urgency;
 mod worker;

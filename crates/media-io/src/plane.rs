@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,7 @@ use crate::counters::{Counters, Tally, WorkerStatus};
 use crate::poll::Poller;
 use crate::ports::PortPool;
 use crate::post::{Order, Place, Post};
+use crate::tcp::{self, TcpBrowsers};
 use crate::worker::{Shared, Worker, listen};
 
 /// How the workers are set up.
@@ -27,7 +28,7 @@ use crate::worker::{Shared, Worker, listen};
 pub struct MediaConfig {
     /// Worker threads, at least 1.
     pub workers: usize,
-    /// First of `workers` consecutive UDP ports for browsers; 0: any free ones (tests).
+    /// First of `workers` consecutive ports for browsers, of UDP and, as far as they are free, of TCP; 0: any free ones (tests).
     pub webrtc_port: u16,
     /// Where browser sockets bind; the wildcard answers from the address it was reached on.
     pub webrtc_bind: IpAddr,
@@ -182,20 +183,20 @@ impl MediaPlane {
             )));
         }
         let stopping = Arc::new(AtomicBool::new(false));
-        let (mut pollers, mut boxes, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut waiting, mut boxes) = (Vec::new(), Vec::new());
         for index in 0..config.workers.max(1) {
             let browser = bind_browser(&config, index)?;
             let (poller, waker) = listen(&browser).map_err(|e| failed(index, &e))?;
+            let tcp = TcpBrowsers::new(poller.clone(), door(&browser)).map_err(|e| failed(index, &e))?;
             let tally = Arc::new(Tally::default());
-            pollers.push(poller);
-            tallies.push(tally.clone());
+            waiting.push((poller, tcp, tally.clone()));
             boxes.push((browser, waker, tally));
         }
         let post = Arc::new(Post::new(boxes));
         let (handles, of_plane) = (Vec::new(), pool.clone());
         let mut plane =
             MediaPlane { handles, post: post.clone(), pool: of_plane, stopping: stopping.clone() };
-        for (index, (poller, tally)) in pollers.into_iter().zip(tallies).enumerate() {
+        for (index, (poller, tcp, tally)) in waiting.into_iter().enumerate() {
             let shared = Shared {
                 peers: peers.clone(),
                 config: config.clone(),
@@ -205,7 +206,7 @@ impl MediaPlane {
                 stopping: stopping.clone(),
                 tally,
             };
-            plane.handles.push(start_worker(index, poller, post.clone(), shared)?);
+            plane.handles.push(start_worker(index, (poller, tcp), post.clone(), shared)?);
         }
         Ok(plane)
     }
@@ -324,16 +325,36 @@ fn bind_browser(config: &MediaConfig, index: usize) -> Result<BrowserSocket, Sta
     })
 }
 
+/// Where browsers that can not send UDP are let in: the port of the same number. Without it the others are served still.
+fn door(browser: &BrowserSocket) -> Option<TcpListener> {
+    let address = browser.bound();
+    match tcp::listen(address) {
+        Ok(listener) => Some(listener),
+        Err(e) => {
+            tracing::warn!(
+                "TCP port {} can not be opened ({e}): browsers whose networks let no UDP through will not be heard",
+                address.port()
+            );
+            None
+        }
+    }
+}
+
 fn failed(index: usize, why: &io::Error) -> StartError {
     StartError(format!("Media worker {index} can not be started: {why}."))
 }
 
-fn start_worker(index: usize, poller: Poller, post: Arc<Post>, shared: Shared) -> Result<Handle, StartError> {
+fn start_worker(
+    index: usize,
+    (poller, tcp): (Poller, TcpBrowsers),
+    post: Arc<Post>,
+    shared: Shared,
+) -> Result<Handle, StartError> {
     let (orders, receiver) = sync_channel(limits::WORKER_COMMANDS);
     let tally = shared.tally.clone();
     let thread = std::thread::Builder::new()
         .name(format!("media-{index}"))
-        .spawn(move || Worker::new(index, post, poller, receiver, shared).run())
+        .spawn(move || Worker::new(index, post, poller, tcp, receiver, shared).run())
         .map_err(|e| failed(index, &e))?;
     Ok(Handle { orders, asleep: AtomicBool::new(false), tally, thread: Some(thread) })
 }

@@ -20,9 +20,16 @@ pub(crate) enum Token {
     Wake,
     /// The socket that its browsers share.
     Browsers,
+    /// The listener of browsers that come by TCP.
+    TcpDoor,
+    /// A connection of such a browser, by number.
+    Tcp(usize),
     /// A socket of a leg, by number.
     Leg(usize),
 }
+
+/// Numbers of connections are above all numbers of legs' sockets.
+const FIRST_TCP: u64 = 1 << 32;
 
 /// The sockets that a worker waits for. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -46,6 +53,8 @@ impl Token {
         match self {
             Token::Wake => u64::MAX,
             Token::Browsers => u64::MAX - 1,
+            Token::TcpDoor => u64::MAX - 2,
+            Token::Tcp(connection) => FIRST_TCP + connection as u64,
             Token::Leg(socket) => socket as u64,
         }
     }
@@ -54,6 +63,8 @@ impl Token {
         match number {
             u64::MAX => Token::Wake,
             n if n == u64::MAX - 1 => Token::Browsers,
+            n if n == u64::MAX - 2 => Token::TcpDoor,
+            n if n >= FIRST_TCP => Token::Tcp((n - FIRST_TCP) as usize),
             socket => Token::Leg(socket as usize),
         }
     }
@@ -67,6 +78,13 @@ impl Poller {
     /// Names `socket` from now on while there is something in it to read.
     pub(crate) fn add(&self, socket: impl AsFd, token: Token) -> io::Result<()> {
         Ok(self.epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, token.number()))?)
+    }
+
+    /// Names it also while it has room to write, or no more.
+    pub(crate) fn change(&self, socket: impl AsFd, token: Token, writes: bool) -> io::Result<()> {
+        let room = if writes { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN | room, token.number());
+        Ok(self.epoll.modify(socket, &mut event)?)
     }
 
     /// Names it no more. What a wait before this has named may still name it.

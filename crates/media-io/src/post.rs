@@ -11,6 +11,7 @@ use crossbeam_queue::ArrayQueue;
 use media_bridge::call::GivenLeg;
 use media_bridge::control::CallCommand;
 use types::{CallId, Datagram, LegId, limits};
+use webrtc_peer::Route;
 
 use crate::browser::{Arrival, BrowserSocket};
 use crate::counters::{Tally, bump};
@@ -107,8 +108,7 @@ pub(crate) enum Letter {
 pub(crate) struct Parcel {
     pub(crate) call: CallId,
     pub(crate) leg: LegId,
-    pub(crate) local: SocketAddr,
-    pub(crate) source: SocketAddr,
+    pub(crate) route: Route,
     pub(crate) data: Datagram,
 }
 
@@ -120,6 +120,8 @@ struct Mailbox {
     called: AtomicBool,
     letters: ArrayQueue<Letter>,
     parcels: ArrayQueue<Parcel>,
+    /// Datagrams that leave by a TCP connection of this worker.
+    departures: ArrayQueue<(Route, Datagram)>,
     /// Buffers go round, so nothing is allocated once there are enough.
     spare: ArrayQueue<Datagram>,
     tally: Arc<Tally>,
@@ -139,6 +141,7 @@ impl Post {
             called: AtomicBool::new(false),
             letters: ArrayQueue::new(limits::WORKER_LETTERS),
             parcels: ArrayQueue::new(limits::WORKER_PARCELS),
+            departures: ArrayQueue::new(limits::TCP_DEPARTURES),
             spare: ArrayQueue::new(limits::WORKER_PARCELS),
             tally,
         };
@@ -151,11 +154,15 @@ impl Post {
 
     /// The socket that a browser reaches at `local`: `worker`'s own, unless the leg began elsewhere.
     pub(crate) fn socket_at(&self, local: SocketAddr, worker: usize) -> &BrowserSocket {
-        let own = self.socket(worker);
-        if own.port() == local.port() {
-            return own;
+        self.socket(self.worker_at(local, worker))
+    }
+
+    /// The worker whose socket that is: `worker` itself, unless the leg began elsewhere.
+    pub(crate) fn worker_at(&self, local: SocketAddr, worker: usize) -> usize {
+        if self.socket(worker).port() == local.port() {
+            return worker;
         }
-        self.boxes.iter().map(|b| &b.socket).find(|s| s.port() == local.port()).unwrap_or(own)
+        self.boxes.iter().position(|b| b.socket.port() == local.port()).unwrap_or(worker)
     }
 
     /// Ends a worker's wait for its sockets.
@@ -181,12 +188,28 @@ impl Post {
         let to = &self.boxes[place.worker];
         let data = std::mem::replace(arrival.data, to.spare.pop().unwrap_or_default());
         let Place { call, leg, .. } = place;
-        let parcel = Parcel { call, leg, local: arrival.local, source: arrival.source, data };
+        let parcel = Parcel { call, leg, route: arrival.route, data };
         if let Some(oldest) = to.parcels.force_push(parcel) {
             bump(&to.tally.mail_lost);
             self.give_back(place.worker, oldest.data);
         }
         self.call(place.worker);
+    }
+
+    /// Lets `worker` send a datagram by a TCP connection that it has, in its own memory; other memory takes its place.
+    pub(crate) fn depart(&self, worker: usize, route: Route, data: &mut Datagram) {
+        let by = &self.boxes[worker];
+        let data = std::mem::replace(data, by.spare.pop().unwrap_or_default());
+        if let Some((_, oldest)) = by.departures.force_push((route, data)) {
+            bump(&by.tally.mail_lost);
+            self.give_back(worker, oldest);
+        }
+        self.call(worker);
+    }
+
+    /// The oldest datagram that `worker` is to send by a connection.
+    pub(crate) fn departure(&self, worker: usize) -> Option<(Route, Datagram)> {
+        self.boxes[worker].departures.pop()
     }
 
     /// The oldest datagram that `worker` was handed.
@@ -237,7 +260,7 @@ mod tests {
         let local = SocketAddr::from(([127, 0, 0, 1], 9));
         for n in 0..limits::WORKER_PARCELS as u32 + 3 {
             let data = &mut Datagram::from(&n.to_be_bytes()[..]);
-            post.pass_on(place(1), Arrival { local, source: local, data });
+            post.pass_on(place(1), Arrival { route: (local, local).into(), data });
         }
         assert_eq!(post.boxes[1].tally.read().mail_lost, 3);
         assert!(post.was_called(1) && !post.was_called(1) && !post.was_called(0));
@@ -246,7 +269,7 @@ mod tests {
         all.into_iter().for_each(|parcel| post.give_back(1, parcel.data));
         let spare = post.boxes[1].spare.len();
         let data = &mut Datagram::from(&b"next"[..]);
-        post.pass_on(place(1), Arrival { local, source: local, data });
+        post.pass_on(place(1), Arrival { route: (local, local).into(), data });
         assert_eq!(post.boxes[1].spare.len(), spare - 1, "buffers go round");
     }
 

@@ -24,6 +24,7 @@ use crate::plane::{EntropyFactory, EventSender, MediaConfig};
 use crate::poll::{Poller, Ready, Token, Waker};
 use crate::ports::PortPool;
 use crate::post::{Order, Post};
+use crate::tcp::TcpBrowsers;
 use crate::urgency::Urgency;
 
 /// Most batches of the browser socket and commands taken in one turn, before others get theirs. Of a leg's sockets one
@@ -76,12 +77,13 @@ impl Worker {
         index: usize,
         post: Arc<Post>,
         poller: Poller,
+        tcp: TcpBrowsers,
         orders: Receiver<Order>,
         shared: Shared,
     ) -> Worker {
         let batch = Batch::new();
         let (stopping, tally) = (shared.stopping.clone(), shared.tally.clone());
-        let calls = Calls::new(index, post, poller.clone(), shared);
+        let calls = Calls::new(index, post, poller.clone(), tcp, shared);
         let packet = Datagram::new();
         let now = Instant::now();
         let (pace, load, left) = (Pace::new(now), Load::new(now), Left::default());
@@ -205,6 +207,8 @@ impl Worker {
             match token {
                 Token::Wake => {}
                 Token::Browsers => more |= self.read_browser(),
+                Token::TcpDoor => self.calls.accept_connections(),
+                Token::Tcp(connection) => self.packets += self.calls.connection_ready(connection),
                 Token::Leg(socket) => self.read_rtp(socket),
             }
         }

@@ -147,7 +147,8 @@ impl Browser {
                 }
                 self.over.insert(call);
             }
-            ToBrowser::Pong {} => {}
+            ToBrowser::Path { call, .. } => self.need(&call, "a path")?,
+            ToBrowser::Turn { .. } | ToBrowser::Pong {} => {}
         }
         Ok(())
     }

@@ -152,6 +152,8 @@ pub(crate) fn of_said(message: &ToBrowser) -> &'static str {
         ToBrowser::Dtmf { .. } => "said:dtmf",
         ToBrowser::Held { .. } => "said:held",
         ToBrowser::Ended { .. } => "said:ended",
+        ToBrowser::Turn { .. } => "said:turn",
+        ToBrowser::Path { .. } => "said:path",
         ToBrowser::Pong {} => "said:pong",
     }
 }
@@ -222,6 +224,8 @@ pub(crate) fn of_media(event: &MediaEvent) -> &'static str {
         MediaEvent::Refused { why: Refusal::Srtp(_), .. } => "media:refused-srtp",
         MediaEvent::Refused { .. } => "media:refused",
         MediaEvent::Connected { .. } => "media:connected",
+        MediaEvent::PathLost { .. } => "media:path-lost",
+        MediaEvent::PathRestored { .. } => "media:path-restored",
         MediaEvent::Lost { .. } => "media:lost",
         MediaEvent::Silent { .. } => "media:silent",
         MediaEvent::Dtmf { .. } => "media:dtmf",

@@ -133,6 +133,7 @@ pub(crate) fn config() -> SwitchConfig {
         hold_music: None,
         record_notice: Some(SoundId(1)),
         workers: 2,
+        turn: None,
     }
 }
 
@@ -301,7 +302,9 @@ fn media_noise(world: &mut World) {
     let event = match world.rng.below(100) {
         0..40 => MediaEvent::Dtmf { leg, digit: '5', duration: Duration::from_millis(100) },
         40..60 => MediaEvent::Stats { leg, stats: told_stats() },
-        60..85 => MediaEvent::Silent { leg, expected: "192.0.2.99:4000".into() },
+        60..75 => MediaEvent::Silent { leg, expected: "192.0.2.99:4000".into() },
+        75..80 => MediaEvent::PathLost { leg },
+        80..85 => MediaEvent::PathRestored { leg },
         85..93 => MediaEvent::Lost { leg },
         93..97 => {
             world.plane.crash(call);

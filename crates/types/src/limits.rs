@@ -124,10 +124,32 @@ pub const RING_DURATION: Duration = Duration::from_secs(120);
 pub const CLOSING_DURATION: Duration = Duration::from_secs(34);
 /// Addresses of one browser session, ours and theirs each. Full: theirs that was checked longest ago is forgotten; a further one of ours is not answered.
 pub const PEER_ADDRESSES: usize = 16;
+/// How long nothing authentic may come from a browser before its path counts as lost, which is told and ends nothing (RFC 7675
+/// §5.1: consent is asked for every five seconds).
+pub const PATH_LOST: Duration = Duration::from_secs(15);
+/// The same before the browser counts as gone, which ends its part of the call.
+pub const PEER_GONE: Duration = Duration::from_secs(30);
 /// DTLS datagrams of ours that wait until a browser has nominated a path. Full: dropped, and repeated by DTLS itself.
 pub const PEER_HELD: usize = 16;
+/// Datagrams of a browser's handshake that are known again. Full: the oldest is forgotten, and its copy would be answered.
+pub const PEER_SEEN: usize = 64;
 /// Datagrams to browsers that wait for the end of a worker's turn. Full: they are sent at once.
 pub const BROWSER_BATCH: usize = 32;
+/// TCP connections of browsers to one worker. Full: further ones are closed at once and counted.
+pub const TCP_BROWSERS: usize = 4_096;
+/// Those among them that have not shown an authentic connectivity check, in all and from one address; this machine's own are not
+/// counted by address. Full: further ones are closed at once and counted.
+pub const TCP_STRANGERS: usize = 512;
+/// See [`TCP_STRANGERS`].
+pub const TCP_STRANGERS_PER_ADDRESS: usize = 32;
+/// How long a TCP connection may be no session's: before its first authentic check, and after its session is over. Later: it is
+/// closed.
+pub const TCP_STRANGER_TIME: Duration = Duration::from_secs(10);
+/// Bytes that wait for a browser that reads slowly from its TCP connection, beyond what the system takes: about a second of
+/// audio. Full: datagrams are dropped and counted, as a full socket would.
+pub const TCP_BACKLOG: usize = 8_192;
+/// Datagrams that leave by a TCP connection of another worker and wait for that one. Full: the oldest are dropped and counted.
+pub const TCP_DEPARTURES: usize = 1_024;
 /// Browser sessions on one worker's socket. Full: the leg is refused.
 pub const DEMUX_SESSIONS: usize = 20_000;
 /// Outputs of one media call between two polls of its worker. Full: datagrams are dropped, as a full socket would.

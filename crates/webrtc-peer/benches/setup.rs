@@ -2,6 +2,7 @@
 //! virtual time. The browser's side runs in between and is not timed.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::wildcard_enum_match_arm, missing_docs)]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -114,11 +115,11 @@ fn session(factory: &PeerFactory, demux: &mut Demux<usize>, clients: &Clients, n
         to_us.extend(client.drain());
         for data in std::mem::take(&mut to_us) {
             let answers = spent.on(|| {
-                assert_eq!(demux.lookup(THEIRS.into(), &data), Some(n));
-                peer.handle_datagram(OURS.into(), THEIRS.into(), &data, now);
+                assert_eq!(demux.lookup(SocketAddr::from(THEIRS), &data), Some(n));
+                peer.handle_datagram((OURS.into(), THEIRS.into()), &data, now);
                 let mut answers = Vec::new();
                 while let Some(output) = peer.poll_output(&mut buf) {
-                    if matches!(output, PeerOutput::Transmit { .. }) {
+                    if matches!(output, PeerOutput::Transmit(_)) {
                         answers.push(buf.clone());
                     }
                 }

@@ -1,14 +1,14 @@
-//! Which session a datagram on the shared browser socket belongs to.
+//! Which session a datagram on a worker's shared browser sockets belongs to.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::SocketAddr;
 
 use types::limits;
 
+use crate::Far;
 use crate::stun::{CheckKey, binding_request, is_stun};
 
-/// Demultiplexer of one UDP socket, generic over what names a session.
+/// Demultiplexer of what one worker's browsers share, generic over what names a session.
 ///
 /// A datagram is someone's if its source address is bound to a session. An address is bound by a STUN binding request
 /// whose USERNAME begins with a known ufrag of ours and whose MESSAGE-INTEGRITY was made with that ufrag's password
@@ -17,7 +17,7 @@ use crate::stun::{CheckKey, binding_request, is_stun};
 pub struct Demux<K> {
     ufrags: HashMap<String, (K, CheckKey)>,
     sessions: HashMap<K, Session>,
-    addresses: HashMap<SocketAddr, K>,
+    addresses: HashMap<Far, K>,
     unknown: u64,
 }
 
@@ -25,7 +25,7 @@ pub struct Demux<K> {
 struct Session {
     ufrag: String,
     /// Bound addresses, the one checked last at the end.
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Far>,
 }
 
 impl<K> Default for Demux<K> {
@@ -74,7 +74,8 @@ impl<K: Copy + Eq + Hash> Demux<K> {
     }
 
     /// Whose datagram this is, binding the source address if the datagram proves it.
-    pub fn lookup(&mut self, source: SocketAddr, packet: &[u8]) -> Option<K> {
+    pub fn lookup(&mut self, source: impl Into<Far>, packet: &[u8]) -> Option<K> {
+        let source = source.into();
         let found = if is_stun(packet) {
             self.lookup_stun(source, packet)
         } else {
@@ -84,6 +85,11 @@ impl<K: Copy + Eq + Hash> Demux<K> {
             self.unknown += 1;
         }
         found
+    }
+
+    /// Whether the address is bound to a session.
+    pub fn knows(&self, source: Far) -> bool {
+        self.addresses.contains_key(&source)
     }
 
     /// Datagrams that belonged to nobody.
@@ -106,7 +112,7 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         self.sessions.is_empty()
     }
 
-    fn lookup_stun(&mut self, source: SocketAddr, packet: &[u8]) -> Option<K> {
+    fn lookup_stun(&mut self, source: Far, packet: &[u8]) -> Option<K> {
         let check = binding_request(packet)?;
         let (ufrag, _) = check.split_username()?;
         let (session, key) = self.ufrags.get(ufrag)?;
@@ -118,7 +124,7 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         Some(session)
     }
 
-    fn bind(&mut self, source: SocketAddr, session: K) {
+    fn bind(&mut self, source: Far, session: K) {
         let former = self.addresses.insert(source, session).filter(|former| *former != session);
         if let Some(entry) = former.and_then(|former| self.sessions.get_mut(&former)) {
             entry.addresses.retain(|a| *a != source);
@@ -135,10 +141,13 @@ impl<K: Copy + Eq + Hash> Demux<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use is::Sha1HmacProvider;
     use is::stun::{StunMessage, TransId};
 
     use super::*;
+    use crate::Transport;
 
     fn check(ufrag: &str, password: &str) -> Vec<u8> {
         let username = format!("{ufrag}:theirs");
@@ -200,6 +209,19 @@ mod tests {
         assert_eq!(demux.lookup(from(1), &[0x80; 40]), Some(2));
         demux.remove(1);
         assert_eq!(demux.lookup(from(1), &[0x80; 40]), Some(2), "the address was not session 1's any more");
+    }
+
+    #[test]
+    fn the_same_numbers_by_udp_and_tcp_are_two_addresses() {
+        let mut demux = demux();
+        let tcp = Far { transport: Transport::Tcp, address: from(1) };
+        demux.lookup(from(1), &check("aaaa", "password-a"));
+        assert!(demux.knows(from(1).into()) && !demux.knows(tcp));
+        assert_eq!(demux.lookup(tcp, &check("bbbb", "password-b")), Some(2));
+        assert_eq!(demux.lookup(from(1), &[0x80; 40]), Some(1));
+        assert_eq!(demux.lookup(tcp, &[0x80; 40]), Some(2));
+        demux.remove(2);
+        assert!(!demux.knows(tcp));
     }
 
     #[test]

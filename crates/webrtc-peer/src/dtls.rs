@@ -79,6 +79,15 @@ pub enum SrtpProfile {
 }
 
 impl SrtpProfile {
+    /// As the registry of IANA has it, without its `SRTP_`.
+    pub fn name(self) -> &'static str {
+        match self {
+            SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
+            SrtpProfile::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            SrtpProfile::AesCm128HmacSha1_80 => "AES128_CM_HMAC_SHA1_80",
+        }
+    }
+
     /// Bytes of a master key and of its salt.
     fn lengths(self) -> (usize, usize) {
         match self {

@@ -3,10 +3,13 @@
 mod demux;
 mod dtls;
 mod peer;
+mod route;
 pub mod session;
 pub mod signalling;
 mod stun;
+pub mod turn;
 
 pub use demux::Demux;
 pub use dtls::{SrtpKeys, SrtpProfile};
 pub use peer::{Peer, PeerError, PeerFactory, PeerOutput, PeerParams};
+pub use route::{Connection, Far, Route, Transport};

@@ -3,17 +3,19 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dimpl::{Dtls, DtlsCertificate, Output as DtlsOutput};
+use dimpl::{Dtls, DtlsCertificate, Output as DtlsOutput, ProtocolVersion};
 use is::stun::{StunMessage, StunPacket};
-use is::{Candidate, CandidateKind, IceAgent, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
+use is::{Candidate, CandidateKind, IceAgent, IceAgentEvent, IceCreds, Protocol};
 use types::limits;
 
-use crate::dtls::{self, Fingerprint, SrtpKeys};
+use crate::dtls::{self, Fingerprint, SrtpKeys, SrtpProfile};
 use crate::stun::{CheckKey, binding_request, is_stun};
+use crate::{Connection, Far, Route, Transport};
 
 /// Room for a DTLS datagram of ours; a certificate of theirs may need more.
 const DTLS_DATAGRAM: usize = 1_500;
@@ -91,19 +93,19 @@ impl std::error::Error for PeerError {}
 /// What a session wants done or has to say. `Transmit` leaves its bytes in the buffer given to `poll_output`.
 #[derive(Clone, PartialEq, Debug)]
 pub enum PeerOutput {
-    /// Send the buffer as one datagram.
-    Transmit {
-        /// From this address of ours.
-        local: SocketAddr,
-        /// To the browser.
-        remote: SocketAddr,
-    },
+    /// Send the buffer as one datagram, this way.
+    Transmit(Route),
     /// ICE and DTLS are up, and the browser has the certificate that its description promised: [`Peer::path`] says where
     /// packets go, these are the keys for them. Once.
     Connected {
         /// Of both directions.
         keys: SrtpKeys,
     },
+    /// Nothing authentic has come from the browser for [`limits::PATH_LOST`]: its network may have changed, and it may
+    /// come back. Once until it does.
+    PathLost,
+    /// Something came again.
+    PathRestored,
     /// The session is over; nothing follows but `Transmit`. Once.
     Disconnected {
         /// Why, in words for the log.
@@ -114,7 +116,7 @@ pub enum PeerOutput {
 #[derive(Debug)]
 enum State {
     Connecting(Handshake),
-    Connected,
+    Connected(SrtpProfile),
     Ended,
 }
 
@@ -125,6 +127,8 @@ struct Handshake {
     verified: bool,
     keys: Option<SrtpKeys>,
     finished: bool,
+    /// Hashes of the datagrams that came last.
+    seen: VecDeque<u64>,
 }
 
 /// An ICE restart whose new path is not nominated yet.
@@ -132,22 +136,41 @@ struct Handshake {
 struct Restart {
     ufrag: String,
     key: CheckKey,
-    former: Vec<SocketAddr>,
+    former: Vec<Far>,
+}
+
+/// Signs of life: connectivity checks (an ICE-lite agent sends none, it is sent some for as long as the browser wants to
+/// hear, RFC 7675) and media, authentic all of them.
+#[derive(Clone, Copy, Debug)]
+enum Signs {
+    /// None yet: a browser may take its time.
+    Awaited,
+    /// The last one came then.
+    Seen(Instant),
+    /// The last one came too long ago, which was told.
+    Missed(Instant),
+    /// They came again, which is still to be told.
+    Back(Instant),
 }
 
 /// One browser's media session. Feed it, then poll `poll_output` until `None` each time.
 pub struct Peer {
     ice: IceAgent,
     dtls: Dtls,
+    /// The same for DTLS 1.2, until a whole hello of the browser has shown what it speaks.
+    older: Option<Dtls>,
     active: bool,
     fingerprint: Fingerprint,
     state: State,
-    locals: Vec<SocketAddr>,
+    locals: Vec<(Transport, SocketAddr)>,
     /// Addresses from which the browser's checks came.
-    remotes: Vec<SocketAddr>,
+    remotes: Vec<Far>,
     restart: Option<Restart>,
-    /// Ours and theirs of the nominated pair.
-    path: Option<(SocketAddr, SocketAddr)>,
+    /// The nominated pair.
+    path: Option<Route>,
+    signs: Signs,
+    /// Still to be told.
+    path_lost: bool,
     /// DTLS of ours that waits for a path.
     held: VecDeque<Vec<u8>>,
     /// DTLS may have outputs.
@@ -176,9 +199,17 @@ impl Peer {
         let mut ice = IceAgent::new(IceCreds { ufrag: params.local_ufrag, pass: params.local_pwd });
         ice.set_ice_lite(true);
         ice.set_remote_credentials(IceCreds { ufrag: params.remote_ufrag, pass: params.remote_pwd });
+        let (config, certificate) = (&factory.config, &factory.certificate);
+        let older = || Dtls::new_12(config.clone(), certificate.clone(), now);
+        // An engine that senses the version by itself keeps whatever comes before the hello, and soon has no room for that.
+        let (dtls, older) = match params.active {
+            true => (older(), None),
+            false => (Dtls::new_13(config.clone(), certificate.clone(), now), Some(older())),
+        };
         let mut peer = Peer {
             ice,
-            dtls: Dtls::new_12(factory.config.clone(), factory.certificate.clone(), now),
+            dtls,
+            older,
             active: params.active,
             fingerprint,
             state: State::Connecting(Handshake::default()),
@@ -186,6 +217,8 @@ impl Peer {
             remotes: Vec::new(),
             restart: None,
             path: None,
+            signs: Signs::Awaited,
+            path_lost: false,
             held: VecDeque::new(),
             dtls_moved: true,
             dtls_at: None,
@@ -194,7 +227,7 @@ impl Peer {
             dropped: 0,
         };
         for local in &params.candidates {
-            peer.add_local(*local);
+            peer.add_local(Transport::Udp, *local);
         }
         peer.dtls.set_active(params.active);
         peer.dtls_time(now);
@@ -205,15 +238,15 @@ impl Peer {
         }
     }
 
-    /// A datagram for this session, received on our address `local`: STUN or DTLS (RFC 7983). Anything else, and garbage, is
-    /// dropped and counted.
-    pub fn handle_datagram(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8], now: Instant) {
+    /// A datagram for this session that came this way: STUN or DTLS (RFC 7983). Anything else, and garbage, is dropped and
+    /// counted.
+    pub fn handle_datagram(&mut self, route: impl Into<Route>, data: &[u8], now: Instant) {
         match data.first() {
-            Some(_) if is_stun(data) => self.on_stun(local, remote, data, now),
+            Some(_) if is_stun(data) => self.on_stun(route.into(), data, now),
             Some(20..=63) if !matches!(self.state, State::Ended) => {
                 self.dtls_time(now);
                 // One forged or damaged datagram must not end a call.
-                if self.dtls.handle_packet(data).is_err() {
+                if !self.take_dtls(data) {
                     self.dropped += 1;
                 }
             }
@@ -221,9 +254,23 @@ impl Peer {
         }
     }
 
+    /// Media of the browser came whose authenticity somebody else has checked. True if `poll_output` has to tell of it.
+    pub fn handle_sign(&mut self, now: Instant) -> bool {
+        self.signs = match self.signs {
+            Signs::Awaited | Signs::Seen(_) => Signs::Seen(now),
+            Signs::Missed(_) | Signs::Back(_) => Signs::Back(now),
+        };
+        let tells = matches!(self.signs, Signs::Back(_));
+        if tells {
+            self.wake_at = Some(now);
+        }
+        tells
+    }
+
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.ice.handle_timeout(now);
+        self.miss_signs(now);
         if self.dtls_at.is_some_and(|at| at <= now) && !matches!(self.state, State::Ended) {
             self.dtls_time(now);
         }
@@ -232,19 +279,26 @@ impl Peer {
     /// When `handle_timeout` is due; exact only once `poll_output` has given `None`.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Connecting(_) | State::Connected => self.wake_at,
+            State::Connecting(_) | State::Connected(_) => self.wake_at,
             State::Ended => None,
         }
     }
 
     /// Whether `Connected` was reported and `Disconnected` was not.
     pub fn is_connected(&self) -> bool {
-        matches!(self.state, State::Connected)
+        matches!(self.state, State::Connected(_))
     }
 
-    /// Where packets go, from our address to the browser's: the pair that the browser nominated last (RFC 8445 §8). None
+    /// What the session runs over, while it is connected.
+    pub fn connection(&self) -> Option<Connection> {
+        let State::Connected(profile) = self.state else { return None };
+        let dtls13 = self.dtls.protocol_version() == Some(ProtocolVersion::DTLS1_3);
+        Some(Connection { route: self.path?, dtls13, profile })
+    }
+
+    /// Which way packets go: the pair that the browser nominated last (RFC 8445 §8). None
     /// before it did.
-    pub fn path(&self) -> Option<(SocketAddr, SocketAddr)> {
+    pub fn path(&self) -> Option<Route> {
         self.path
     }
 
@@ -265,49 +319,78 @@ impl Peer {
 
     /// Next thing to do, until `None`. Must be drained after every other call.
     pub fn poll_output(&mut self, buf: &mut Vec<u8>) -> Option<PeerOutput> {
-        if let Some(output) = self.poll_ice().or_else(|| self.poll_dtls(buf)) {
+        self.follow_ice();
+        if let Some(output) = self.poll_signs().or_else(|| self.poll_dtls(buf)) {
             return Some(output);
         }
         if let Some(send) = self.ice.poll_transmit() {
             buf.clear();
             buf.extend_from_slice(&send.contents);
-            return Some(PeerOutput::Transmit { local: send.source, remote: send.destination });
+            return Some(PeerOutput::Transmit(route(send.proto, send.source, send.destination)));
         }
-        self.wake_at = self.ice.poll_timeout().into_iter().chain(self.dtls_at).min();
+        self.wake_at = self.ice.poll_timeout().into_iter().chain(self.dtls_at).chain(self.signs_due()).min();
         None
     }
 
-    fn poll_ice(&mut self) -> Option<PeerOutput> {
+    fn follow_ice(&mut self) {
         while let Some(event) = self.ice.poll_event() {
             match event {
-                IceAgentEvent::NominatedSend { source, destination, .. } => {
-                    self.path = Some((source, destination));
+                IceAgentEvent::NominatedSend { proto, source, destination } => {
+                    self.path = Some(route(proto, source, destination));
                 }
-                IceAgentEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                    let over = self.end("no connectivity check from the browser for 15 s".to_owned());
-                    if over.is_some() {
-                        return over;
-                    }
-                }
+                // What it takes for a lost connection is not for it to say: media may come without checks.
                 IceAgentEvent::IceConnectionStateChange(_)
                 | IceAgentEvent::IceRestart(_)
                 | IceAgentEvent::DiscoveredRecv { .. } => {}
             }
         }
-        None
+    }
+
+    /// When the silence is too long.
+    fn signs_due(&self) -> Option<Instant> {
+        match self.signs {
+            Signs::Awaited | Signs::Back(_) => None,
+            Signs::Seen(at) => Some(at + limits::PATH_LOST),
+            Signs::Missed(at) => Some(at + limits::PEER_GONE),
+        }
+    }
+
+    fn poll_signs(&mut self) -> Option<PeerOutput> {
+        if let Signs::Back(at) = self.signs {
+            self.signs = Signs::Seen(at);
+            return Some(PeerOutput::PathRestored);
+        }
+        std::mem::take(&mut self.path_lost).then_some(PeerOutput::PathLost)
+    }
+
+    fn miss_signs(&mut self, now: Instant) {
+        if self.signs_due().is_none_or(|at| at > now) || matches!(self.state, State::Ended) {
+            return;
+        }
+        match self.signs {
+            Signs::Seen(at) => (self.signs, self.path_lost) = (Signs::Missed(at), true),
+            Signs::Missed(_) => {
+                let seconds = limits::PEER_GONE.as_secs();
+                self.failure.get_or_insert_with(|| format!("nothing came from the browser for {seconds} s"));
+            }
+            Signs::Awaited | Signs::Back(_) => {}
+        }
     }
 
     #[allow(clippy::wildcard_enum_match_arm)] // dimpl's enum is non-exhaustive.
     fn poll_dtls(&mut self, buf: &mut Vec<u8>) -> Option<PeerOutput> {
         // As client we begin when there is a way: the handshake's deadline runs from its first datagram.
-        if matches!(self.state, State::Ended) || (self.active && self.path.is_none()) {
+        if matches!(self.state, State::Ended) {
             return None;
         }
-        if let (Some((local, remote)), Some(held)) = (self.path, self.held.front()) {
+        if self.active && self.path.is_none() {
+            return self.failure.take().and_then(|why| self.end(why));
+        }
+        if let (Some(route), Some(held)) = (self.path, self.held.front()) {
             buf.clear();
             buf.extend_from_slice(held);
             self.held.pop_front();
-            return Some(PeerOutput::Transmit { local, remote });
+            return Some(PeerOutput::Transmit(route));
         }
         while self.dtls_moved {
             buf.resize(buf.len().max(DTLS_DATAGRAM), 0);
@@ -315,8 +398,8 @@ impl Peer {
                 DtlsOutput::Packet(packet) => {
                     let length = packet.len();
                     buf.truncate(length);
-                    if let Some((local, remote)) = self.path {
-                        return Some(PeerOutput::Transmit { local, remote });
+                    if let Some(route) = self.path {
+                        return Some(PeerOutput::Transmit(route));
                     }
                     // Retransmission makes up for what is dropped.
                     if self.held.len() < limits::PEER_HELD {
@@ -371,7 +454,7 @@ impl Peer {
         }
         match (handshake.verified, handshake.keys.take()) {
             (true, Some(keys)) => {
-                self.state = State::Connected;
+                self.state = State::Connected(keys.profile());
                 Some(PeerOutput::Connected { keys })
             }
             (true, None) => self.end("no SRTP profile in common".to_owned()),
@@ -387,15 +470,18 @@ impl Peer {
         Some(PeerOutput::Disconnected { why })
     }
 
-    fn on_stun(&mut self, local: SocketAddr, remote: SocketAddr, data: &[u8], now: Instant) {
+    fn on_stun(&mut self, route: Route, data: &[u8], now: Instant) {
         let Ok(message) = StunMessage::parse(data) else {
             self.dropped += 1;
             return;
         };
-        self.add_local(local);
-        self.on_check(remote, data);
-        let packet = StunPacket { proto: Protocol::Udp, source: remote, destination: local, message };
-        if !self.ice.handle_packet(now, packet) {
+        let Route { transport, local, remote } = route;
+        self.add_local(transport, local);
+        self.on_check(route.far(), data);
+        let packet = StunPacket { proto: protocol(transport), source: remote, destination: local, message };
+        if self.ice.handle_packet(now, packet) {
+            self.handle_sign(now);
+        } else {
             self.dropped += 1;
         }
         self.ice.handle_timeout(now);
@@ -404,9 +490,60 @@ impl Peer {
         }
     }
 
+    /// False if it was dropped. Who answers the hello first, the newer version before the older, goes on alone.
+    fn take_dtls(&mut self, data: &[u8]) -> bool {
+        if !is_whole(data) || !self.expects(data) || !self.is_new(data) {
+            return false;
+        }
+        let taken = self.dtls.handle_packet(data).is_ok();
+        let Some(mut older) = self.older.take() else { return taken };
+        if answers(&mut self.dtls, &mut self.held) {
+            return true;
+        }
+        let understood = older.handle_packet(data).is_ok();
+        if answers(&mut older, &mut self.held) {
+            self.dtls = older;
+        } else {
+            self.older = Some(older);
+        }
+        taken || understood
+    }
+
+    /// A browser's first word is its hello, in the clear; under DTLS 1.3 nothing else is, and one record that should not be
+    /// there can spoil what comes behind it.
+    fn expects(&self, data: &[u8]) -> bool {
+        let newer = self.dtls.protocol_version() == Some(ProtocolVersion::DTLS1_3);
+        match (&self.older, newer) {
+            (Some(_), _) => is_hello(data),
+            (None, true) => is_hello(data) || matches!(data.first(), Some(32..=63)),
+            (None, false) => true,
+        }
+    }
+
+    /// What is sent again has another record number (RFC 9147 §5.8.1): a datagram that came before is somebody's copy, and
+    /// the handshake does not have to answer it.
+    fn is_new(&mut self, data: &[u8]) -> bool {
+        let State::Connecting(handshake) = &mut self.state else { return true };
+        let mut hasher = DefaultHasher::new();
+        data.hash(&mut hasher);
+        let hash = hasher.finish();
+        let new = !handshake.seen.contains(&hash);
+        if new {
+            if handshake.seen.len() >= limits::PEER_SEEN {
+                handshake.seen.pop_front();
+            }
+            handshake.seen.push_back(hash);
+        }
+        new
+    }
+
     /// DTLS knows the time by being told; a failed timer is its end.
     fn dtls_time(&mut self, now: Instant) {
         self.dtls_moved = true;
+        if let Some(older) = &mut self.older {
+            // One that waits for a hello has no timer that could fail.
+            let _ = older.handle_timeout(now);
+        }
         if let Err(e) = self.dtls.handle_timeout(now) {
             self.failure.get_or_insert_with(|| format!("DTLS: {e}"));
         }
@@ -415,7 +552,7 @@ impl Peer {
     /// Keeps track of where checks come from. The agent sends to the nominated pair of highest priority and drops a pair
     /// 15 s after its last check, so after an ICE restart it would go on sending to where the browser no longer is: the
     /// former addresses are withdrawn when the browser nominates another one with its new credentials.
-    fn on_check(&mut self, remote: SocketAddr, data: &[u8]) {
+    fn on_check(&mut self, remote: Far, data: &[u8]) {
         if !self.remotes.contains(&remote) && self.remotes.len() < limits::PEER_ADDRESSES {
             self.remotes.push(remote);
         }
@@ -428,19 +565,77 @@ impl Peer {
         for former in restart.former.into_iter().filter(|former| *former != remote) {
             // What the agent made of that address by itself: a peer-reflexive candidate (RFC 8445 §7.3.1.3).
             let kind = CandidateKind::PeerReflexive;
-            let proto = Protocol::Udp;
-            let gone = Candidate::from_parts(String::new(), 1, proto, 0, former, kind, None, None, None);
+            let (proto, address) = (protocol(former.transport), former.address);
+            let gone = Candidate::from_parts(String::new(), 1, proto, 0, address, kind, None, None, None);
             self.ice.invalidate_candidate(&gone);
         }
     }
 
-    fn add_local(&mut self, local: SocketAddr) {
-        if self.locals.contains(&local) || self.locals.len() >= limits::PEER_ADDRESSES {
+    fn add_local(&mut self, transport: Transport, local: SocketAddr) {
+        if self.locals.contains(&(transport, local)) || self.locals.len() >= limits::PEER_ADDRESSES {
             return;
         }
-        if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
-            self.locals.push(local);
+        if let Ok(candidate) = Candidate::host(local, protocol(transport)) {
+            self.locals.push((transport, local));
             self.ice.add_local_candidate(candidate);
         }
     }
+}
+
+/// Whether it begins with a ClientHello in the clear, or a part of one (RFC 9147 §5.2).
+fn is_hello(data: &[u8]) -> bool {
+    data.first() == Some(&22) && data.get(3..5) == Some(&[0, 0]) && data.get(13) == Some(&1)
+}
+
+/// Whether a datagram is made of whole records (RFC 9147 §4, RFC 6347 §4.1).
+fn is_whole(data: &[u8]) -> bool {
+    let mut rest = data;
+    while let Some(first) = rest.first() {
+        let length = |at: usize| Some(usize::from(u16::from_be_bytes([*rest.get(at)?, *rest.get(at + 1)?])));
+        let whole = match first {
+            20..=26 => length(11).map(|length| 13 + length),
+            // No connection ids: nobody has asked for any.
+            32..=63 if first & 0x10 == 0 => {
+                let sequence = if first & 8 == 0 { 1 } else { 2 };
+                match first & 4 {
+                    0 => Some(rest.len()),
+                    _ => length(1 + sequence).map(|length| 3 + sequence + length),
+                }
+            }
+            _ => None,
+        };
+        let Some(after) = whole.and_then(|whole| rest.get(whole..)) else { return false };
+        rest = after;
+    }
+    true
+}
+
+/// Whether it has something to send now, which goes behind what is held.
+#[allow(clippy::wildcard_enum_match_arm)] // dimpl's enum is non-exhaustive.
+fn answers(dtls: &mut Dtls, held: &mut VecDeque<Vec<u8>>) -> bool {
+    let (mut buf, before) = (vec![0; DTLS_DATAGRAM], held.len());
+    loop {
+        match dtls.poll_output(&mut buf) {
+            DtlsOutput::Packet(packet) if held.len() < limits::PEER_HELD => held.push_back(packet.to_vec()),
+            DtlsOutput::Packet(_) => {}
+            DtlsOutput::BufferTooSmall { needed } => buf.resize(needed, 0),
+            _ => return held.len() > before,
+        }
+    }
+}
+
+fn protocol(transport: Transport) -> Protocol {
+    match transport {
+        Transport::Udp => Protocol::Udp,
+        Transport::Tcp => Protocol::Tcp,
+    }
+}
+
+/// As the agent writes it. It knows no other protocols than it was told of.
+fn route(protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Route {
+    let transport = match protocol {
+        Protocol::Udp => Transport::Udp,
+        Protocol::Tcp | Protocol::SslTcp | Protocol::Tls => Transport::Tcp,
+    };
+    Route { transport, local, remote }
 }

@@ -227,6 +227,26 @@ pub enum ToBrowser {
         /// Milliseconds.
         ms: u32,
     },
+    /// Something about a way on which audio travels, of a call that goes on. A lost one may come back: the browser makes a
+    /// new offer with new ICE credentials for its own. After half a minute its part of the call ends.
+    Path {
+        /// Which call.
+        call: String,
+        /// It is the way between this browser and the gateway, not that of the other side's browser.
+        local: bool,
+        /// Nothing has come on it for 15 seconds; false: something comes again.
+        lost: bool,
+    },
+    /// Relays that may be used by connections made from now on (RFC 8656), for networks that let nothing else through. Sent
+    /// after `welcome`, and again with new credentials before the last ones expire.
+    Turn {
+        /// `turn:` and `turns:` URIs (RFC 7065).
+        urls: Vec<String>,
+        /// Good for a while, it says itself until when.
+        username: String,
+        /// Its password.
+        credential: String,
+    },
     /// The call is over; last message of a call.
     Ended {
         /// Which call.

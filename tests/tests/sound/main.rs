@@ -6,6 +6,7 @@ mod browser_jssip;
 mod browser_looks;
 mod browser_sipjs;
 mod browser_transfer;
+mod connections;
 mod demo;
 mod drivers;
 mod encrypted;

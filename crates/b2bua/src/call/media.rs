@@ -23,6 +23,8 @@ impl Call {
                 }
                 self.advance(sh, t);
             }
+            Event::PathLost { leg } => self.on_path(leg, true, sh),
+            Event::PathRestored { leg } => self.on_path(leg, false, sh),
             Event::Lost { leg } => self.on_lost(leg, t),
             Event::Silent { leg, expected } => self.on_silent(leg, &expected, sh),
             Event::Dtmf { leg, digit, duration } => self.on_digit(leg, digit, duration, sh),
@@ -146,6 +148,20 @@ impl Call {
             | State::Connecting { .. }
             | State::Talking { .. }
             | State::Closing { .. } => {}
+        }
+    }
+
+    /// A browser is not heard, or is heard again: both sides are told, the call goes on.
+    fn on_path(&mut self, id: LegId, lost: bool, sh: &mut Shared) {
+        let side = if id == self.caller { "caller" } else { "callee" };
+        let words = if lost { "nothing comes from" } else { "something comes again from" };
+        self.record(format!("{words} the browser of the {side}"));
+        for (leg, local) in [(Some(id), true), (self.peer_of(id), false)] {
+            if let Some(Device::Browser { session, name }) =
+                leg.and_then(|l| self.leg(l)).map(|l| l.device.clone())
+            {
+                sh.browser(session, ToBrowser::Path { call: name, local, lost });
+            }
         }
     }
 

@@ -484,6 +484,37 @@ fn a_lost_browser_connection_ends_its_call() {
     assert_eq!(bench.cdrs[0].reason, EndReason::SignallingLost);
 }
 
+/// RFC 7675 §5.1: whose path is lost may come back; both sides hear of it, and nothing ends.
+#[test]
+fn a_lost_path_is_told_to_both_sides_and_ends_nothing() {
+    let mut bench = Bench::new();
+    bench.sign_in(ALICE, "alice");
+    bench.sign_in(BOB, "bob");
+    bench.call(ALICE, "bob");
+    let call = bench.incoming(BOB);
+    bench.browser(BOB, FromBrowser::Offer { call: call.clone(), sdp: "opus".into() });
+    bench.browser(BOB, FromBrowser::Answer { call });
+    bench.take_said(ALICE);
+    bench.take_said(BOB);
+    let told = |bench: &mut Bench, session| match bench.take_said(session).last() {
+        Some(ToBrowser::Path { local, lost, .. }) => (*local, *lost),
+        other => panic!("{other:?}"),
+    };
+    bench.media(CallId(1), MediaEvent::PathLost { leg: CALLER });
+    assert_eq!((told(&mut bench, ALICE), told(&mut bench, BOB)), ((true, true), (false, true)));
+    bench.pass(Duration::from_secs(14));
+    bench.media(CallId(1), MediaEvent::PathRestored { leg: CALLER });
+    assert_eq!((told(&mut bench, ALICE), told(&mut bench, BOB)), ((true, false), (false, false)));
+    bench.browser(ALICE, FromBrowser::Bye { call: "c1".into() });
+    bench.assert_over(1);
+    assert_eq!(bench.cdrs[0].reason, EndReason::HungUp);
+    let notes = [
+        "nothing comes from the browser of the caller",
+        "something comes again from the browser of the caller",
+    ];
+    assert_eq!(bench.cdrs[0].notes, notes);
+}
+
 #[test]
 fn lost_audio_and_a_media_defect_end_only_their_call() {
     let mut bench = Bench::new();

@@ -317,6 +317,38 @@ fn a_browser_signs_in_first_and_once() {
 }
 
 #[test]
+fn relays_are_told_after_the_sign_in_and_anew_before_their_credentials_expire() {
+    let mut config = config();
+    let ttl = Duration::from_secs(3_600);
+    config.turn = Some(webrtc_peer::turn::Turn::new(vec!["turn:turn.example.com".into()], "north", ttl));
+    let mut bench = Bench::with(config);
+    let seconds = |bench: &Bench| bench.wall.seconds();
+    let expiry = |said: &ToBrowser| match said {
+        ToBrowser::Turn { username, .. } => {
+            let (at, user) = username.split_once(':').unwrap();
+            assert_eq!(user, "alice");
+            at.parse::<u64>().unwrap()
+        }
+        other => panic!("{other:?}"),
+    };
+    bench.open(ALICE);
+    assert!(bench.said.is_empty(), "nothing to whom nobody knows");
+    bench.hello(ALICE, "alice", "alice-pw");
+    let said = bench.take_said(ALICE);
+    assert!(matches!(said[0], ToBrowser::Welcome { .. }) && said.len() == 2, "{said:?}");
+    assert_eq!(expiry(&said[1]), seconds(&bench) + 3_600);
+    bench.pass(Duration::from_secs(1_799));
+    assert!(bench.said.is_empty());
+    bench.pass(Duration::from_secs(2));
+    let said = bench.take_said(ALICE);
+    assert_eq!(said.len(), 1);
+    assert!(expiry(&said[0]) >= seconds(&bench) + 3_590);
+    bench.signal(ALICE, SignalIn::Closed);
+    bench.pass(Duration::from_secs(7_200));
+    assert_eq!(bench.switch.poll_timeout(), None, "nobody is there to be told");
+}
+
+#[test]
 fn hashed_secrets_sign_in_like_passwords() {
     let mut config = config();
     let hash = sip_ua::digest::ha1(sip_ua::digest::Hash::Sha256, "alice", "example.com", "alice-pw");

@@ -51,8 +51,7 @@ impl Browser {
         };
         // `Peer` answers checks and makes none: this one stands for the gateway's half of the exchange.
         peer.handle_datagram(
-            address,
-            ours,
+            (address, ours),
             &check(&format!("{}:{}", ufrag(0), accepted.0), PASSWORD, 0),
             now,
         );
@@ -61,9 +60,10 @@ impl Browser {
         for _ in 0..TURNS {
             while let Some(output) = peer.poll_output(&mut buf) {
                 match output {
-                    PeerOutput::Transmit { .. } if buf[0] <= 3 => {}
-                    PeerOutput::Transmit { .. } => to_gateway.push(buf.clone()),
+                    PeerOutput::Transmit(_) if buf[0] <= 3 => {}
+                    PeerOutput::Transmit(_) => to_gateway.push(buf.clone()),
                     PeerOutput::Connected { keys: found } => keys = association(&found),
+                    PeerOutput::PathLost | PeerOutput::PathRestored => panic!("{output:?}"),
                     PeerOutput::Disconnected { why } => panic!("{why}"),
                 }
             }
@@ -72,7 +72,7 @@ impl Browser {
             }
             for data in std::mem::take(&mut to_gateway) {
                 for answer in gateway(address, &data).iter().filter(|answer| answer[0] > 3) {
-                    peer.handle_datagram(address, ours, answer, now);
+                    peer.handle_datagram((address, ours), answer, now);
                 }
             }
         }

@@ -109,6 +109,7 @@ impl<'a> World<'a> {
         let setup = Arc::new(MediaSetup {
             peers: PEERS.clone(),
             candidates,
+            tcp: Vec::new(),
             sounds: Arc::new([Sound::new(vec![1_000; 16_000])]),
         });
         let now = Instant::now();
@@ -444,7 +445,7 @@ impl<'a> World<'a> {
                 self.watch(leg).rtcp(to, data);
                 self.seen.insert("report sent");
             }
-            Output::Browser { leg, to, .. } => self.browser_gets(leg, to, data),
+            Output::Browser { leg, route } => self.browser_gets(leg, route.remote, data),
             Output::AcceptUfrag { leg, ufrag, password } => {
                 assert_eq!(self.watch(leg).kind, LegKind::WebRtc);
                 self.accepted.insert(leg, (ufrag, password));
@@ -478,6 +479,8 @@ impl<'a> World<'a> {
                 let lives = about.and_then(|leg| self.legs.get(&leg)).is_some_and(Watch::is_agreed);
                 if lives { "refused on a leg that lives" } else { "refused" }
             }
+            Event::PathLost { .. } => "path lost",
+            Event::PathRestored { .. } => "path restored",
             // `Adopt` that found nobody, or a session that nobody checked for too long.
             Event::Lost { leg } => match self.browsers.get(&leg) {
                 Some(browser) => {

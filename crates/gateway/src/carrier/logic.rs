@@ -205,6 +205,8 @@ impl Carrier {
             | media::Event::Direction { .. }
             | media::Event::Negotiated { .. }
             | media::Event::Connected { .. }
+            | media::Event::PathLost { .. }
+            | media::Event::PathRestored { .. }
             | media::Event::Lost { .. }
             | media::Event::Silent { .. }
             | media::Event::Played { .. }

@@ -9,6 +9,7 @@ mod sections;
 mod servers;
 mod sounds;
 mod trunk;
+mod turn;
 pub mod values;
 mod warnings;
 
@@ -21,6 +22,7 @@ use sip_ua::Credentials;
 use sip_ua::digest::Algorithm;
 use toml::de::DeTable;
 use types::Advertised;
+use webrtc_peer::turn::Turn;
 
 use media_bridge::sound::SoundId;
 pub use reader::Problem;
@@ -37,6 +39,8 @@ pub struct Config {
     pub sip: SipConfig,
     /// `[media]`
     pub media: MediaConfig,
+    /// `[turn]`: relays for browsers.
+    pub turn: Option<Turn>,
     /// `[dns] servers`; empty: the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// `[cdr] file`; none: call records go to the log only.
@@ -207,6 +211,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
     let http = sections::http(&mut root, &mut found);
     let sip = sections::sip(&mut root, &mut found);
     let media = sections::media(&mut root, &mut found);
+    let turn = turn::turn(&mut root, &mut found, &env);
     let dns_servers = sections::dns(&mut root, &mut found);
     let cdr_file = sections::cdr(&mut root, &mut found);
     let drain = sections::shutdown(&mut root, &mut found);
@@ -228,6 +233,7 @@ pub fn load(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, 
             http,
             sip,
             media,
+            turn,
             dns_servers,
             cdr_file,
             drain,

@@ -179,8 +179,18 @@ pub fn password(
     found: &mut Findings<'_>,
     env: &impl Fn(&str) -> Option<String>,
 ) -> Option<String> {
-    let direct = section.string(found, "password");
-    let by_env = section.string(found, "password_env");
+    secret(section, found, ("password", "password_env"), env)
+}
+
+/// A text under the first key, or in the environment variable that the second names.
+pub fn secret(
+    section: &mut Section<'_, '_>,
+    found: &mut Findings<'_>,
+    (key, env_key): (&'static str, &'static str),
+    env: &impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let direct = section.string(found, key);
+    let by_env = section.string(found, env_key);
     match (direct, by_env) {
         (Some(direct), None) => Some(direct.value),
         (None, Some(name)) => name.parse(found, |variable| {
@@ -188,7 +198,7 @@ pub fn password(
         }),
         (None, None) => None,
         (Some(_), Some(name)) => {
-            found.add(&name.span, name.key, "give either password or password_env, not both");
+            found.add(&name.span, name.key, format!("give either {key} or {env_key}, not both"));
             None
         }
     }

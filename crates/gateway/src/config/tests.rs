@@ -64,6 +64,31 @@ fn dns_servers_are_addresses_with_or_without_a_port() {
 }
 
 #[test]
+fn relays_need_uris_and_a_secret_which_is_not_shown() {
+    let with = |keys: &str| format!("[turn]\n{keys}\n{GOOD}");
+    let urls = "urls = [\"turn:turn.example.com\", \"turns:192.0.2.1:443?transport=tcp\"]";
+    let config = load(&with(&format!("{urls}\nsecret = \"north\"\nttl = 600")), no_env).expect("good");
+    let shown = format!("{:?}", config.turn);
+    assert!(
+        shown.contains("turns:192.0.2.1:443") && shown.contains("600") && !shown.contains("north"),
+        "{shown}"
+    );
+    let env = |name: &str| (name == "TURN").then(|| "south".to_owned());
+    assert!(load(&with(&format!("{urls}\nsecret_env = \"TURN\"")), env).expect("good").turn.is_some());
+    assert!(load(GOOD, no_env).expect("good").turn.is_none());
+    for (keys, said) in [
+        ("secret = \"north\"", "turn.urls: is missing"),
+        (urls, "turn.secret: is missing"),
+        ("secret = \"north\"\nurls = [\"stun:stun.example.com\"]", "expected turn:HOST"),
+        ("secret = \"north\"\nurls = [\"turn:turn.example.com?transport=sctp\"]", "expected turn:HOST"),
+        ("secret = \"north\"\nurls = [\"turn:a\", \"turn:b\", \"turn:c\", \"turn:d\", \"turn:e\"]", "1 to 4"),
+    ] {
+        let all = problems(&with(keys));
+        assert!(all.iter().any(|one| one.contains(said)), "{all:?}");
+    }
+}
+
+#[test]
 fn broken_toml_is_reported_with_its_place() {
     let all = problems("[sip]\ndomain = \"example.com\n[http]\nlisten = 127\n");
     assert!(all[0].starts_with("line 2, column"), "{all:?}");

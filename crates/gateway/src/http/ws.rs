@@ -143,6 +143,8 @@ impl Connection {
             | ToBrowser::Party { .. }
             | ToBrowser::Quality { .. }
             | ToBrowser::Ended { .. }
+            | ToBrowser::Turn { .. }
+            | ToBrowser::Path { .. }
             | ToBrowser::Pong {} => Some(message),
         };
         match verdict {

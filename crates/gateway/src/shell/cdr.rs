@@ -208,6 +208,8 @@ impl Party<'_> {
 #[derive(Serialize)]
 struct Media {
     codec: &'static str,
+    /// What a browser's leg runs over.
+    connection: Option<String>,
     #[serde(flatten)]
     counters: Option<Counters>,
 }
@@ -266,7 +268,8 @@ impl Media {
             late: s.late,
             mos: s.quality.as_ref().zip(party).map(|(quality, party)| Mos::of(quality, party)),
         });
-        Some(Media { codec, counters })
+        let connection = stats.and_then(|s| s.connection).map(|c| c.to_string());
+        Some(Media { codec, connection, counters })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, IsTerminal};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use sip_ua::TlsPeer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use types::Advertised;
 
 use super::cdr::CdrWriter;
 use super::core::{Core, Service};
@@ -184,14 +185,16 @@ fn media_plane(
     recordings: Recordings,
     host: &[IpAddr],
 ) -> Result<(MediaPlane, MediaEvents), String> {
-    // The browsers' sockets are IPv4: what is offered must be listening.
-    let candidates = match config.media.advertise.v4 {
-        Some(public) => vec![public.into()],
-        None => host.iter().copied().filter(IpAddr::is_ipv4).collect(),
+    let Advertised { v4, v6 } = config.media.advertise;
+    // What is offered must be listening, and what is reached behind a router says so: the others are not reached.
+    let candidates = match (v4, v6) {
+        (None, None) => host.to_vec(),
+        (v4, v6) => v4.map(IpAddr::from).into_iter().chain(v6.map(IpAddr::from)).collect(),
     };
     start_media(MediaConfig {
         workers: usize::from(config.media.workers),
         webrtc_port: config.media.webrtc_port,
+        webrtc_bind: any_address(),
         candidates,
         rtp_ports: config.media.rtp_ports.0..=config.media.rtp_ports.1,
         advertise: config.media.advertise,
@@ -199,6 +202,12 @@ fn media_plane(
         recordings,
         ..MediaConfig::default()
     })
+}
+
+/// Both address families, where the kernel has both.
+fn any_address() -> IpAddr {
+    let both = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    if UdpSocket::bind((both, 0)).is_ok() { both } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 /// Starts media workers whose events come out of the queue.
@@ -229,6 +238,7 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
         hold_music: config.hold_music,
         record_notice: config.record_notice,
         workers: config.media.workers,
+        turn: config.turn.clone(),
     }
 }
 

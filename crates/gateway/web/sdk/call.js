@@ -4,6 +4,9 @@
 import { PhoneError, asPhoneError } from './errors.js';
 import { Meter } from './meter.js';
 
+/** How long a connection may be interrupted before a new way is looked for, and how long each attempt gets. */
+const RECONNECT_MS = 2_000;
+const RECONNECT_AGAIN_MS = 5_000;
 /** How long a hang-up waits for the gateway's `ended` before the call is ended here. */
 const ENDED_MS = 2_000;
 const DIGIT_MIN_MS = 70;
@@ -46,6 +49,7 @@ const DIGIT_QUEUE = 32;
  * @property {(message: Message) => void} send
  * @property {() => void} forget
  * @property {() => Promise<MediaStreamTrack>} microphone
+ * @property {() => RTCConfiguration} connection how connections are made
  */
 
 /**
@@ -60,7 +64,7 @@ const DIGIT_QUEUE = 32;
  * - `stats` (`CustomEvent<Quality>`) once a second, `levels` (`CustomEvent<Levels>`) five times a second
  * - `track` (`CustomEvent<MediaStream>`): remote audio; the SDK plays it through `call.audio` itself
  * - `problem` (`CustomEvent<PhoneError>`): something to tell, the call goes on; `restored`: the audio is back after
- *   the problem `media-interrupted`
+ *   the problem `media-interrupted` or `far-media-interrupted`
  */
 export class Call extends EventTarget {
   /** @type {Link} */ #link;
@@ -78,6 +82,7 @@ export class Call extends EventTarget {
   /** Number or user name of the other side. */ #party = '';
   /** Its display name. */ #name = '';
   #interrupted = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #reconnectTimer;
   /** Gateway and browser both know of this call. */ #known = false;
   /** The gateway took our call: it said something about it. */ #confirmed = false;
   /** What is said should the gateway not say why the call ended. */ #lastWords = '';
@@ -261,7 +266,7 @@ export class Call extends EventTarget {
 
   #connection() {
     if (this.#peer) return this.#peer;
-    const peer = new RTCPeerConnection({ bundlePolicy: 'max-bundle', iceServers: [] });
+    const peer = new RTCPeerConnection(this.#link.connection());
     this.#peer = peer;
     this.#sender = peer.addTransceiver('audio', { direction: 'sendrecv' }).sender;
     this.#meter = new Meter(peer, this);
@@ -279,20 +284,53 @@ export class Call extends EventTarget {
       this.#emit('track', stream);
     };
     peer.onconnectionstatechange = () => {
-      if (peer.connectionState === 'connected' && this.#interrupted) {
-        this.#interrupted = false;
-        this.#emit('restored', null);
-      }
-      if (peer.connectionState !== 'failed' || this.#isOver()) return;
-      this.#interrupted = true;
-      this.#emit('problem', new PhoneError('media-interrupted', 'The audio connection broke. Trying to restore it.'));
-      void this.#restartIce();
+      if (peer.connectionState === 'connected') this.#restored();
+      // A moment's disturbance mends itself.
+      if (peer.connectionState === 'disconnected') this.#reconnectIn(RECONNECT_MS);
+      if (peer.connectionState === 'failed') this.#reconnect();
     };
     return peer;
   }
 
+  #restored() {
+    clearTimeout(this.#reconnectTimer);
+    this.#reconnectTimer = undefined;
+    if (!this.#interrupted) return;
+    this.#interrupted = false;
+    this.#emit('restored', null);
+  }
+
+  /** @param {number} ms */
+  #reconnectIn(ms) {
+    this.#reconnectTimer ??= setTimeout(() => {
+      this.#reconnectTimer = undefined;
+      this.#reconnect();
+    }, ms);
+  }
+
+  /** Looks for a new way to the gateway (ICE restart), again and again until there is one; the call goes on meanwhile. */
+  #reconnect() {
+    if (this.#isOver()) return;
+    clearTimeout(this.#reconnectTimer);
+    this.#reconnectTimer = undefined;
+    if (!this.#interrupted) {
+      this.#interrupted = true;
+      this.#emit('problem', new PhoneError('media-interrupted', 'The audio connection broke. Trying to restore it.'));
+    }
+    // One offer at a time.
+    if (this.#peer?.signalingState === 'stable') void this.#restartIce();
+    this.#reconnectIn(RECONNECT_AGAIN_MS);
+  }
+
+  /** The network has changed: the way to the gateway may have, too. */
+  _networkChanged() {
+    if (this.#known && this.#peer?.connectionState !== 'connected') this.#reconnect();
+  }
+
   async #restartIce() {
     try {
+      // What was told for relays may have expired since.
+      this.#peer?.setConfiguration(this.#link.connection());
       const sdp = await this.#offer({ iceRestart: true });
       if (sdp && !this.#isOver()) this.#link.send({ type: 'offer', call: this.id, sdp });
     } catch (error) {
@@ -341,7 +379,23 @@ export class Call extends EventTarget {
     if (message.type === 'transfer') this.#setTransfer(text(message.state), message);
     if (message.type === 'quality') this.#scored(message);
     if (message.type === 'party') this.#setParty(text(message.number));
+    if (message.type === 'path') this.#pathIs(message.local === true, message.lost === true);
     if (message.type === 'dtmf') this.#emit('dtmf', { digit: text(message.digit), ms: Number(message.ms) });
+  }
+
+  /**
+   * The gateway hears nothing any more, from here or from the other side's browser, or hears something again.
+   * @param {boolean} local @param {boolean} lost
+   */
+  #pathIs(local, lost) {
+    if (this.#isOver()) return;
+    if (local && lost) this.#reconnect();
+    else if (local) this.#restored();
+    else if (!lost) this.#emit('restored', null);
+    else {
+      const words = 'Nothing is heard from the other side: their connection broke. Waiting for it to come back.';
+      this.#emit('problem', new PhoneError('far-media-interrupted', words));
+    }
   }
 
   /** @param {string} sdp */
@@ -424,6 +478,7 @@ export class Call extends EventTarget {
   _end(reason, words) {
     if (this.#state === 'ended') return;
     clearTimeout(this.#endTimer);
+    clearTimeout(this.#reconnectTimer);
     this.#silence();
     this.#peer?.close();
     this.#peer = null;

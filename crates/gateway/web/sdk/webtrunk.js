@@ -48,6 +48,7 @@ export class Phone extends EventTarget {
   /** @type {ReturnType<typeof setInterval> | undefined} */ #pingTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #pongTimer;
   #attempt = 0;
+  /** Relays, as the gateway told them last. @type {RTCIceServer[]} */ #relays = [];
   /** @type {MediaTrackConstraints} */ #audio;
   /** @type {MediaTrackConstraints} */
   static defaultAudio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
@@ -56,7 +57,10 @@ export class Phone extends EventTarget {
   constructor(options = {}) {
     super();
     this.#audio = options.audio ?? Phone.defaultAudio;
-    globalThis.addEventListener('online', () => this.#retryNow());
+    globalThis.addEventListener('online', () => {
+      this.#retryNow();
+      for (const call of this.calls) call._networkChanged();
+    });
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'visible') this.#retryNow();
     });
@@ -226,6 +230,11 @@ export class Phone extends EventTarget {
       this.#emit('incoming', call);
       return;
     }
+    if (message.type === 'turn') {
+      const urls = Array.isArray(message.urls) ? message.urls.map(text) : [];
+      this.#relays = [{ urls, username: text(message.username), credential: text(message.credential) }];
+      return;
+    }
     this.#calls.get(text(message.call))?._received(message);
   }
 
@@ -239,6 +248,7 @@ export class Phone extends EventTarget {
       send: (message) => this._send(message),
       forget: () => this.#calls.delete(id),
       microphone: () => openMicrophone(this.#audio),
+      connection: () => ({ bundlePolicy: 'max-bundle', iceServers: this.#relays }),
     };
   }
 

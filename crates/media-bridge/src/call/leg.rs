@@ -178,7 +178,7 @@ impl Path {
             Path::WebRtc(rtc) => {
                 let path = rtc.peer.as_ref().and_then(Peer::path);
                 let output = path.filter(|_| rtc.contexts.is_some());
-                (rtc.contexts.as_deref_mut(), output.map(|(local, to)| Output::Browser { leg, local, to }))
+                (rtc.contexts.as_deref_mut(), output.map(|route| Output::Browser { leg, route }))
             }
         };
         match output {
@@ -190,6 +190,15 @@ impl Path {
                 outbox.give_back(packet);
                 false
             }
+        }
+    }
+
+    /// Something authentic came from the peer.
+    pub fn signed(&mut self, now: Instant) {
+        if let Path::WebRtc(rtc) = self
+            && let Some(peer) = &mut rtc.peer
+        {
+            rtc.dirty |= peer.handle_sign(now);
         }
     }
 
@@ -500,6 +509,10 @@ impl Leg {
             late: c.late + c.tally.late,
             moment: None,
             quality: self.monitor.quality(),
+            connection: match &self.path {
+                Path::WebRtc(rtc) => rtc.peer.as_ref().and_then(Peer::connection),
+                Path::Rtp(_) => None,
+            },
         }
     }
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use types::{CallId, Datagram, Entropy, LegId, Wall};
-use webrtc_peer::{PeerFactory, PeerOutput, SrtpKeys};
+use webrtc_peer::{PeerFactory, PeerOutput, Route, SrtpKeys};
 
 use crate::control::{Command, Event, LegKind, LegParams, Source};
 use crate::dtmf::Way;
@@ -50,6 +50,8 @@ pub struct MediaSetup {
     pub candidates: Vec<SocketAddr>,
     /// What can be played, by [`crate::sound::SoundId`].
     pub sounds: Arc<[Sound]>,
+    /// The same of its listener for browsers that can not send UDP; empty without one.
+    pub tcp: Vec<SocketAddr>,
 }
 
 /// What the worker has to do for a call. A datagram is left in the one given to [`MediaCall::poll_output`].
@@ -69,14 +71,12 @@ pub enum Output {
         /// Destination.
         to: SocketAddr,
     },
-    /// Send the buffer from the shared browser socket with `local` as source address.
+    /// Send the buffer to a browser.
     Browser {
         /// Which leg.
         leg: LegId,
-        /// Source address.
-        local: SocketAddr,
-        /// Destination.
-        to: SocketAddr,
+        /// From the shared socket with our address as source, or by the connection between the two.
+        route: Route,
     },
     /// Route STUN with this local ufrag, authenticated by this password, to the leg; replaces the leg's earlier one.
     AcceptUfrag {
@@ -289,6 +289,7 @@ impl MediaCall {
         {
             return leg.reject(why.into());
         }
+        leg.path.signed(now);
         match kind {
             Kind::Rtp => self.on_rtp(index, source, data, now),
             Kind::Rtcp => self.on_rtcp(index, source, data, now, wall),
@@ -316,25 +317,24 @@ impl MediaCall {
         }
     }
 
-    /// A datagram on the shared browser socket, arrived at `path.0` (ours) from `path.1` (theirs). As with
-    /// [`MediaCall::handle_rtp`] its memory may go along.
+    /// A datagram of a browser that came this way. As with [`MediaCall::handle_rtp`] its memory may go along.
     pub fn handle_browser(
         &mut self,
         leg: LegId,
-        path: (SocketAddr, SocketAddr),
+        route: impl Into<Route>,
         data: &mut Datagram,
         now: Instant,
         wall: Wall,
     ) {
         self.now = Some(now);
-        let Some(index) = self.find(leg) else { return };
+        let (Some(index), route) = (self.find(leg), route.into()) else { return };
         // RFC 7983 §7.
         if matches!(data.first(), Some(128..=191)) {
-            return self.on_datagram(index, Kind::of(data), (path.1, data), now, wall);
+            return self.on_datagram(index, Kind::of(data), (route.remote, data), now, wall);
         }
         let Path::WebRtc(rtc) = &mut self.legs[index].path else { return };
         let Some(peer) = rtc.peer.as_mut() else { return };
-        peer.handle_datagram(path.0, path.1, data, now);
+        peer.handle_datagram(route, data, now);
         rtc.dirty = true;
         self.drain_peers(now);
     }
@@ -452,11 +452,13 @@ impl MediaCall {
             let buffer = outbox.written(|out| polled = legs[index].poll_peer(out));
             let Some(output) = polled else { return outbox.give_back(buffer) };
             match output {
-                PeerOutput::Transmit { local, remote } => {
-                    self.outbox.datagram(Output::Browser { leg, local, to: remote }, buffer);
+                PeerOutput::Transmit(route) => {
+                    self.outbox.datagram(Output::Browser { leg, route }, buffer);
                     continue;
                 }
                 PeerOutput::Connected { keys } => self.peer_connected(index, &keys, now),
+                PeerOutput::PathLost => self.outbox.tell(Event::PathLost { leg }),
+                PeerOutput::PathRestored => self.outbox.tell(Event::PathRestored { leg }),
                 PeerOutput::Disconnected { .. } => {
                     let leg = &mut self.legs[index];
                     leg.silent_at = None;

@@ -479,6 +479,7 @@ impl MediaCall {
                 fingerprint: self.setup.peers.fingerprint(),
                 setup: Setup::ActPass,
                 candidates: rtc.home.candidates.clone(),
+                tcp: rtc.home.tcp.clone(),
                 mid: mid.unwrap_or_default().to_owned(),
                 bundle: mid.is_some_and(bundled),
                 ssrc: leg.out.ssrc(),

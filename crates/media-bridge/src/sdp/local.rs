@@ -64,6 +64,8 @@ pub struct WebRtcLocal {
     pub setup: Setup,
     /// Our addresses, best first.
     pub candidates: Vec<SocketAddr>,
+    /// Addresses where we take connections, for browsers that can not send UDP (RFC 6544).
+    pub tcp: Vec<SocketAddr>,
     /// Tag of the line.
     pub mid: String,
     /// Whether the line goes into a BUNDLE group.
@@ -198,12 +200,21 @@ fn audio_line(out: &mut String, proto: &str, audio: &LocalAudio) -> std::fmt::Re
 }
 
 fn webrtc_lines(out: &mut String, rtc: &WebRtcLocal) -> std::fmt::Result {
-    for (index, candidate) in rtc.candidates.iter().enumerate() {
-        // RFC 8445 §5.1.2.1: host preference 126, then our order, component 1.
-        let local_preference = 65_535 - u32::try_from(index).unwrap_or(u32::MAX).min(65_535);
-        let priority = (126 << 24) | (local_preference << 8) | 255;
+    // RFC 8445 §5.1.2.1: host preference 126, then our order, component 1.
+    let priority = |preference: u32, order: usize, most: u32| {
+        let local_preference = most - u32::try_from(order).unwrap_or(u32::MAX).min(most);
+        (preference << 24) | (local_preference << 8) | 255
+    };
+    for (order, candidate) in rtc.candidates.iter().enumerate() {
+        let (number, priority) = (order + 1, priority(126, order, 65_535));
         let (ip, port) = (candidate.ip(), candidate.port());
-        write!(out, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", index + 1)?;
+        write!(out, "a=candidate:{number} 1 udp {priority} {ip} {port} typ host\r\n")?;
+    }
+    for (order, candidate) in rtc.tcp.iter().enumerate() {
+        // Below all of UDP; RFC 6544 §4.2: direction preference 4 of a passive one in the upper three bits.
+        let (number, priority) = (rtc.candidates.len() + order + 1, priority(90, order, (4 << 13) | 0x1fff));
+        let (ip, port) = (candidate.ip(), candidate.port());
+        write!(out, "a=candidate:{number} 1 tcp {priority} {ip} {port} typ host tcptype passive\r\n")?;
     }
     let setup = match rtc.setup {
         Setup::Active => "active",

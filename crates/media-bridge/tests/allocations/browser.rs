@@ -123,7 +123,7 @@ impl Browser {
     fn connect(&mut self, mut now: Instant, gateway: Gateway<'_>) -> Instant {
         let gateway_address: SocketAddr = OURS.parse().unwrap();
         let data = check(&self.ours, &self.theirs.0);
-        self.peer.handle_datagram(self.address, gateway_address, &data, now);
+        self.peer.handle_datagram((self.address, gateway_address), &data, now);
         let mut to_gateway = vec![self.check()];
         for _ in 0..400 {
             to_gateway.extend(self.drain());
@@ -131,7 +131,7 @@ impl Browser {
             let from_gateway = gateway(&to_gateway, now);
             to_gateway.clear();
             for data in from_gateway.iter().filter(|data| data[0] > 3) {
-                self.peer.handle_datagram(self.address, gateway_address, data, now);
+                self.peer.handle_datagram((self.address, gateway_address), data, now);
                 to_gateway.extend(self.drain());
             }
             self.peer.handle_timeout(now);
@@ -177,9 +177,10 @@ impl Browser {
         let mut datagrams = Vec::new();
         while let Some(output) = self.peer.poll_output(&mut self.buf) {
             match output {
-                PeerOutput::Transmit { .. } if self.buf[0] <= 3 => {}
-                PeerOutput::Transmit { .. } => datagrams.push(self.buf.clone()),
+                PeerOutput::Transmit(_) if self.buf[0] <= 3 => {}
+                PeerOutput::Transmit(_) => datagrams.push(self.buf.clone()),
                 PeerOutput::Connected { keys } => self.secret = Some(contexts(&keys)),
+                PeerOutput::PathLost | PeerOutput::PathRestored => {}
                 PeerOutput::Disconnected { why } => panic!("the browser lost the gateway: {why}"),
             }
         }

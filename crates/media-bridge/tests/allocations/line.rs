@@ -56,8 +56,12 @@ pub struct Line {
 
 impl Line {
     pub fn new(peers: PeerFactory) -> Line {
-        let setup =
-            Arc::new(MediaSetup { peers, candidates: vec![OURS.parse().unwrap()], sounds: Arc::default() });
+        let setup = Arc::new(MediaSetup {
+            peers,
+            candidates: vec![OURS.parse().unwrap()],
+            tcp: Vec::new(),
+            sounds: Arc::default(),
+        });
         let now = Instant::now();
         let call = MediaCall::new(CallId(1), setup, Box::new(Seed(7)));
         Line { call, now, begun: now, buf: Datagram::new(), received: Datagram::new() }

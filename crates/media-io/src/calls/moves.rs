@@ -86,6 +86,7 @@ impl Calls {
             return false;
         }
         self.read_letters();
+        self.send_departures();
         for _ in 0..PARCELS_AT_ONCE {
             let Some(parcel) = self.post.parcel(self.worker) else { return false };
             // A leg was sent before its datagrams.
@@ -112,10 +113,10 @@ impl Calls {
     }
 
     fn deliver(&mut self, parcel: Parcel) {
-        let Parcel { call, leg, local, source, mut data } = parcel;
+        let Parcel { call, leg, route, mut data } = parcel;
         match self.by_id.get(&call).copied() {
             Some(slot) => self.with_datagram(slot, &mut data, |call, data, now, wall| {
-                call.handle_browser(leg, (local, source), data, now, wall);
+                call.handle_browser(leg, route, data, now, wall);
             }),
             None => bump(&self.shared.tally.browser_unknown),
         }

@@ -44,6 +44,7 @@ impl Turning {
         let browser = BrowserSocket::bind(SocketAddr::new(LOOPBACK, 0)).unwrap();
         let browsers = browser.bound();
         let (poller, waker) = listen(&browser).unwrap();
+        let tcp = TcpBrowsers::new(poller.clone(), None).unwrap();
         let tally = Arc::new(Tally::default());
         let post = Arc::new(Post::new(vec![(browser, waker, tally.clone())]));
         let (sender, events) = sync_channel(1024);
@@ -60,7 +61,7 @@ impl Turning {
             tally,
         };
         let (orders, receiver) = sync_channel(64);
-        let worker = Worker::new(0, post, poller, receiver, shared);
+        let worker = Worker::new(0, post, poller, tcp, receiver, shared);
         let phones = [(); 2].map(|()| UdpSocket::bind((LOOPBACK, 0)).unwrap());
         phones.iter().for_each(|phone| phone.set_nonblocking(true).unwrap());
         let ready = Ready::new();

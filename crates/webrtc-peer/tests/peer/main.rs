@@ -14,9 +14,11 @@ fn a_connected_session_has_a_path_and_keys_and_neither_before() {
     let mut w = World::new();
     assert_eq!((w.peer.path(), w.keys()), (None, None));
     w.connect();
-    assert_eq!(w.peer.path(), Some((w.ours, w.theirs)));
+    assert_eq!(w.peer.path(), Some((w.ours, w.theirs).into()));
     let keys = w.keys().unwrap();
     assert_eq!(keys.profile(), SrtpProfile::AeadAes256Gcm);
+    let connection = w.peer.connection().unwrap().to_string();
+    assert_eq!(connection, "udp over IPv4, DTLS 1.2, AEAD_AES_256_GCM");
     assert_ne!(keys.ours(), keys.theirs());
     assert_eq!((keys.ours().len(), keys.theirs().len()), (44, 44));
     let connected = |o: &&PeerOutput| matches!(o, PeerOutput::Connected { .. });
@@ -30,19 +32,65 @@ fn we_can_be_the_dtls_client() {
     assert!(w.keys().is_some());
 }
 
+fn told(w: &World, what: &PeerOutput) -> usize {
+    w.heard.iter().filter(|o| *o == what).count()
+}
+
 #[test]
-fn a_long_silence_disconnects_once() {
+fn a_silence_of_15_s_is_told_and_one_of_30_s_is_the_end_once() {
     let mut w = World::new();
     w.connect();
     w.browser_silent = true;
     w.run(Duration::from_secs(13));
-    assert_eq!(w.disconnected(), None, "13 s of silence is a network change, not an end");
-    w.run(Duration::from_secs(6));
-    assert!(w.disconnected().unwrap().contains("15 s"), "{:?}", w.disconnected());
+    assert_eq!(told(&w, &PeerOutput::PathLost), 0, "13 s of silence is a network change");
+    w.run(Duration::from_secs(4));
+    assert_eq!(told(&w, &PeerOutput::PathLost), 1);
+    w.run(Duration::from_secs(11));
+    assert_eq!(w.disconnected(), None, "a lost path alone is no end");
+    w.run(Duration::from_secs(5));
+    assert_eq!(w.disconnected(), Some("nothing came from the browser for 30 s"));
     w.run(Duration::from_secs(30));
     let ends = w.heard.iter().filter(|o| matches!(o, PeerOutput::Disconnected { .. })).count();
-    assert_eq!(ends, 1);
+    assert_eq!((ends, told(&w, &PeerOutput::PathLost), told(&w, &PeerOutput::PathRestored)), (1, 1, 0));
     assert_eq!(w.peer.poll_timeout(), None);
+}
+
+#[test]
+fn a_browser_that_comes_back_after_25_s_goes_on_with_its_keys() {
+    let mut w = World::new();
+    w.connect();
+    w.browser_silent = true;
+    w.run(Duration::from_secs(25));
+    assert_eq!((told(&w, &PeerOutput::PathLost), told(&w, &PeerOutput::PathRestored)), (1, 0));
+    w.browser_silent = false;
+    restart(&mut w, "203.0.113.99:7000");
+    w.run(Duration::from_secs(30));
+    assert_eq!(told(&w, &PeerOutput::PathRestored), 1);
+    assert_eq!((w.disconnected(), w.peer.path()), (None, Some((w.ours, w.theirs).into())));
+    w.browser_silent = true;
+    w.run(Duration::from_secs(20));
+    assert_eq!(told(&w, &PeerOutput::PathLost), 2, "each loss is told");
+    let connected = |o: &&PeerOutput| matches!(o, PeerOutput::Connected { .. });
+    assert_eq!(w.heard.iter().filter(connected).count(), 1);
+}
+
+#[test]
+fn media_without_checks_keeps_the_path() {
+    // RFC 7675 §5.2: whoever sends to us is there.
+    let mut w = World::new();
+    w.connect();
+    w.browser_silent = true;
+    for _ in 0..10 {
+        w.run(Duration::from_secs(6));
+        assert!(!w.peer.handle_sign(w.now), "nothing to tell");
+    }
+    assert_eq!((w.disconnected(), told(&w, &PeerOutput::PathLost)), (None, 0));
+    w.run(Duration::from_secs(20));
+    assert_eq!(told(&w, &PeerOutput::PathLost), 1);
+    assert!(w.peer.handle_sign(w.now));
+    w.run(Duration::from_millis(1));
+    assert_eq!(told(&w, &PeerOutput::PathRestored), 1);
+    assert!(w.peer.path().is_some(), "and media goes on over the path of before");
 }
 
 #[test]
@@ -128,10 +176,12 @@ fn fragment_hello(data: Vec<u8>) -> Vec<Vec<u8>> {
 #[test]
 fn a_client_hello_in_many_fragments_in_any_order_connects() {
     // Field problem 5: post-quantum key shares make browsers fragment their hello.
-    let mut w = World::new();
-    w.tamper = fragment_hello;
-    w.connect();
-    assert!(w.most_parts >= 3, "the hello was too short to be fragmented");
+    for version in [DtlsVersion::Dtls12, DtlsVersion::Dtls13] {
+        let mut w = World::with(|_| {}, version);
+        w.tamper = fragment_hello;
+        w.connect();
+        assert!(w.most_parts >= 3, "the hello was too short to be fragmented");
+    }
 }
 
 fn recorded(hex: &str) -> Vec<u8> {
@@ -167,6 +217,7 @@ fn chromiums_recorded_post_quantum_hello_is_answered_in_either_order() {
 fn a_client_that_prefers_dtls_1_3_connects() {
     let mut w = World::with(|_| {}, DtlsVersion::Auto);
     w.connect();
+    assert!(w.peer.connection().unwrap().dtls13);
 }
 
 #[test]
@@ -189,27 +240,32 @@ fn as_dtls_client_we_wait_for_a_browser_that_takes_its_time() {
     assert_eq!((w.disconnected(), w.dtls_sent.len()), (None, 0));
 }
 
-#[test]
-fn an_ice_restart_keeps_the_keys_and_moves_to_the_new_address() {
-    let mut w = World::new();
-    w.connect();
+/// A further offer of the browser with new credentials, which from now on is at `address`.
+fn restart(w: &mut World, address: &str) {
     let (ours, theirs) = (creds("ours2"), creds("theirs2"));
     w.peer.restart_ice(ours.clone(), theirs.clone());
     assert!(w.demux.insert_ufrag(&ours.0, &ours.1, 7));
-    let before = w.theirs;
-    w.theirs = "203.0.113.99:7000".parse().unwrap();
-    let old = str0m::Candidate::host("198.51.100.7:6000".parse().unwrap(), "udp").unwrap();
+    let old = str0m::Candidate::host(w.theirs, "udp").unwrap();
+    w.theirs = address.parse().unwrap();
     let new = str0m::Candidate::host(w.theirs, "udp").unwrap();
     let mut api = w.browser.direct_api();
     api.set_local_ice_credentials(ice(theirs));
     api.set_remote_ice_credentials(ice(ours));
     api.invalidate_candidate(&old);
     w.browser.add_local_candidate(new);
-    assert_eq!(w.peer.path(), Some((w.ours, before)), "media goes on over the old path meanwhile");
+}
+
+#[test]
+fn an_ice_restart_keeps_the_keys_and_moves_to_the_new_address() {
+    let mut w = World::new();
+    w.connect();
+    let before = w.theirs;
+    restart(&mut w, "203.0.113.99:7000");
+    assert_eq!(w.peer.path(), Some((w.ours, before).into()), "media goes on over the old path meanwhile");
     w.run(Duration::from_secs(2));
     assert_eq!(
         w.peer.path(),
-        Some((w.ours, w.theirs)),
+        Some((w.ours, w.theirs).into()),
         "what we send must follow the browser to its new address"
     );
     w.run(Duration::from_secs(40));

@@ -8,7 +8,7 @@ use str0m::config::{DtlsVersion, Fingerprint};
 use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
-use webrtc_peer::{Demux, Peer, PeerFactory, PeerOutput, PeerParams, SrtpKeys};
+use webrtc_peer::{Demux, Peer, PeerFactory, PeerOutput, PeerParams, Route, SrtpKeys};
 
 const DELAY: Duration = Duration::from_millis(5);
 
@@ -128,7 +128,10 @@ impl World {
     pub fn disconnected(&self) -> Option<&str> {
         self.heard.iter().find_map(|o| match o {
             PeerOutput::Disconnected { why } => Some(why.as_str()),
-            PeerOutput::Transmit { .. } | PeerOutput::Connected { .. } => None,
+            PeerOutput::Transmit(_)
+            | PeerOutput::Connected { .. }
+            | PeerOutput::PathLost
+            | PeerOutput::PathRestored => None,
         })
     }
 
@@ -136,7 +139,10 @@ impl World {
     pub fn keys(&self) -> Option<&SrtpKeys> {
         self.heard.iter().find_map(|o| match o {
             PeerOutput::Connected { keys } => Some(keys),
-            PeerOutput::Transmit { .. } | PeerOutput::Disconnected { .. } => None,
+            PeerOutput::Transmit(_)
+            | PeerOutput::Disconnected { .. }
+            | PeerOutput::PathLost
+            | PeerOutput::PathRestored => None,
         })
     }
 
@@ -144,7 +150,7 @@ impl World {
     pub fn arrive(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) -> bool {
         let known = self.demux.lookup(from, data).is_some();
         if known {
-            self.peer.handle_datagram(to, from, data, self.now);
+            self.peer.handle_datagram((to, from), data, self.now);
             self.drain_peer();
         }
         known
@@ -171,7 +177,7 @@ impl World {
     fn drain_peer(&mut self) {
         let mut buf = Vec::new();
         while let Some(output) = self.peer.poll_output(&mut buf) {
-            if let PeerOutput::Transmit { local, remote } = output {
+            if let PeerOutput::Transmit(Route { local, remote, .. }) = output {
                 if is_dtls(&buf) {
                     self.dtls_sent.push(buf.clone());
                 }

@@ -122,6 +122,7 @@ pub fn config() -> SwitchConfig {
         hold_music: None,
         record_notice: None,
         workers: 2,
+        turn: None,
     }
 }
 

@@ -245,6 +245,7 @@ fn a_browser_keeps_the_candidates_of_the_worker_that_it_began_on() {
         peers: FACTORY.clone(),
         candidates: vec!["192.0.2.2:4001".parse().unwrap()],
         sounds: sounds(),
+        tcp: Vec::new(),
     };
     let mut new = MediaCall::new(CallId(2), Arc::new(setup), Box::new(Seed(9)));
     new.adopt(old.call.give(A, old.now).unwrap(), C, old.now);

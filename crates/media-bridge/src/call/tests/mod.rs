@@ -89,7 +89,8 @@ impl World {
 
     fn with_seed(seed: u64) -> World {
         let candidates = vec!["192.0.2.2:4000".parse().unwrap()];
-        let setup = Arc::new(MediaSetup { peers: FACTORY.clone(), candidates, sounds: sounds() });
+        let setup =
+            Arc::new(MediaSetup { peers: FACTORY.clone(), candidates, tcp: Vec::new(), sounds: sounds() });
         let call = MediaCall::new(CallId(1), setup, Box::new(Seed(seed)));
         let now = Instant::now();
         let (sent, rtcp, events, others, recorded) = Default::default();
