@@ -46,14 +46,7 @@ impl Plan {
     /// # Errors
     /// One sentence about the flag that does not fit.
     pub fn build(self) -> Result<Demo, String> {
-        let open =
-            [("--http", self.http), ("--sip", self.sip)].into_iter().find(|(_, a)| !a.ip().is_loopback());
-        if let (Some((flag, addr)), None) = (open, &self.password) {
-            return Err(format!(
-                "{flag} {addr} can be reached from other machines: choose a password with --password, \
-                 or listen on 127.0.0.1"
-            ));
-        }
+        self.must_be_private()?;
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 64)) as u8;
         let (own, theirs) = split(self.rtp_ports)?;
         let mut entropy = SystemEntropy;
@@ -119,6 +112,21 @@ impl Plan {
         };
         let carrier = CarrierPlan { listen: self.carrier, gateway, rtp_ports: theirs };
         Ok(Demo { config, carrier, greeting })
+    }
+}
+
+impl Plan {
+    /// The page's passwords stand in the terminal: whoever else can reach it gets one that somebody chose.
+    fn must_be_private(&self) -> Result<(), String> {
+        let open =
+            [("--http", self.http), ("--sip", self.sip)].into_iter().find(|(_, a)| !a.ip().is_loopback());
+        match (open, &self.password) {
+            (Some((flag, addr)), None) => Err(format!(
+                "{flag} {addr} can be reached from other machines: choose a password with --password, \
+                 or listen on 127.0.0.1"
+            )),
+            (Some(_), Some(_)) | (None, _) => Ok(()),
+        }
     }
 }
 

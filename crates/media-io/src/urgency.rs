@@ -90,7 +90,9 @@ mod tests {
         {
             urgency.handle_load(load);
             let (is, nice) = told();
-            assert_eq!((is.as_str(), nice.as_str()), (policy, "0"), "{load}");
+            assert_eq!(is, policy, "{load}");
+            // Whoever started us may have been nicer.
+            assert!(policy != other || nice == "0", "{load}: {nice}");
         }
     }
 }

@@ -63,7 +63,9 @@ fn the_same_seed_plays_the_same() {
 /// What a fault looks like from outside.
 fn sign_of(fault: Fault) -> &'static [&'static str] {
     match fault {
-        Fault::LostTimer => &["is stuck in Setup", "is stuck in Closing", "calls are left"],
+        Fault::LostTimer => {
+            &["is stuck in Setup", "is stuck in Closing", "calls are left", "\"gateway dialogs\""]
+        }
         Fault::LeakedLease => &["is over and still has 1 media leases"],
         Fault::DoubleBye => &["a second BYE in one dialog"],
         Fault::StuckClosing => &["the media plane answers always"],

@@ -197,7 +197,7 @@ pub enum ToBrowser {
         /// Whose connection.
         side: Side,
         /// Mean opinion score of its worse direction, 1 to 4.5, two decimals.
-        mos: f32,
+        mos: f64,
         /// What makes it worse than its codec, in a few words.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,

@@ -35,8 +35,8 @@ impl Call {
 }
 
 /// A score as it is shown and written.
-pub fn two_decimals(mos: f32) -> f32 {
-    (mos * 100.0).round() / 100.0
+pub fn two_decimals(mos: f32) -> f64 {
+    (f64::from(mos) * 100.0).round() / 100.0
 }
 
 /// What is wrong with the audio from or to `whom`, e.g. `12 % loss from the phone`.

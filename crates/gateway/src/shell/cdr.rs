@@ -231,8 +231,8 @@ struct Counters {
 /// How it sounded, by the E-model, in stretches of five seconds.
 #[derive(Serialize)]
 struct Mos {
-    mean: f32,
-    min: f32,
+    mean: f64,
+    min: f64,
     /// When the worst stretch was over.
     worst_at: String,
     /// What was wrong then, if anything.
