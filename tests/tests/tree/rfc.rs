@@ -25,6 +25,7 @@ const RFCS: &[(u16, &str)] = &[
     (3325, "asserted identity"),
     (3326, "Reason"),
     (3327, "Path"),
+    (3389, "comfort noise"),
     (3398, "ISUP causes"),
     (3428, "MESSAGE"),
     (3515, "REFER"),
@@ -48,6 +49,7 @@ const RFCS: &[(u16, &str)] = &[
     (4475, "torture messages"),
     (4488, "REFER without subscription"),
     (4568, "SDES"),
+    (4571, "framing in TCP"),
     (4585, "RTCP feedback"),
     (4733, "telephone-event"),
     (5057, "several usages of a dialog"),
@@ -75,6 +77,7 @@ const RFCS: &[(u16, &str)] = &[
     (6337, "offer/answer usage"),
     (6454, "origins of pages"),
     (6455, "WebSocket"),
+    (6544, "ICE over TCP"),
     (6665, "events"),
     (6716, "Opus"),
     (6881, "emergency calls"),
@@ -92,12 +95,14 @@ const RFCS: &[(u16, &str)] = &[
     (8489, "STUN"),
     (8606, "causes of Q.850"),
     (8643, "opportunistic SRTP"),
+    (8656, "TURN"),
     (8760, "digest algorithms for SIP"),
     (8827, "WebRTC security"),
     (8839, "ICE in SDP"),
     (8842, "DTLS in SDP"),
     (8866, "SDP"),
     (9143, "BUNDLE"),
+    (9147, "DTLS 1.3"),
 ];
 
 /// RFC, section (empty: the whole), and the tests.

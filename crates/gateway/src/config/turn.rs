@@ -19,15 +19,16 @@ pub fn turn(
     env: &impl Fn(&str) -> Option<String>,
 ) -> Option<Turn> {
     let mut section = root.table(found, "turn")?;
+    let begun = ["urls", "secret", "secret_env", "ttl"].iter().any(|key| section.has(key));
     let urls = sections::parsed_list(&mut section, found, "urls", url).unwrap_or_default();
-    if !section.has("urls") {
+    if begun && !section.has("urls") {
         let example = "is missing; for example: urls = [\"turn:turn.example.com\"]";
         found.add(section.span(), section.key("urls"), example);
     } else if urls.len() > MOST {
         found.add(section.span(), section.key("urls"), format!("needs 1 to {MOST} relays"));
     }
     let secret = sections::secret(&mut section, found, ("secret", "secret_env"), env);
-    if !section.has("secret") && !section.has("secret_env") {
+    if begun && !section.has("secret") && !section.has("secret_env") {
         let words = "is missing; it is what coturn has as static-auth-secret (secret_env takes it from the environment)";
         found.add(section.span(), section.key("secret"), words);
     }
