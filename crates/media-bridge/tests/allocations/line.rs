@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use media_bridge::call::{MediaCall, MediaSetup, Output};
 use media_bridge::codec::Encoder;
-use media_bridge::control::{Bandwidth, Codec, Command, Event, LegKind, LegParams, Source, Srtp};
+use media_bridge::control::{Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Source, Srtp};
 use media_bridge::effort::Effort;
 use media_bridge::rtp::RtpHeader;
 use media_bridge::sdp::Remote;
@@ -83,6 +83,8 @@ impl Line {
         let params = LegParams {
             bandwidth: Bandwidth::Narrow,
             srtp: Srtp::IfOffered,
+            // Else what is said would be decoded to look for digits in it.
+            dtmf: DtmfMode::Rfc4733,
             ..LegParams::new(kind, &[codec])
         };
         let mut outputs = Vec::new();

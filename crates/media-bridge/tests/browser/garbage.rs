@@ -92,7 +92,7 @@ fn a_session_connects_and_is_heard_whatever_others_send_meanwhile() {
         world.line.hear(A, B);
         world.line.hear(B, A);
         for n in 1..=20 {
-            world.speak(&[n; 40]);
+            world.say(&[n; 40]);
             let arrival = phone.say(&[0x80 | n; 30], world.line.now);
             world.phone_arrives(&arrival);
         }

@@ -99,15 +99,20 @@ impl World {
         }
     }
 
-    /// One packet of the browser's, 20 ms after the last.
+    /// One packet of the browser's, and 20 ms.
     pub fn speak(&mut self, payload: &[u8]) {
+        self.say(payload);
+        self.run(Duration::from_millis(20));
+    }
+
+    /// One packet of the browser's.
+    pub fn say(&mut self, payload: &[u8]) {
         self.sent += 1;
         let mut api = self.rtc.direct_api();
         let stream = api.stream_tx_by_mid("0".into(), None).unwrap();
         let (pt, seq) = (Pt::new_with_value(OPUS), SeqNo::from(self.sent));
         let timestamp = (self.sent as u32).wrapping_mul(960);
         stream.write_rtp(RtpWrite::new(pt, seq, timestamp, self.line.now, payload));
-        self.run(Duration::from_millis(20));
     }
 
     /// The browser goes on with another stream.
