@@ -122,7 +122,7 @@ pub struct RouteConfig {
     pub pattern: Pattern,
     /// Who may use it; empty: everyone.
     pub from: Vec<RouteFrom>,
-    /// Tried in order: the next one when a trunk cannot be reached or fails.
+    /// Tried in order: the next one when a trunk cannot be reached or fails. Empty: the call ends with the announcement.
     pub to: Vec<RouteTo>,
     /// How the number is changed first.
     pub rewrite: Option<Rewrite>,
@@ -139,6 +139,8 @@ pub struct RouteConfig {
 pub struct Treatment {
     /// What a party on hold hears.
     pub hold_music: Option<SoundId>,
+    /// What callers hear first; where the route leads nowhere, all that they hear.
+    pub announce: Option<SoundId>,
     /// Recorded from answer to end.
     pub record: bool,
 }

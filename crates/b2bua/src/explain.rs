@@ -41,6 +41,7 @@ pub fn explain(config: &SwitchConfig, dialled: &str, from: &RouteFrom) -> Explan
     let found = look_up_aloud(config, &number, &party, |step| lines.push(sentence(config, step)));
     match &found {
         Ok(Destination::User(user)) => lines.push(format!("rings every device of user {}", user.as_str())),
+        Ok(Destination::Announcement) => lines.push("hears an announcement, and that is all".into()),
         Ok(Destination::Trunks(trunks)) => {
             lines.extend(trunks.iter().filter_map(|(index, _)| audio(&config.trunks[*index])));
             let names = trunks.iter().map(|(index, number)| {

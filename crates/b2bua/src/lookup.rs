@@ -10,6 +10,8 @@ use crate::dialplan::{Country, Leads, Number};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Destination {
     User(UserName),
+    /// Nobody: an announcement is all.
+    Announcement,
     /// Trunk index and the number for it, in order.
     Trunks(Vec<(usize, String)>),
 }
@@ -140,6 +142,9 @@ fn look_at<'c>(
     };
     if !open_to(config, route, from) {
         return (Step::OtherCaller(index), None);
+    }
+    if route.to.is_empty() {
+        return (Step::Taken(index), Some(Destination::Announcement));
     }
     let sent = route.rewrite.as_ref().map(|r| r.apply(tail));
     let found = destination(config, &route.to, sent.as_deref().unwrap_or(number.best()));

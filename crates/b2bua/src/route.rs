@@ -41,6 +41,8 @@ pub(crate) enum Plan {
     Ring { user: UserName, devices: Vec<Ring> },
     /// Nobody: the caller takes the place of this leg (RFC 3891).
     TakeOver(CallId, LegId),
+    /// Nobody: the caller hears an announcement, and that is all.
+    Announce,
     /// Trunks in turn.
     Dial(VecDeque<Hop>),
 }
@@ -49,7 +51,7 @@ impl Plan {
     /// The first trunk; none where devices ring.
     pub fn trunk<'a>(&self, config: &'a SwitchConfig) -> Option<&'a TrunkConfig> {
         match self {
-            Plan::Ring { .. } | Plan::TakeOver(..) => None,
+            Plan::Ring { .. } | Plan::TakeOver(..) | Plan::Announce => None,
             Plan::Dial(hops) => hops.front().map(|hop| &config.trunks[hop.trunk]),
         }
     }
@@ -104,6 +106,7 @@ pub(crate) fn plan(
                 (true, None) => Err(Failure::of(EndReason::NotRegistered)),
             }
         }
+        Destination::Announcement => Ok(Plan::Announce),
         Destination::Trunks(trunks) => {
             let mut hops = VecDeque::new();
             let mut wait = None;

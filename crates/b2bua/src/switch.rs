@@ -340,7 +340,10 @@ impl Switch {
     pub fn calls(&self) -> impl Iterator<Item = (CallId, CallStage)> {
         self.calls.values().map(|call| {
             let stage = match call.state {
-                State::Preparing { .. } | State::Trying { .. } | State::Connecting { .. } => CallStage::Setup,
+                State::Preparing { .. }
+                | State::Announcing { .. }
+                | State::Trying { .. }
+                | State::Connecting { .. } => CallStage::Setup,
                 State::Talking { .. } => CallStage::Talking,
                 State::Closing { .. } => CallStage::Closing,
             };

@@ -239,7 +239,7 @@ impl Switch {
                 let (_, number) = trunks.iter().find(|(t, _)| t == trunk)?;
                 Some((*sip, crate::call::address(number, &host)))
             }
-            Destination::User(_) => None,
+            Destination::User(_) | Destination::Announcement => None,
         }
     }
 
@@ -282,6 +282,7 @@ impl Switch {
                 self.with_call(with.0, |call, sh| call.become_proxy(ask.call, codec, sh, t));
             }
             State::Preparing { .. }
+            | State::Announcing { .. }
             | State::Trying { .. }
             | State::Connecting { .. }
             | State::Closing { .. } => {
@@ -366,7 +367,10 @@ impl Switch {
     fn join(&mut self, (into, out): (CallId, LegId), from: (CallId, LegId), t: Clock) {
         let fits = |c: &crate::call::Call| match c.state {
             State::Talking { .. } | State::Trying { .. } => c.legs.iter().any(|l| l.id == out),
-            State::Preparing { .. } | State::Connecting { .. } | State::Closing { .. } => false,
+            State::Preparing { .. }
+            | State::Announcing { .. }
+            | State::Connecting { .. }
+            | State::Closing { .. } => false,
         };
         let id = match self.calls.get_mut(&into).filter(|c| fits(c)) {
             Some(call) => call.take_borrowed(from).unwrap_or_else(|| call.next_leg()),

@@ -107,7 +107,11 @@ pub(crate) fn config() -> SwitchConfig {
         countries: Countries::All,
         premium: false,
         // Who dials like this is recorded.
-        treatment: Treatment { record: pattern == "0*", ..Treatment::default() },
+        treatment: Treatment {
+            record: pattern == "0*",
+            announce: (pattern == "+1900*").then_some(SoundId(2)),
+            ..Treatment::default()
+        },
     };
     SwitchConfig {
         deny: Vec::new(),

@@ -66,6 +66,7 @@ impl Call {
             (State::Preparing { .. } | State::Trying { .. }, id) if id == self.caller => {
                 (EndedBy::Caller, true)
             }
+            (State::Announcing { .. }, _) => (EndedBy::Caller, self.facts.answered.is_none()),
             (_, id) if id == self.caller => (EndedBy::Caller, false),
             (State::Trying { .. }, _) => {
                 return self.lose_callee(id, Failure::of(EndReason::Declined), sh, t);
@@ -112,7 +113,7 @@ impl Call {
             State::Connecting { .. } | State::Talking { .. } => {
                 self.end(Failure::of(EndReason::SignallingLost), EndedBy::Callee, sh, t);
             }
-            State::Preparing { .. } | State::Closing { .. } => {}
+            State::Preparing { .. } | State::Announcing { .. } | State::Closing { .. } => {}
         }
     }
 }

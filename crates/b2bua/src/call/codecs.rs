@@ -32,7 +32,9 @@ impl Call {
             return of(&self.legs[0]);
         }
         let callee = match &self.state {
-            State::Preparing { plan, .. } => return (None, plan.trunk(&sh.config).map(|t| &t.profile)),
+            State::Preparing { plan, .. } | State::Announcing { plan, .. } => {
+                return (None, plan.trunk(&sh.config).map(|t| &t.profile));
+            }
             State::Talking { callee, .. } | State::Connecting { callee, .. } => *callee,
             State::Trying { progress: Progress::Early(callee) | Progress::EarlyWanted(callee), .. } => {
                 *callee

@@ -25,6 +25,8 @@ impl Call {
         let (devices, hops) = match plan {
             Plan::Ring { user, devices } => (Some((user, devices)), VecDeque::new()),
             Plan::Dial(hops) => (None, hops),
+            // A transfer to an announcement: there is nobody to be joined with.
+            Plan::Announce => (None, VecDeque::new()),
             Plan::TakeOver(call, leg) => return self.take_over(call, leg, sh, t),
         };
         let deadline = t.now + limits::RING_DURATION;

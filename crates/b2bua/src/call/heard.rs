@@ -68,6 +68,7 @@ impl Call {
             }
             State::Trying { .. }
             | State::Preparing { .. }
+            | State::Announcing { .. }
             | State::Connecting { .. }
             | State::Talking { .. }
             | State::Closing { .. } => None,

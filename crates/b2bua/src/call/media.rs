@@ -28,7 +28,7 @@ impl Call {
             Event::Lost { leg } => self.on_lost(leg, t),
             Event::Silent { leg, expected } => self.on_silent(leg, &expected, sh),
             Event::Dtmf { leg, digit, duration } => self.on_digit(leg, digit, duration, sh),
-            Event::Played { .. } => {}
+            Event::Played { leg } => self.on_played(leg, sh, t),
             Event::Stats { leg, stats } => self.on_stats(leg, stats, sh, t),
             Event::Closed => self.media = MediaPlane::Gone,
             Event::Crashed => {
@@ -75,7 +75,7 @@ impl Call {
         }
         if id == self.caller && matches!(self.state, State::Preparing { .. }) {
             self.show(id, webrtc_peer::signalling::CallState::Calling, sh);
-            self.begin_trying(sh, t);
+            self.announce_or_try(sh, t);
         }
         self.advance(sh, t);
     }
@@ -145,6 +145,7 @@ impl Call {
                 self.end(failure, EndedBy::Callee, sh, t);
             }
             State::Preparing { .. }
+            | State::Announcing { .. }
             | State::Connecting { .. }
             | State::Talking { .. }
             | State::Closing { .. } => {}

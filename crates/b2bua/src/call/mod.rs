@@ -3,6 +3,7 @@
 //! Events change facts on legs; `advance` then looks whether the state can go on. Every end goes through
 //! `end`, into `Closing`, and out through `Cdr`: there is no other way for a call to be over.
 
+mod announce;
 mod browser;
 mod codecs;
 mod dial;
@@ -65,6 +66,8 @@ pub(crate) enum Progress {
 pub(crate) enum State {
     /// The caller's media is being made; nobody rings yet.
     Preparing { plan: Plan, deadline: Instant },
+    /// The caller hears the announcement of its route; nobody rings yet.
+    Announcing { plan: Plan, deadline: Instant },
     /// Devices of a user ring at once, or trunks are tried in turn.
     Trying {
         hops: VecDeque<Hop>,
@@ -237,7 +240,10 @@ impl Call {
         let callee = match self.state {
             State::Talking { callee, .. } | State::Connecting { callee, .. } => callee,
             State::Trying { progress: Progress::Early(callee), .. } => callee,
-            State::Preparing { .. } | State::Trying { .. } | State::Closing { .. } => return None,
+            State::Preparing { .. }
+            | State::Announcing { .. }
+            | State::Trying { .. }
+            | State::Closing { .. } => return None,
         };
         let peer = match leg {
             leg if leg == self.caller => callee,
@@ -293,6 +299,7 @@ impl Call {
             State::Trying { progress: Progress::EarlyWanted(callee), .. } => self.advance_early(callee, sh),
             State::Connecting { callee, overdue, .. } => self.advance_connecting(callee, overdue, sh, t),
             State::Preparing { .. }
+            | State::Announcing { .. }
             | State::Trying { .. }
             | State::Talking { .. }
             | State::Closing { .. } => {}
@@ -437,6 +444,7 @@ impl Call {
     fn state_deadline(&self) -> Instant {
         match self.state {
             State::Preparing { deadline, .. }
+            | State::Announcing { deadline, .. }
             | State::Trying { deadline, .. }
             | State::Connecting { deadline, .. }
             | State::Talking { deadline, .. }
@@ -453,6 +461,9 @@ impl Call {
         }
         match &mut self.state {
             State::Preparing { .. } => self.end(Failure::of(EndReason::Internal), EndedBy::Gateway, sh, t),
+            State::Announcing { .. } => {
+                self.end(Failure::of(EndReason::MediaNotConnected), EndedBy::Caller, sh, t);
+            }
             State::Trying { .. } => self.end(Failure::of(EndReason::NoAnswer), EndedBy::Gateway, sh, t),
             State::Connecting { callee, overdue, deadline } => {
                 let (callee, late) = (*callee, *overdue);

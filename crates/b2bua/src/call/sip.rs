@@ -222,6 +222,7 @@ impl Call {
                 self.end(failure, EndedBy::Callee, sh, t);
             }
             State::Preparing { .. }
+            | State::Announcing { .. }
             | State::Connecting { .. }
             | State::Talking { .. }
             | State::Closing { .. } => self.drop_media(id, sh),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test helpers")]
 
 mod access;
+mod announce;
 mod calls;
 mod codecs;
 mod early_update;

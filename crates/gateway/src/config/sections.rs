@@ -313,16 +313,22 @@ pub fn routes(root: &mut Section<'_, '_>, found: &mut Findings<'_>) -> Vec<Place
         let pattern =
             section.required(found, "match", "\"+1*\"").and_then(|p| p.parse(found, |t| Pattern::parse(t)));
         let from = parsed_list(&mut section, found, "from", from).unwrap_or_default();
-        let to = parsed_list(&mut section, found, "to", destination);
+        let mut to = parsed_list(&mut section, found, "to", destination);
+        let announce = sound(&mut section, found, "announce");
         if !section.has("to") {
-            found.add(section.span(), section.key("to"), "is missing; for example: to = [\"trunk:carrier\"]");
+            if section.has("announce") {
+                to = Some(Vec::new());
+            } else {
+                let message = "is missing; for example: to = [\"trunk:carrier\"]";
+                found.add(section.span(), section.key("to"), message);
+            }
         }
         let rewrite = optional(&mut section, found, "rewrite", Rewrite::parse);
         let countries = numbers::countries(&mut section, found);
         let premium = section.boolean(found, "premium").unwrap_or(false);
         let hold_music = sound(&mut section, found, "hold_music");
         let record = section.boolean(found, "record").unwrap_or(false);
-        let treatment = Treatment { hold_music, record };
+        let treatment = Treatment { hold_music, announce, record };
         let span = section.span().clone();
         section.finish(found);
         if let (Some(pattern), Some(to)) = (pattern, to) {
