@@ -299,6 +299,19 @@ pub enum Refusal {
     Unknown,
 }
 
+/// What is odd about what a peer sends, in all of a leg's life so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Oddities {
+    /// A codec that was not agreed; it was played all the same.
+    pub unagreed: Option<Codec>,
+    /// Length of its packets, ms, where that is not the one asked for.
+    pub packet_ms: Option<u8>,
+    /// Its timestamps ran at another speed than its codec's clock; they were put right.
+    pub wrong_clock: bool,
+    /// Nothing but silence, for ten seconds of packets or more.
+    pub silent: bool,
+}
+
 /// Counters of one leg, cumulative.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct LegStats {
@@ -328,6 +341,8 @@ pub struct LegStats {
     pub quality: Option<Quality>,
     /// What a browser's leg runs over.
     pub connection: Option<Connection>,
+    /// What is odd about its stream.
+    pub oddities: Oddities,
 }
 
 /// What the media plane reports.

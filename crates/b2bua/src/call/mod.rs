@@ -35,7 +35,7 @@ use crate::workers::Seat;
 pub(crate) use dial::{address, usual_kind};
 pub(crate) use end::{Failure, quoted};
 pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase, Proxy};
-pub use quality::{complaint, two_decimals};
+pub use quality::{complaint, remarks, two_decimals};
 pub(crate) use transfer::{Adopted, Aim, Given, Transfer};
 
 /// How long an answering browser may take to have its audio up before the caller is connected regardless: its

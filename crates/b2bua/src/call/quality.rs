@@ -1,5 +1,6 @@
 //! How the legs sound: told to browsers, and in words.
 
+use media_bridge::control::{Codec, LegStats};
 use media_bridge::quality::{Cause, Moment};
 use types::LegId;
 use webrtc_peer::signalling::{Side, ToBrowser};
@@ -49,6 +50,25 @@ pub fn complaint(cause: Cause, whom: &str) -> String {
     }
 }
 
+/// What was odd about the audio from `whom`, in plain words for the record: one sentence each.
+pub fn remarks(stats: &LegStats, agreed: Codec, whom: &str) -> Vec<String> {
+    let odd = stats.oddities;
+    let silent = odd.silent.then(|| match whom {
+        "the trunk" => "the trunk sent nothing but silence".to_owned(),
+        whom => format!("{whom}'s microphone was silent"),
+    });
+    let length = odd.packet_ms.map(|ms| format!("{whom} sent {ms} ms packets although 20 were asked for"));
+    let codec = odd.unagreed.map(|codec| {
+        format!("{whom} sent {} although {} was agreed: it was played", codec.name(), agreed.name())
+    });
+    let clock =
+        odd.wrong_clock.then(|| format!("{whom}'s timestamps ran at a wrong speed: they were put right"));
+    // One in a hundred is what a network does.
+    let late = (stats.late > 10 && stats.late * 100 > stats.packets_in)
+        .then(|| format!("{} packets from {whom} came too late or twice", stats.late));
+    [silent, length, codec, clock, late].into_iter().flatten().collect()
+}
+
 fn percent(share: f32) -> String {
     let percent = share * 100.0;
     if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
@@ -68,6 +88,27 @@ impl CdrParty {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remarks_name_what_was_odd_and_whose_it_was() {
+        use media_bridge::control::Oddities;
+        let mut stats = LegStats { packets_in: 1_000, late: 10, ..LegStats::default() };
+        assert!(remarks(&stats, Codec::Pcmu, "the trunk").is_empty());
+        stats.late = 11;
+        stats.oddities =
+            Oddities { unagreed: Some(Codec::Pcma), packet_ms: Some(30), wrong_clock: true, silent: true };
+        assert_eq!(
+            remarks(&stats, Codec::Pcmu, "the browser"),
+            [
+                "the browser's microphone was silent",
+                "the browser sent 30 ms packets although 20 were asked for",
+                "the browser sent pcma although pcmu was agreed: it was played",
+                "the browser's timestamps ran at a wrong speed: they were put right",
+                "11 packets from the browser came too late or twice",
+            ]
+        );
+        assert_eq!(remarks(&stats, Codec::Pcmu, "the trunk")[0], "the trunk sent nothing but silence");
+    }
 
     #[test]
     fn complaints_name_what_how_much_and_whom() {

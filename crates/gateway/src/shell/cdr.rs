@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::recording::Outcome;
-use b2bua::{Cdr, CdrParty, CdrTransfer, complaint, two_decimals};
+use b2bua::{Cdr, CdrParty, CdrTransfer, complaint, remarks, two_decimals};
 use media_bridge::control::{Codec, LegStats};
 use media_bridge::quality::Quality;
 use serde::Serialize;
@@ -226,6 +226,9 @@ struct Counters {
     rejected: u64,
     late: u64,
     mos: Option<Mos>,
+    /// What was odd about its stream, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
 }
 
 /// How it sounded, by the E-model, in stretches of five seconds.
@@ -255,7 +258,8 @@ impl Mos {
 
 impl Media {
     fn of(codec: Option<Codec>, stats: Option<&LegStats>, party: Option<&CdrParty>) -> Option<Media> {
-        let codec = codec?.name();
+        let agreed = codec?;
+        let codec = agreed.name();
         let counters = stats.map(|s| Counters {
             packets_in: s.packets_in,
             packets_out: s.packets_out,
@@ -266,6 +270,7 @@ impl Media {
             plc_frames: s.plc_frames,
             rejected: s.rejected,
             late: s.late,
+            remarks: party.map_or_else(Vec::new, |party| remarks(s, agreed, party.in_words())),
             mos: s.quality.as_ref().zip(party).map(|(quality, party)| Mos::of(quality, party)),
         });
         let connection = stats.and_then(|s| s.connection).map(|c| c.to_string());

@@ -16,6 +16,8 @@ use crate::dtmf::Way;
 use crate::rtp::{Arrival, Head, Incoming, RtpHeader, RtpPacket, Stamp};
 use crate::sdp::clock_rate;
 
+/// Of G.711 so many packets are one whose level is looked at.
+const LOOKED_AT: u64 = 4;
 /// A listener of an ear waits longer than that conceals.
 const FILLED_WITHOUT_EAR: Duration = Duration::from_millis(200);
 /// Packets of filling sent at once at most: as long as a jittery network is waited for.
@@ -96,13 +98,19 @@ impl MediaCall {
     fn on_audio(&mut self, a: usize, codec: Codec, packet: &RtpPacket<'_>, now: Instant) -> Option<Relayed> {
         let MediaCall { legs, outbox, .. } = self;
         let leg = &mut legs[a];
-        leg.stats_in.set_clock(clock_rate(codec));
+        let (clock, length) = (clock_rate(codec), length(codec, packet.payload));
+        leg.stats_in.set_clock(clock);
+        let agreed = leg.inbound.has(codec);
+        let timestamp = leg.watch.packet(packet, (codec, agreed), length, now);
+        let packet = &RtpPacket { timestamp, ..*packet };
         let arrival = leg.stats_in.received(packet, now);
         let extended = leg.place(arrival)?;
         leg.heard(outbox, now);
+        if let Some(law) = law_of(codec).filter(|_| extended.is_multiple_of(LOOKED_AT)) {
+            let peak = packet.payload.iter().map(|code| law.decode_sample(*code).unsigned_abs()).max();
+            leg.watch.level(peak.unwrap_or(0), FRAME_TIME * LOOKED_AT as u32);
+        }
         self.record(a, codec, packet, now);
-        let clock = clock_rate(codec);
-        let length = length(codec, packet.payload);
         let incoming =
             Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker, length };
         // What is decoded for several listeners is decoded for the best of them.
@@ -225,9 +233,16 @@ impl MediaCall {
         // Taken out meanwhile: the listener may be the leg itself.
         let mut ear = self.legs[a].ear.take()?;
         let codec = ear.codec();
-        let mut late = 0;
-        let done = work(&mut ear, &mut |chunk| late += self.tell_listeners(a, codec, &chunk, now));
+        let (mut late, mut peak, mut heard) = (0, 0, Duration::ZERO);
+        let done = work(&mut ear, &mut |chunk| {
+            if !chunk.concealed && law_of(codec).is_none() {
+                peak = chunk.pcm.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0).max(peak);
+                heard += FRAME_TIME * chunk.pcm.len() as u32 / (chunk.rate / 50);
+            }
+            late += self.tell_listeners(a, codec, &chunk, now);
+        });
         let leg = &mut self.legs[a];
+        leg.watch.level(peak, heard);
         let tally = ear.take_tally();
         leg.counters.tally.fec += tally.fec;
         leg.counters.tally.concealed += tally.concealed;

@@ -14,6 +14,7 @@ use super::negotiate::Negotiation;
 use super::outbox::Outbox;
 use super::play::{Paused, Playing};
 use super::secured::{Contexts, Kind, Retired, Secured};
+use super::watch::Watch;
 use super::{MediaSetup, Output};
 use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
@@ -70,6 +71,7 @@ pub(super) struct Leg {
     /// Packets of the present source have another length than this peer asked for: they are cut anew.
     pub reframes: bool,
     pub stats_in: InStats,
+    pub watch: Watch,
     pub monitor: Monitor,
     pub ear: Option<Box<Ear>>,
     pub events_in: dtmf::Receiver,
@@ -249,8 +251,15 @@ impl Inbound {
         if let Some(event) = self.events.iter().find(|e| e.pt == pt) {
             return Meaning::Event { clock: event.clock };
         }
-        // RFC 3551 §6: static, and what it was before; some send it unasked.
-        if self.noise == Some(pt) || pt == 13 || pt == 19 { Meaning::Noise } else { Meaning::Unknown }
+        // RFC 3551 §6: what is static means the same to everybody. Some change to it without a word.
+        match pt {
+            0 => Meaning::Audio(Codec::Pcmu),
+            8 => Meaning::Audio(Codec::Pcma),
+            9 => Meaning::Audio(Codec::G722),
+            13 | 19 => Meaning::Noise,
+            pt if self.noise == Some(pt) => Meaning::Noise,
+            _ => Meaning::Unknown,
+        }
     }
 
     /// The clock of a packet that is an event by all signs but its payload type (RFC 4733 §2.3, field problem 16).
@@ -258,6 +267,11 @@ impl Inbound {
         let looks = matches!(*packet.payload, [0..=15, flags, _, _] if flags & 0x40 == 0);
         let dynamic = (96..=127).contains(&packet.payload_type);
         self.events.first().filter(|_| looks && dynamic).map(|events| events.clock)
+    }
+
+    /// Whether this codec was agreed.
+    pub fn has(&self, codec: Codec) -> bool {
+        self.formats.iter().any(|(_, agreed)| *agreed == codec)
     }
 
     pub fn knows(&self, pt: u8) -> bool {
@@ -298,6 +312,7 @@ impl Leg {
             filling: Filling::default(),
             reframes: false,
             stats_in: InStats::new(clock),
+            watch: Watch::default(),
             monitor: Monitor::default(),
             ear: None,
             events_in: dtmf::Receiver::new(8_000),
@@ -507,6 +522,7 @@ impl Leg {
             plc_frames: c.tally.concealed,
             rejected: self.drops().counts().map(dropped).sum(),
             late: c.late + c.tally.late,
+            oddities: self.watch.found(),
             moment: None,
             quality: self.monitor.quality(),
             connection: match &self.path {

@@ -20,6 +20,7 @@ mod report;
 mod secured;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

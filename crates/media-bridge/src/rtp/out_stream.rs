@@ -93,6 +93,8 @@ pub struct OutStream {
     last: Option<(u32, Instant)>,
     /// How long that packet's sound lasts, ticks of our clock.
     length: u32,
+    /// Ticks by which changes of source were rounded, as yet not made up for.
+    rounded: i64,
     /// The same of the first event, where no audio came before it: a stream of digits alone has a clock, too.
     anchor: Option<(u32, Instant)>,
     mapping: Option<Mapping>,
@@ -118,6 +120,7 @@ impl OutStream {
             used: 0,
             last: None,
             length: frame,
+            rounded: 0,
             anchor: None,
             mapping: None,
             filled: 0,
@@ -152,7 +155,7 @@ impl OutStream {
     pub fn set_format(&mut self, clock: u32, frame: u32) {
         if clock != self.clock {
             self.mapping = None;
-            self.length = frame;
+            (self.length, self.rounded) = (frame, 0);
         }
         self.clock = clock;
         self.frame = frame;
@@ -212,7 +215,10 @@ impl OutStream {
         let awake =
             slot.filter(|(_, due)| now.saturating_duration_since(*due) < self.time(self.frame) * ASLEEP);
         let marker = awake.is_none();
-        self.last = Some(awake.unwrap_or_else(|| (self.position(now), now)));
+        self.last = Some(match awake {
+            Some(awake) => awake,
+            None => (self.begin_at(now), now),
+        });
         self.length = self.frame;
         self.filled = self.filled.saturating_add(1);
         let extended = self.append(1);
@@ -345,7 +351,7 @@ impl OutStream {
 
     /// A new source begins where the time that passed puts it.
     fn begin(&mut self, source: SourceId, timestamp: u32, clock: u32, now: Instant) -> u32 {
-        let base = self.position(now);
+        let base = self.begin_at(now);
         self.mapping = Some(Mapping {
             source,
             clock,
@@ -369,6 +375,18 @@ impl OutStream {
         if let Some(m) = self.mapping.as_mut() {
             m.sequence = Some(SequenceMap { highest: theirs, offset: ours.wrapping_sub(theirs), filled: 0 });
         }
+    }
+
+    /// The timestamp of a source that begins now. What is rounded once is made up for the next time: many changes do not add
+    /// up to delay.
+    fn begin_at(&mut self, now: Instant) -> u32 {
+        let Some((last, at)) = self.last.or(self.anchor) else { return self.first_timestamp };
+        let frame = i64::from(self.frame.max(1));
+        let passed = samples(now.saturating_duration_since(at), self.clock) as i64 + self.rounded;
+        let least = i64::from(self.length.div_ceil(self.frame.max(1))).max(1);
+        let frames = (passed + frame / 2).div_euclid(frame).max(least);
+        self.rounded = (passed - frames * frame).clamp(-4 * frame, frame);
+        last.wrapping_add((frames * frame) as u32)
     }
 
     /// The timestamp of a frame that begins now: whole frames after the last one, at least one.

@@ -415,3 +415,34 @@ fn a_key_that_is_chosen_again_goes_on_with_its_indices() {
         }
     }
 }
+
+/// RFC 3711 §3.3.1: over several rollovers of the numbers and changes of source between, the receiver's count stays right.
+#[test]
+fn the_rollover_counter_stays_right_over_changes_of_source() {
+    let (mut world, _, mut b, sdp) = bridged(Suite::AeadAes128Gcm);
+    let mut receiver = Receiver::new(&crypto(&sdp)[0].keys, 0);
+    let mut opened = 0;
+    for change in 0..15u32 {
+        // Long holds and the other side's new numbers; rollovers fall where they fall.
+        b.ssrc = 100 + change;
+        b.seq = (change * 7_919) as u16;
+        b.ts = change.wrapping_mul(999_999_937);
+        for n in 0..5_000u32 {
+            let packet = b.raw(0, false, b.ts, &[n as u8; 160]);
+            b.ts = b.ts.wrapping_add(160);
+            world.rtp(B, b.address, &packet);
+            world.pass(FRAME);
+        }
+        world.hear(A, Source::Nothing);
+        world.pass(Duration::from_secs(3));
+        world.hear(A, Source::Leg(B));
+        for mut sent in std::mem::take(&mut world.sent) {
+            if sent.leg == A {
+                receiver.unprotect_rtp(&mut sent.raw).unwrap_or_else(|e| panic!("{e:?} at {}", sent.seq));
+                opened += 1;
+            }
+        }
+        world.rtcp.clear();
+    }
+    assert!(opened > 65_536, "{opened}");
+}

@@ -3,14 +3,18 @@
 
 mod adopt;
 mod anything;
+mod changes;
+mod clicks;
 mod digits;
 mod effort;
 mod encrypted;
 mod families;
 mod in_place;
 mod latching;
+mod lengths;
 mod music;
 mod negotiation;
+mod oddities;
 mod pauses;
 mod quality;
 mod record;
