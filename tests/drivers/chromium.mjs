@@ -103,8 +103,8 @@ const ops = {
     return (await read())[at];
   },
   statuses: async (command) => JSON.parse(await evaluate(tab(command), STATUSES)),
-  record: async (command) => evaluate(tab(command), 'window.__e2e.record()'),
-  stopRecord: async (command) => saveRecording(command.file, await evaluate(tab(command), 'window.__e2e.stop()')),
+  record: async (command) => evaluate(tab(command), `window.__e2e.record(${command.itself ?? false})`),
+  stopRecord: async (command) => saveRecording(command.file, await evaluate(tab(command), `window.__e2e.stop(${command.itself ?? false})`)),
   stats: async (command) => evaluate(tab(command), 'window.__e2e.stats()'),
   evaluate: async (command) => evaluate(tab(command), command.expression),
   screenshot: async (command) => void (await tab(command).page.screenshot({ path: command.file })),

@@ -4,7 +4,7 @@
  * @typedef {object} HookOptions
  * @property {string} [speech] base64 of a WAV file that stands in for the microphone, where the browser has no way of its own
  * @property {string} [candidates] of the gateway's candidates the page sees those alone that this expression matches
- * @property {Record<string, number>} [ports] candidate port to relay port: media goes through the test's relay on 127.0.0.1
+ * @property {Record<string, number>} [ports] candidate port to relay port: media goes through the test's relay on this machine
  */
 
 /**
@@ -13,7 +13,7 @@
  */
 export function install(options) {
   /** @type {any} */
-  const e2e = { pcs: [], tracks: [], statuses: [], messages: [], sockets: [], sounds: [], recorder: null, requests: 0 };
+  const e2e = { pcs: [], tracks: [], statuses: [], messages: [], sockets: [], sounds: [], recorders: {}, requests: 0 };
   /** @type {any} */ (window).__e2e = e2e;
 
   const Native = window.RTCPeerConnection;
@@ -31,7 +31,9 @@ export function install(options) {
     const lines = sdp.split('\r\n').flatMap((line) => {
       if (!line.startsWith('a=candidate:')) return [line];
       const words = line.split(' ');
-      if (words[2] !== 'udp' || words[4] !== '127.0.0.1' || !ports[words[5]]) return [];
+      // Not loopback: Firefox never connects to it, and a relay's answers to Chromium would come from another address.
+      const usable = words[2] === 'udp' && !words[4].includes(':') && words[4] !== '127.0.0.1';
+      if (!usable || !ports[words[5]]) return [];
       words[5] = String(ports[words[5]]);
       return [words.join(' ')];
     });
@@ -132,8 +134,43 @@ export function install(options) {
     };
   }
 
-  e2e.record = async () => {
-    const track = e2e.tracks.findLast((/** @type {MediaStreamTrack} */ one) => one.kind === 'audio' && one.readyState === 'live');
+  // A call of the browser with itself, over what the microphone of the newest call says: what its own codec, jitter buffer
+  // and losses cost, without a gateway. The listener answers with these parameters of Opus; gives where it listens.
+  e2e.callItself = async (/** @type {string} */ opus) => {
+    const [speaker, listener] = [new Native(), new Native()];
+    const track = e2e.pcs.at(-1).getSenders().find((/** @type {RTCRtpSender} */ one) => one.track).track;
+    speaker.addTrack(track, new MediaStream([track]));
+    listener.addEventListener('track', (event) => void (e2e.own = event.track));
+    const gathered = new Promise((done) => {
+      listener.addEventListener('icecandidate', (event) => {
+        if (event.candidate?.protocol === 'udp' && !event.candidate.address?.includes(':')) done(event.candidate);
+      });
+    });
+    await speaker.setLocalDescription();
+    await listener.setRemoteDescription({ type: 'offer', sdp: bare(speaker.localDescription?.sdp ?? '') });
+    await listener.setLocalDescription();
+    const where = await gathered;
+    const sdp = bare(listener.localDescription?.sdp ?? '');
+    const pt = /a=rtpmap:(\d+) opus/.exec(sdp)?.[1];
+    e2e.answer = sdp.replace(new RegExp(`a=fmtp:${pt} .*`), `a=fmtp:${pt} ${opus}`);
+    e2e.itself = [speaker, listener];
+    // A name of `.local` hides the machine's own address, at which the call's other end is too.
+    const given = /a=candidate:\S+ 1 \w+ \d+ (?!127\.)([\d.]+) /.exec(e2e.pcs.at(-1).remoteDescription.sdp)?.[1];
+    return `${where.address.endsWith('.local') ? given : where.address}:${where.port}`;
+  };
+  /** @param {string} sdp */
+  const bare = (sdp) => sdp.split('\r\n').filter((line) => !/^a=(candidate|end-of-candidates)/.test(line)).join('\r\n');
+  // The other half: the speaker is told this port.
+  e2e.connectItself = async (/** @type {string} */ address, /** @type {number} */ port) => {
+    const [speaker] = e2e.itself;
+    await speaker.setRemoteDescription({ type: 'answer', sdp: e2e.answer });
+    await speaker.addIceCandidate({ candidate: `candidate:1 1 udp 2122260223 ${address} ${port} typ host`, sdpMLineIndex: 0 });
+    while (speaker.connectionState !== 'connected') await new Promise((done) => setTimeout(done, 20));
+  };
+
+  // Of the newest call, or of the browser's call with itself.
+  e2e.record = async (itself = false) => {
+    const track = itself ? e2e.own : e2e.tracks.findLast((/** @type {MediaStreamTrack} */ one) => one.kind === 'audio' && one.readyState === 'live');
     if (!track) throw new Error('no live remote audio track');
     const stream = new MediaStream([track]);
     // Chromium decodes a remote track only while an element plays it.
@@ -150,11 +187,11 @@ export function install(options) {
     const blocks = [];
     node.onaudioprocess = (event) => void blocks.push(event.inputBuffer.getChannelData(0).slice());
     context.createMediaStreamSource(stream).connect(node).connect(context.destination);
-    e2e.recorder = { context, blocks, element, node };
+    e2e.recorders[String(itself)] = { context, blocks, element, node };
     return context.state;
   };
-  e2e.stop = async () => {
-    const { context, blocks, element } = e2e.recorder;
+  e2e.stop = async (itself = false) => {
+    const { context, blocks, element } = e2e.recorders[String(itself)];
     await context.close();
     element.srcObject = null;
     const pcm = new Int16Array(blocks.length * 16384);

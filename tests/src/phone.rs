@@ -2,8 +2,10 @@
 
 use crate::gateway::PASSWORD;
 use crate::ports::root;
+use crate::relay::Relay;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -109,7 +111,7 @@ impl Phone {
         self.ask("open", options, STEP);
     }
 
-    /// Opens `url` with every candidate port replaced by that of a relay on 127.0.0.1.
+    /// Opens `url` with every candidate port replaced by that of a relay on this machine.
     pub fn open_through(&mut self, url: &str, relays: &[(u16, u16)]) {
         let ports: serde_json::Map<String, Value> =
             relays.iter().map(|(port, relay)| (port.to_string(), json!(relay))).collect();
@@ -162,6 +164,27 @@ impl Phone {
         let got = self.ask("stopRecord", json!({ "file": file }), STEP);
         let seconds = got["seconds"].as_f64().expect("seconds");
         Recording { seconds, peak: got["peak"].as_u64().expect("peak") }
+    }
+
+    /// A call of the browser with itself, over what its newest call's microphone says, with these parameters of Opus and
+    /// through the relay that this gives.
+    pub fn call_itself(&mut self, opus: &str) -> Relay {
+        let place = self.evaluate(&format!("window.__e2e.callItself('{opus}')"));
+        let place: SocketAddr = place.as_str().expect("text").parse().expect("a place to listen");
+        let relay = Relay::start_to(place, 7);
+        self.evaluate(&format!("window.__e2e.connectItself('{}', {})", place.ip(), relay.port));
+        relay
+    }
+
+    /// Begins to record what the browser hears of itself.
+    pub fn record_itself(&mut self) {
+        let state = self.ask("record", json!({ "itself": true }), STEP);
+        assert_eq!(state, "running", "the recorder's AudioContext runs");
+    }
+
+    /// Ends that recording and writes it as 48 kHz mono WAV.
+    pub fn stop_record_itself(&mut self, file: &Path) {
+        self.ask("stopRecord", json!({ "file": file, "itself": true }), STEP);
     }
 
     /// `getStats` of every open peer connection: list of `{connection, local, remote, reports}`.

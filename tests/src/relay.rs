@@ -33,7 +33,8 @@ impl Shared {
 }
 
 fn bound(port: u16) -> UdpSocket {
-    let socket = UdpSocket::bind(("127.0.0.1", port)).expect("free port");
+    // On every address: some browsers never connect to 127.0.0.1.
+    let socket = UdpSocket::bind(("0.0.0.0", port)).expect("free port");
     socket.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
     socket
 }
@@ -41,6 +42,11 @@ fn bound(port: u16) -> UdpSocket {
 impl Relay {
     /// A relay in front of `target` on 127.0.0.1 that loses nothing yet.
     pub fn start(target: u16, seed: u64) -> Relay {
+        Relay::start_to(SocketAddr::from(([127, 0, 0, 1], target)), seed)
+    }
+
+    /// A relay in front of `target` that loses nothing yet.
+    pub fn start_to(target: SocketAddr, seed: u64) -> Relay {
         let port = free_ports(2);
         let (near, far) = (bound(port), bound(port + 1));
         let shared = Arc::new(Shared {
@@ -50,7 +56,6 @@ impl Relay {
             passed: AtomicU64::new(0),
             near: std::sync::Mutex::new(None),
         });
-        let target = SocketAddr::from(([127, 0, 0, 1], target));
         let (out_near, out_far) = (near.try_clone().expect("clone"), far.try_clone().expect("clone"));
         let (going, coming) = (shared.clone(), shared.clone());
         let there = std::thread::spawn(move || {

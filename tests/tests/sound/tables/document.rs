@@ -16,7 +16,8 @@ that lose packets by seeds. Browsers and phones are those of the load generator;
 clip is judged (PESQ, ITU-T P.862, python package `pesq`) beside the same clip through the codecs alone with the same
 settings and the same losses: *4.15 of 4.16* is 4.15 through the gateway where codecs alone give 4.16, both means of all clips.
 A browser is one that has heard of the loss in our reports and sends FEC at the rate that our answers ask for; our own
-encoder counts on 10 % of loss.
+encoder counts on 10 % of loss. Chromium and Firefox themselves are scored in `tests/tests/sound/quality.rs`, each beside its
+call with itself over as bad a line.
 
 ";
 
