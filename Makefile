@@ -40,6 +40,7 @@ docs: setup-test ## write docs/RFC.md out of the tests, docs/QUALITY.md out of a
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test tree rfc
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test sound tables
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test sound every_browser_connects
+	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p media-bridge --lib fidelity
 
 SECONDS ?= 600
 soak: setup-run ## look for defects by fuzzing and simulations, `make soak SECONDS=3600` for an hour

@@ -4,6 +4,7 @@ mod bad_requests;
 mod digest;
 mod disturbances;
 mod dns;
+mod dtmf_tones;
 mod flood;
 mod hold;
 mod ipv6;

@@ -106,6 +106,8 @@ pub(crate) struct Leg {
     pub remote_sdp: Option<Vec<u8>>,
     /// The peer has seen `local_sdp` as an answer: it stays (RFC 3261 §13.2.1).
     pub answer_sent: bool,
+    /// Its INFO has digits as `application/dtmf`: it gets them so.
+    pub says_dtmf: bool,
     /// We offered in answer to a re-INVITE: the ACK holds their answer.
     pub reoffered: bool,
     /// A caller who acknowledges our provisional answers and knows UPDATE (RFC 3311): the answer can still be changed.
@@ -165,6 +167,7 @@ impl Leg {
             local_sdp: None,
             remote_sdp: None,
             answer_sent: false,
+            says_dtmf: false,
             reoffered: false,
             updatable: false,
             offering: false,

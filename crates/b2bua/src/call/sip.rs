@@ -13,6 +13,10 @@ use crate::shared::{Clock, Shared};
 
 /// Length of a digit where the peer does not say.
 const DIGIT: Duration = Duration::from_millis(160);
+/// A digit alone.
+const DTMF: &str = "application/dtmf";
+/// A digit and its length.
+const DTMF_RELAY: &str = "application/dtmf-relay";
 
 impl Call {
     /// 1xx from a callee.
@@ -152,11 +156,13 @@ impl Call {
         self.advance(sh, t);
     }
 
-    /// INFO: digits in the two common forms.
+    /// INFO: digits in the two common forms. Who uses one gets the same.
     pub fn on_info(&mut self, id: LegId, body: &Body, sh: &mut Shared) {
-        if let Some((digit, duration)) = digit_of(body) {
-            self.send_digit(id, digit, duration, sh);
+        let Some((digit, duration)) = digit_of(body) else { return };
+        if let Some(leg) = self.leg(id) {
+            leg.says_dtmf = is_type(body, DTMF);
         }
+        self.send_digit(id, digit, duration, sh);
     }
 
     /// A digit that was pressed outside the media path counts like one in it. Whether somebody is there to hear it.
@@ -182,8 +188,11 @@ impl Call {
         let Some(peer) = self.peer_of(from).and_then(|peer| self.leg(peer)) else { return };
         let by_info = peer.profile(sh).is_some_and(|p| p.dtmf == DtmfMode::Info);
         if let (Device::Sip(leg), Phase::Up, true) = (&peer.device, &peer.phase, by_info) {
-            let bytes = format!("Signal={digit}\r\nDuration={ms}\r\n").into_bytes();
-            let body = Body { content_type: "application/dtmf-relay".into(), bytes };
+            let (content_type, text) = match peer.says_dtmf {
+                true => (DTMF, digit.to_string()),
+                false => (DTMF_RELAY, format!("Signal={digit}\r\nDuration={ms}\r\n")),
+            };
+            let body = Body { content_type: content_type.into(), bytes: text.into_bytes() };
             sh.sip(Sip::Info { leg: *leg, body });
         }
     }
@@ -267,26 +276,36 @@ fn answered_elsewhere(reason: &str) -> bool {
     reasons(reason).any(|r| r.protocol.eq_ignore_ascii_case("SIP") && r.cause() == Some(200))
 }
 
+fn is_type(body: &Body, kind: &str) -> bool {
+    body.content_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(kind)
+}
+
 /// The digit of an INFO body: `application/dtmf-relay` (`Signal=5`, `Duration=160`) or `application/dtmf` (`5`).
 fn digit_of(body: &Body) -> Option<(char, Duration)> {
-    let kind = body.content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let text = std::str::from_utf8(&body.bytes).ok()?;
     let value = |name: &str| {
         text.lines()
             .filter_map(|l| l.split_once('='))
-            .find_map(|(n, v)| n.trim().eq_ignore_ascii_case(name).then(|| v.trim().to_owned()))
+            .find_map(|(n, v)| n.trim().eq_ignore_ascii_case(name).then(|| v.trim()))
     };
-    let (signal, duration) = match kind.as_str() {
-        "application/dtmf-relay" => {
-            let ms = value("Duration").and_then(|d| d.parse().ok()).map(Duration::from_millis);
-            (value("Signal")?, ms.unwrap_or(DIGIT))
-        }
-        "application/dtmf" => (text.trim().to_owned(), DIGIT),
-        _ => return None,
-    };
+    if is_type(body, DTMF_RELAY) {
+        let ms = value("Duration").and_then(|d| d.parse().ok()).map(Duration::from_millis);
+        Some((key_of(value("Signal")?)?, ms.unwrap_or(DIGIT)))
+    } else if is_type(body, DTMF) {
+        Some((key_of(value("Signal").unwrap_or(text.trim()))?, DIGIT))
+    } else {
+        None
+    }
+}
+
+/// A key as INFO says it: itself, or from 10 on the code that it has as an event (RFC 4733 §3.2), as some write `*` and `#`.
+fn key_of(signal: &str) -> Option<char> {
     let mut chars = signal.chars();
-    let digit = chars.next().map(|c| c.to_ascii_uppercase()).filter(|c| is_digit(*c))?;
-    chars.next().is_none().then_some((digit, duration))
+    match (chars.next()?.to_ascii_uppercase(), chars.next(), chars.next()) {
+        (key, None, None) => Some(key).filter(|key| is_digit(*key)),
+        ('1', Some(second), None) => "*#ABCD".chars().nth(second.to_digit(10)? as usize),
+        (_, _, _) => None,
+    }
 }
 
 /// Whether this is a key of a phone (RFC 4733 §3.2).
@@ -304,7 +323,13 @@ mod tests {
         let relay = body("application/dtmf-relay", "Signal=5\r\nDuration=250\r\n");
         assert_eq!(digit_of(&relay), Some(('5', Duration::from_millis(250))));
         assert_eq!(digit_of(&body("application/dtmf", " # ")), Some(('#', DIGIT)));
-        assert_eq!(digit_of(&body("application/dtmf-relay", "Signal= 12\r\n")), None);
+        let star = body("Application/DTMF-Relay; charset=utf-8", "Signal= 10\nDuration = 100");
+        assert_eq!(digit_of(&star), Some(('*', Duration::from_millis(100))));
+        assert_eq!(digit_of(&body("application/dtmf-relay", "Signal=11\r\n")), Some(('#', DIGIT)));
+        assert_eq!(digit_of(&body("application/dtmf-relay", "Signal=d\r\n")), Some(('D', DIGIT)));
+        assert_eq!(digit_of(&body("application/dtmf-relay", "Signal=16\r\n")), None, "hook flash");
+        assert_eq!(digit_of(&body("application/dtmf-relay", "Signal=123\r\n")), None);
+        assert_eq!(digit_of(&body("application/dtmf-relay", "Signal=\r\n")), None);
         assert_eq!(digit_of(&body("application/dtmf", "x")), None);
         assert_eq!(digit_of(&body("text/plain", "5")), None);
     }

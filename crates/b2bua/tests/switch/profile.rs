@@ -5,7 +5,7 @@ use b2bua::{
     Countries, ForwardHeader, IdentityHeader, NumberFormat, PrivateFrom, RouteFrom, RouteTo, TrunkProfile,
 };
 use media_bridge::control::{DtmfMode, Event as MediaEvent};
-use sip_ua::{Command as Sip, Event, Headers, LegEnd, Refresher, Reliable100, SessionTimer};
+use sip_ua::{Body, Command as Sip, Event, Headers, LegEnd, Refresher, Reliable100, SessionTimer};
 use types::{CallId, LegId};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
@@ -257,6 +257,17 @@ fn digits_for_a_trunk_that_wants_info_go_by_info_and_count() {
     assert_eq!(body.bytes, b"Signal=5\r\nDuration=120\r\n");
     bench.media(CallId(1), MediaEvent::Dtmf { leg: LegId(1), digit: '7', duration });
     assert!(bench.sip.is_empty(), "its own digits do not come back");
+    // It uses the other form itself.
+    let body = Body { content_type: "application/dtmf".into(), bytes: b"7\r\n".to_vec() };
+    bench.heard(Event::Info { leg, body });
+    for digit in "0123456789*#ABCD".chars() {
+        bench.media(CallId(1), MediaEvent::Dtmf { leg: CALLER, digit, duration });
+        let Sip::Info { body, .. } = bench.sip_command() else { panic!("no INFO") };
+        assert_eq!(
+            (body.content_type.as_str(), body.bytes),
+            ("application/dtmf", digit.to_string().into_bytes())
+        );
+    }
     bench.heard(Event::Ended { leg, end: LegEnd::Bye { q850: None } });
-    assert_eq!(bench.cdrs[0].digits, 2);
+    assert_eq!(bench.cdrs[0].digits, 18);
 }

@@ -418,7 +418,7 @@ impl Leg {
         }
         while let Some((timestamp, pcm)) = self.tones_out.next_frame(now) {
             let chunk = super::ear::Chunk::own(timestamp, &pcm);
-            let source = self.source_id(Origin::Digit);
+            let source = self.source_id(Origin::Digit(self.tones_out.begun()));
             self.utter(source, &chunk, outbox, now);
             self.spoke(now, FORWARDING_PAUSED - FRAME_TIME);
         }
@@ -483,7 +483,7 @@ impl Leg {
     pub fn source_id(&self, origin: Origin) -> SourceId {
         let low = match origin {
             Origin::Own => 0,
-            Origin::Digit => 5,
+            Origin::Digit(digit) => (u64::from(digit) & 0x3fff_ffff) << 2,
             Origin::Once => 9,
             Origin::Forwarded(epoch) => (epoch & 0x3fff_ffff) << 2 | 2,
             Origin::Decoded(timeline) => (timeline & 0x3fff_ffff) << 2 | 3,
@@ -564,8 +564,8 @@ impl Leg {
 pub(super) enum Origin {
     /// A tone of ours.
     Own,
-    /// A digit as tones.
-    Digit,
+    /// A digit as tones, the first is 1.
+    Digit(u32),
     /// A sound that is played once.
     Once,
     /// Packets of a leg as they are; its reception epoch.

@@ -55,11 +55,12 @@ pub struct Tones {
     state: State,
     /// Timestamp of the next frame, 8 kHz.
     timestamp: u32,
+    begun: u32,
 }
 
 impl Default for Tones {
     fn default() -> Tones {
-        Tones { queue: VecDeque::new(), state: State::Idle { from: None }, timestamp: 0 }
+        Tones { queue: VecDeque::new(), state: State::Idle { from: None }, timestamp: 0, begun: 0 }
     }
 }
 
@@ -82,6 +83,11 @@ impl Tones {
         matches!(self.state, State::Sounding(_))
     }
 
+    /// Digits begun so far. Timestamps say nothing of the time between two of them.
+    pub fn begun(&self) -> u32 {
+        self.begun
+    }
+
     /// When `next_frame` has one; a moment in the past means now.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         match self.state {
@@ -100,6 +106,7 @@ impl Tones {
             let pair = frequencies(digit)?;
             let length = (duration.as_secs_f32() * RATE) as u32;
             self.state = State::Sounding(Playing { pair, at: 0, length, next: now });
+            self.begun = self.begun.wrapping_add(1);
         }
         let State::Sounding(playing) = &mut self.state else { return None };
         if now < playing.next {

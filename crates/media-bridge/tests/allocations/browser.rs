@@ -275,7 +275,8 @@ fn offer(print: &str, codec: Codec) -> String {
     let pt = payload_type(codec);
     format!(
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
-         m=audio 9 UDP/TLS/RTP/SAVPF {pt}\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n\
-         a=fingerprint:sha-256 {print}\r\na=setup:actpass\r\na=rtcp-mux\r\na=rtpmap:{pt} {map}\r\na=sendrecv\r\n"
+         m=audio 9 UDP/TLS/RTP/SAVPF {pt} 126\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n\
+         a=fingerprint:sha-256 {print}\r\na=setup:actpass\r\na=rtcp-mux\r\na=rtpmap:{pt} {map}\r\n\
+         a=rtpmap:126 telephone-event/8000\r\na=sendrecv\r\n"
     )
 }

@@ -102,6 +102,15 @@ impl Line {
         phone
     }
 
+    /// A phone whose digits are tones, which are looked for in its audio.
+    #[allow(dead_code, reason = "only the count of allocations has one")]
+    pub fn phone_with_tones(&mut self, leg: LegId, codec: Codec) -> Phone {
+        let phone = Phone::new(leg, codec);
+        let offer = phone.offer().replace(" 101\r\n", "\r\n");
+        self.answer(leg, LegKind::Rtp, codec, offer.replace("a=rtpmap:101 telephone-event/8000\r\n", ""));
+        phone
+    }
+
     /// A phone that encrypts, with a cipher that costs little.
     pub fn encrypted_phone(&mut self, leg: LegId, codec: Codec) -> Phone {
         let mut phone = Phone::new(leg, codec);
@@ -202,8 +211,8 @@ impl Phone {
         };
         let (ip, port, pt) = (self.address.ip(), self.address.port(), self.pt);
         format!(
-            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {pt}\r\n\
-             a=rtpmap:{pt} {map}\r\na=sendrecv\r\n"
+            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {pt} 101\r\n\
+             a=rtpmap:{pt} {map}\r\na=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n"
         )
     }
 

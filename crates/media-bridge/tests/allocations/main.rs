@@ -171,6 +171,16 @@ fn loss_and_reordering_allocate_nothing_after_warm_up() {
     }
 }
 
+/// Digits are looked for in the audio of A.
+#[test]
+fn listening_for_tones_allocates_nothing_after_warm_up() {
+    for (a, b) in [(Codec::Pcmu, Codec::Pcmu), (Codec::G722, Codec::Pcma), (Codec::Opus, Codec::Pcmu)] {
+        let mut line = Line::new(PeerFactory::new().unwrap());
+        let ends = [phone(line.phone_with_tones(A, a), a), phone(line.phone(B, b), b)];
+        assert_eq!(steady(line, ends, perfect), (0, 4_000), "{a:?} and {b:?}");
+    }
+}
+
 #[test]
 fn encrypted_packets_allocate_nothing_after_warm_up() {
     for (a, b) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Pcma)] {

@@ -91,7 +91,8 @@ impl Turning {
         };
         let (port, number) = (self.phones[side].local_addr().unwrap().port(), payload_type(codec));
         let offer = format!(
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP {number}\r\n"
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP {number} 101\r\n\
+             a=rtpmap:101 telephone-event/8000\r\n"
         );
         self.tell(Command::Answer { leg: LEGS[side], params, offer: offer.into_bytes() });
         self.worker.poller.wait(&mut self.ready, Some(Duration::ZERO)).unwrap();

@@ -9,6 +9,7 @@ mod digits;
 mod effort;
 mod encrypted;
 mod families;
+mod fidelity;
 mod in_place;
 mod latching;
 mod lengths;
