@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use media_bridge::rtp::rtcp::{RtcpPacket, parse, write_bye, write_report};
+use media_bridge::rtp::xr::{Extended, XrBlock, write_extended};
 use media_bridge::rtp::{InStats, RtpPacket};
 use types::Wall;
 
@@ -40,6 +41,7 @@ pub fn fuzz_rtcp(data: &[u8]) {
                 }
             }
             RtcpPacket::Cname { name, .. } => assert!(name.len() <= LONGEST_NAME),
+            RtcpPacket::Extended { ssrc, block } => extended(ssrc, block),
             RtcpPacket::Bye { ssrc } => {
                 let mut written = Vec::new();
                 write_bye(&mut written, ssrc);
@@ -47,7 +49,26 @@ pub fn fuzz_rtcp(data: &[u8]) {
             }
         }
     }
-    assert!(packets * 8 <= data.len(), "{packets} packets in {} bytes", data.len());
+    assert!(packets * 4 <= data.len(), "{packets} packets in {} bytes", data.len());
+}
+
+/// Each block reads the same when we have written it (RFC 3611 §4).
+fn extended(ssrc: u32, block: XrBlock<'_>) {
+    let mut report = Extended::default();
+    match block {
+        XrBlock::ReferenceTime(ntp) => report.reference_time = Some(ntp),
+        XrBlock::Dlrr(answers) => report.dlrr = answers.last(),
+        XrBlock::Voip(voip) => report.voip = Some(voip),
+    }
+    let mut written = Vec::new();
+    write_extended(&mut written, ssrc, &report);
+    match (parse(&written).next(), block) {
+        (Some(RtcpPacket::Extended { ssrc: by, block: XrBlock::Dlrr(mut again) }), XrBlock::Dlrr(_)) => {
+            assert_eq!((by, again.next(), again.next()), (ssrc, report.dlrr, None));
+        }
+        (None, XrBlock::Dlrr(_)) => assert_eq!(report.dlrr, None),
+        (again, _) => assert_eq!(again, Some(RtcpPacket::Extended { ssrc, block })),
+    }
 }
 
 /// RFC 3550 §6.4.1: LSR is the middle of the report's time, DLSR what passed since.

@@ -343,6 +343,8 @@ pub struct LegStats {
     pub connection: Option<Connection>,
     /// What is odd about its stream.
     pub oddities: Oddities,
+    /// What the peer says of how we sound there (RFC 3611 §4.7.5), 1 to 5.
+    pub mos_by_peer: Option<f32>,
 }
 
 /// What the media plane reports.

@@ -106,6 +106,8 @@ fn an_answered_call_is_recorded_with_its_length_its_codecs_and_who_hung_up() {
         assert!(counted("webtrunk_media_packets_total{side=\"rtp\",direction=\"out\"}") >= 40);
         assert_eq!(counted("webtrunk_rtp_port_pairs_free"), 20, "the port is back");
         assert_eq!(counted("webtrunk_media_calls"), 0);
+        assert!(counted("webtrunk_leg_mos_count") >= 1, "the browser spoke for more than a second");
+        assert!(metrics.contains("# TYPE webtrunk_leg_loss_ratio histogram"), "{metrics}");
     }
 }
 

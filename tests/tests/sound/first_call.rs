@@ -35,6 +35,8 @@ fn call_an_echo() -> f64 {
     assert_eq!(transport["tlsVersion"], "FEFC", "{transport}");
     assert!(transport["srtpCipher"].as_str().is_some_and(|name| name.contains("AES128_CM")), "{transport}");
     assert!(phone.report("remote-inbound-rtp")["roundTripTime"].is_number());
+    let plotted = phone.evaluate("document.querySelector('#plot .near').getAttribute('d')");
+    assert!(plotted.as_str().is_some_and(|d| d.starts_with('M')), "the quality is drawn: {plotted}");
     let file = gateway.dir.join("chromium.wav");
     let got = phone.stop_record(&file);
     phone.press("Hang up");
@@ -45,6 +47,10 @@ fn call_an_echo() -> f64 {
     assert!(got.peak > 3000, "the echo is loud enough: {got:?}");
     let cdrs = gateway.wait_cdrs(1);
     assert_eq!(cdrs[0]["reason"], "hung-up", "{cdrs:?}");
+    for side in ["caller_media", "callee_media"] {
+        let mos = &cdrs[0][side]["mos"];
+        assert!(mos["mean"].as_f64() > Some(3.5) && mos["min"].as_f64() <= mos["mean"].as_f64(), "{cdrs:?}");
+    }
     pesq::score(&speech().reference, &file)
 }
 

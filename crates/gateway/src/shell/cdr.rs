@@ -229,6 +229,8 @@ struct Counters {
     /// What was odd about its stream, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remarks: Vec<String>,
+    /// What the peer itself says of how it hears us (RFC 3611).
+    mos_by_peer: Option<f64>,
 }
 
 /// How it sounded, by the E-model, in stretches of five seconds.
@@ -271,6 +273,7 @@ impl Media {
             rejected: s.rejected,
             late: s.late,
             remarks: party.map_or_else(Vec::new, |party| remarks(s, agreed, party.in_words())),
+            mos_by_peer: s.mos_by_peer.map(two_decimals),
             mos: s.quality.as_ref().zip(party).map(|(quality, party)| Mos::of(quality, party)),
         });
         let connection = stats.and_then(|s| s.connection).map(|c| c.to_string());

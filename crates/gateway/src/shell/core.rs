@@ -91,6 +91,9 @@ impl Core {
                     media.take(&mut events);
                     let (now, wall) = clocks();
                     for event in events.drain(..) {
+                        if let Event::Stats { stats, .. } = &event.event {
+                            gauges::leg(stats);
+                        }
                         self.switch.handle_media(event, now, wall);
                         self.pump();
                     }

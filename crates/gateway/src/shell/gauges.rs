@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use b2bua::{CallStage, Switch};
-use media_bridge::control::Codec;
+use media_bridge::control::{Codec, LegStats};
 use media_io::MediaPlane;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use sip_ua::RegistrationState;
 use types::EndReason;
 
@@ -48,7 +49,62 @@ pub fn describe() {
     describe_refused();
 }
 
+/// Names of what is measured of every leg about every five seconds, and the limits of their buckets.
+const LEGS: [(&str, &[f64], &str); 4] = [
+    (
+        "webtrunk_leg_mos",
+        &[1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.1, 4.2, 4.3, 4.4],
+        "Mean opinion score of a leg's last five seconds, by the E-model.",
+    ),
+    (
+        "webtrunk_leg_round_trip_seconds",
+        &[0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0],
+        "Round trip of a leg, by RTCP.",
+    ),
+    (
+        "webtrunk_leg_jitter_seconds",
+        &[0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2],
+        "Interarrival jitter of what comes from a leg.",
+    ),
+    (
+        "webtrunk_leg_loss_ratio",
+        &[0.0, 0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5],
+        "Share of a leg's packets that could not be played in its last five seconds; direction in: from the peer; out: to it, \
+         as it reports.",
+    ),
+];
+
+/// The recorder, with the buckets of what is measured of legs.
+pub fn recorder() -> Result<PrometheusHandle, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for (name, limits, _) in LEGS {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), limits)?;
+    }
+    builder.install_recorder()
+}
+
+/// Counts a leg's last seconds.
+pub fn leg(stats: &LegStats) {
+    let [mos, round_trip, jitter, loss] = LEGS.map(|(name, ..)| name);
+    let Some(moment) = &stats.moment else { return };
+    histogram!(mos).record(moment.mos);
+    if let Some(us) = stats.rtt_us {
+        histogram!(round_trip).record(f64::from(us) / 1e6);
+    }
+    if moment.loss_in.is_some() {
+        histogram!(jitter).record(f64::from(stats.jitter_us) / 1e6);
+    }
+    for (direction, share) in [("in", moment.loss_in), ("out", moment.loss_out)] {
+        if let Some(share) = share {
+            histogram!(loss, "direction" => direction).record(share);
+        }
+    }
+}
+
 fn describe_media() {
+    for (name, _, words) in LEGS {
+        describe_histogram!(name, words);
+    }
     describe_gauge!(
         "webtrunk_worker_load",
         "The share of its time in which a media worker does not wait, 0 to 1, over about a second."

@@ -11,7 +11,6 @@ use crate::recording::Recorder;
 use b2bua::{Country, Switch, SwitchConfig, TrunkConfig, TrunkRegistration, UserConfig};
 use media_bridge::sound::Sound;
 use media_io::{MediaConfig, MediaPlane, Recordings};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use sip_ua::TlsPeer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -71,9 +70,7 @@ async fn gateway(config: Config, options: Options) -> Result<(), String> {
     let recorder = Recorder::start(config.recording.clone(), cdrs.queue())?;
     let (media, media_events) = media_plane(&config, options.sounds, recorder.sink(), &host)
         .map_err(|e| format!("{}: {e}", names.webrtc))?;
-    let metrics = PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|e| format!("metrics could not be set up: {e}"))?;
+    let metrics = gauges::recorder().map_err(|e| format!("metrics could not be set up: {e}"))?;
     gauges::describe();
     b2bua::load_number_plans();
     let (core_sender, core_inputs) = mpsc::channel(CORE_QUEUE);

@@ -8,6 +8,7 @@ use webrtc_peer::{Peer, PeerOutput};
 
 use super::drops::{DropCause, Drops};
 use super::ear::{Ear, Tally};
+use super::extended::Heard;
 use super::filling::Filling;
 use super::mouth::{LONGEST_OWN, Mouth};
 use super::negotiate::Negotiation;
@@ -20,7 +21,7 @@ use crate::control::{Codec, Event, LegKind, LegParams, LegStats, Source};
 use crate::dtmf;
 use crate::quality::Monitor;
 use crate::rtp::{InStats, Latch, OutStream, RtpHeader, RtpPacket, SourceId, Stamp};
-use crate::sdp::{Agreed, EventFormat, Fingerprint, IceCredentials, clock_rate};
+use crate::sdp::{Agreed, EventFormat, Fingerprint, IceCredentials, RtcpTerms, clock_rate};
 
 /// Frames per second that we send.
 const FRAMES: u32 = 50;
@@ -73,6 +74,9 @@ pub(super) struct Leg {
     pub stats_in: InStats,
     pub watch: Watch,
     pub monitor: Monitor,
+    /// How RTCP travels and what it tells, as agreed.
+    pub rtcp: RtcpTerms,
+    pub extended: Heard,
     pub ear: Option<Box<Ear>>,
     pub events_in: dtmf::Receiver,
     /// Of digits in the audio, while they are looked for.
@@ -86,6 +90,8 @@ pub(super) struct Leg {
     pub stats_at: Instant,
     /// When RTCP is due.
     pub report_at: Instant,
+    /// How often it was sent.
+    pub reports: u32,
 }
 
 /// How media travels.
@@ -105,6 +111,8 @@ pub(super) struct RtpPath {
     pub latch: Option<Latch>,
     /// Where the description wants RTCP.
     pub rtcp: Option<SocketAddr>,
+    /// RTCP goes where RTP goes (RFC 5761).
+    pub mux: bool,
     /// None: packets are plain.
     pub secured: Option<Box<Secured>>,
     pub retired: Retired,
@@ -172,8 +180,8 @@ impl Path {
         let (contexts, output) = match self {
             Path::Rtp(rtp) => {
                 let output = rtp.destination(kind).map(|to| match kind {
-                    Kind::Rtp => Output::Rtp { leg, to },
-                    Kind::Rtcp => Output::Rtcp { leg, to },
+                    Kind::Rtcp if !rtp.mux => Output::Rtcp { leg, to },
+                    Kind::Rtp | Kind::Rtcp => Output::Rtp { leg, to },
                 });
                 (rtp.secured.as_mut().map(|secured| &mut secured.contexts), output)
             }
@@ -226,6 +234,7 @@ impl RtpPath {
         let latch = self.latch.as_ref()?;
         match kind {
             Kind::Rtp => Some(latch.destination()),
+            Kind::Rtcp if self.mux => Some(latch.destination()),
             Kind::Rtcp => self.rtcp.map(|described| latch.rtcp_destination(described)),
         }
     }
@@ -314,6 +323,9 @@ impl Leg {
             stats_in: InStats::new(clock),
             watch: Watch::default(),
             monitor: Monitor::default(),
+            rtcp: RtcpTerms::default(),
+            extended: Heard::default(),
+            reports: 0,
             ear: None,
             events_in: dtmf::Receiver::new(8_000),
             tones_in: None,
@@ -521,7 +533,7 @@ impl Leg {
             fec_frames: c.tally.fec,
             plc_frames: c.tally.concealed,
             rejected: self.drops().counts().map(dropped).sum(),
-            late: c.late + c.tally.late,
+            late: self.late(),
             oddities: self.watch.found(),
             moment: None,
             quality: self.monitor.quality(),
@@ -529,7 +541,13 @@ impl Leg {
                 Path::WebRtc(rtc) => rtc.peer.as_ref().and_then(Peer::connection),
                 Path::Rtp(_) => None,
             },
+            mos_by_peer: self.extended.mos(),
         }
+    }
+
+    /// Packets dropped for coming late or twice.
+    pub fn late(&self) -> u64 {
+        self.counters.late + self.counters.tally.late
     }
 
     /// The earliest of the leg's timers. `now`: the newest time known.

@@ -8,6 +8,7 @@ mod adopt;
 mod digits;
 mod drops;
 mod ear;
+mod extended;
 mod filling;
 mod flow;
 mod leg;

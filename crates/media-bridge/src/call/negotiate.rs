@@ -14,7 +14,7 @@ use crate::control::{Codec, DtmfMode, Event, LegKind, LegParams, Refusal, Srtp};
 use crate::rtp::Latch;
 use crate::sdp::{
     self, Agreed, Body, Crypto, Direction, IceCredentials, LocalAudio, LocalTransport, MediaLine, Origin,
-    Remote, Setup, WebRtcLocal,
+    Remote, RtcpTerms, Setup, WebRtcLocal,
 };
 
 /// Our tag when we offer.
@@ -240,6 +240,7 @@ impl MediaCall {
                     signalling: params.remote,
                     latch: None,
                     rtcp: None,
+                    mux: false,
                     secured: None,
                     retired: Default::default(),
                 }))
@@ -289,12 +290,14 @@ impl MediaCall {
         };
         let address = self.own_address(index);
         let leg = &mut self.legs[index];
+        leg.agree_rtcp(RtcpTerms::answering(line, multiplexed(agreed).is_ok()));
         let local = LocalAudio {
             codecs: vec![(agreed.pt, agreed.codec)],
             events: agreed.events.into_iter().collect(),
             noise: agreed.noise,
             direction: line.wanted(leg.kind()).reversed(),
             bandwidth: leg.params.bandwidth,
+            rtcp: leg.rtcp,
             transport,
         };
         let text = leg.sdp.publish(address, Body::Like { theirs: &remote, audio }, &local);
@@ -310,7 +313,7 @@ impl MediaCall {
     fn write_offer(&mut self, index: usize, codecs: Vec<Codec>) -> Vec<u8> {
         let address = self.own_address(index);
         let leg = &self.legs[index];
-        let (bandwidth, direction) = (leg.params.bandwidth, Direction::SendRecv);
+        let (bandwidth, direction, rtcp) = (leg.params.bandwidth, Direction::SendRecv, leg.rtcp);
         let by_tones = leg.params.dtmf == DtmfMode::Inband;
         self.legs[index].offer_crypto(&mut *self.entropy);
         let leg = &self.legs[index];
@@ -328,7 +331,7 @@ impl MediaCall {
                 let transport = self.local_transport(index, line.mid.as_deref(), bundled);
                 let codecs = vec![(agreed.pt, agreed.codec)];
                 let events = agreed.events.into_iter().collect();
-                LocalAudio { codecs, events, noise: agreed.noise, direction, bandwidth, transport }
+                LocalAudio { codecs, events, noise: agreed.noise, direction, bandwidth, rtcp, transport }
             }
             None => {
                 let mut transport = self.local_transport(index, Some(OUR_MID), |_| true);
@@ -338,7 +341,7 @@ impl MediaCall {
                 let events = if by_tones { Vec::new() } else { sdp::offer_events(&codecs) };
                 let codecs = codecs.iter().map(|c| (sdp::offer_pt(*c), *c)).collect();
                 // Comfort noise is understood, but not asked for: who is offered it falls silent.
-                LocalAudio { codecs, events, noise: None, direction, bandwidth, transport }
+                LocalAudio { codecs, events, noise: None, direction, bandwidth, rtcp, transport }
             }
         };
         let codecs = local.codecs.iter().map(|(_, codec)| *codec).collect();
@@ -383,6 +386,7 @@ impl MediaCall {
         self.connect(index, line, agreed, line.setup == Some(Setup::Passive), now)?;
         let leg = &mut self.legs[index];
         leg.secure(crypto);
+        leg.agree_rtcp(leg.rtcp.answered(line));
         let mut inbound = Inbound {
             formats: offered.iter().map(|c| (sdp::offer_pt(*c), *c)).collect(),
             noise: None,

@@ -12,6 +12,7 @@ use super::{DropCause, MediaCall};
 use crate::control::{Bandwidth, Event, LegStats, Source};
 use crate::quality::Observed;
 use crate::rtp::rtcp::{self, Blocks, RtcpPacket};
+use crate::rtp::xr;
 use crate::sdp::{Agreed, clock_rate};
 
 impl MediaCall {
@@ -33,6 +34,7 @@ impl MediaCall {
                     leg.reported(blocks, wall);
                 }
                 RtcpPacket::ReceiverReport { blocks, .. } => leg.reported(blocks, wall),
+                RtcpPacket::Extended { ssrc, block } => leg.on_extended(ssrc, block, now, wall),
                 RtcpPacket::Cname { .. } | RtcpPacket::Bye { .. } => {}
             }
         }
@@ -45,6 +47,7 @@ impl MediaCall {
             let stats = self.take_stats(a, wall);
             self.outbox.tell(Event::Stats { leg: self.legs[a].id, stats });
         }
+        let wide = self.is_wide(a);
         let MediaCall { legs, outbox, entropy, .. } = self;
         let leg = &mut legs[a];
         if leg.silent_at.is_some_and(|at| at <= now) {
@@ -53,7 +56,9 @@ impl MediaCall {
                 outbox.tell(Event::Silent { leg: leg.id, expected });
             }
         }
-        leg.report(&mut **entropy, outbox, now, wall);
+        if leg.is_report_due(&mut **entropy, now) {
+            leg.report(wide, outbox, now, wall);
+        }
     }
 }
 
@@ -64,17 +69,10 @@ impl MediaCall {
         let leg = &mut self.legs[a];
         self.drops.merge(leg.drops().since(&mut leg.counters.told));
         let stats = leg.stats();
-        let Some(Agreed { codec, .. }) = leg.agreed else { return stats };
-        let observed = Observed {
-            codec,
-            wide,
-            losses: leg.stats_in.losses(),
-            late: stats.late,
-            jitter: leg.stats_in.jitter(),
-            round_trip: leg.counters.rtt,
-        };
-        let moment = leg.monitor.moment(&observed, wall);
-        LegStats { moment, quality: leg.monitor.quality(), ..stats }
+        let mut monitor = leg.monitor;
+        let moment = leg.observed(wide).and_then(|observed| monitor.moment(&observed, wall));
+        leg.monitor = monitor;
+        LegStats { moment, quality: monitor.quality(), ..stats }
     }
 
     /// Whether more than 3.4 kHz goes all the way: nobody in the conversation has G.711.
@@ -107,22 +105,50 @@ impl Leg {
         self.counters.rtt = rtt.or(self.counters.rtt);
     }
 
-    fn report(&mut self, entropy: &mut dyn Entropy, outbox: &mut Outbox, now: Instant, wall: Wall) {
+    /// What is known of the stream received, once a codec is agreed.
+    pub(super) fn observed(&self, wide: bool) -> Option<Observed<'_>> {
+        let Agreed { codec, .. } = self.agreed?;
+        Some(Observed {
+            codec,
+            wide,
+            losses: self.stats_in.losses(),
+            late: self.late(),
+            jitter: self.stats_in.jitter(),
+            round_trip: self.counters.rtt,
+        })
+    }
+
+    /// Whether it is time; if so, the next time is set.
+    fn is_report_due(&mut self, entropy: &mut dyn Entropy, now: Instant) -> bool {
         if self.report_at > now || !self.path.is_ready() {
-            return;
+            return false;
         }
         // A tenth of randomness keeps calls that began together from reporting together (RFC 3550 §6.3.1).
         let interval = self.path.report_interval();
         let tenth = interval.as_micros() as u32 / 10;
         self.report_at = now + interval * 19 / 20 + Duration::from_micros(u64::from(entropy.u32() % tenth));
+        true
+    }
+
+    fn report(&mut self, wide: bool, outbox: &mut Outbox, now: Instant, wall: Wall) {
         let sender = self.out.sender_info(now, wall);
         let block = self.stats_in.report_block(now);
         if sender.is_none() && block.is_none() {
             return;
         }
         let (ours, name) = (self.out.ssrc(), self.path.cname());
+        let extended = self.extended_report(wide, now, wall);
+        // The whole comes as often as it would without reduced size (RFC 5506 §4.2).
+        let whole = REPORT_INTERVAL.as_secs() as u32 / self.path.report_interval().as_secs().max(1) as u32;
+        let short = self.rtcp.reduced && !self.reports.is_multiple_of(whole);
+        self.reports = self.reports.wrapping_add(1);
         let report = outbox.written(|out| {
-            rtcp::write_report(out, ours, sender, block, name);
+            if short {
+                rtcp::write_reports(out, ours, sender, block);
+            } else {
+                rtcp::write_report(out, ours, sender, block, name);
+            }
+            xr::write_extended(out, ours, &extended);
         });
         self.path.send(self.id, Kind::Rtcp, report, outbox);
     }

@@ -3,6 +3,7 @@
 pub mod emodel;
 mod losses;
 mod monitor;
+mod voip;
 
 pub use losses::{Bursts, Counts, GMIN, Losses};
 pub use monitor::{Cause, Moment, Monitor, Observed, Quality, Worst};

@@ -14,9 +14,9 @@ const ENOUGH: u64 = 25;
 /// What costs less of the rating is nothing to complain of.
 const NOTICEABLE: f64 = 3.0;
 /// Nobody waits longer than this for late packets, milliseconds.
-const LONGEST_BUFFER: f64 = 200.0;
+pub(super) const LONGEST_BUFFER: f64 = 200.0;
 /// A packet of speech, milliseconds.
-const FRAME: f64 = 20.0;
+pub(super) const FRAME: f64 = 20.0;
 
 /// What makes a leg sound worse than its codecs.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -142,8 +142,8 @@ impl Monitor {
         if from.is_none() && to.is_none() {
             return None;
         }
-        let delay_in = delay(observed, observed.jitter);
-        let delay_out = delay(observed, self.last_report.map_or(Duration::ZERO, |(_, jitter)| jitter));
+        let delay_in = observed.delay(observed.jitter);
+        let delay_out = observed.delay(self.last_report.map_or(Duration::ZERO, |(_, jitter)| jitter));
         let best = Conditions {
             codec: observed.codec,
             wide: observed.wide,
@@ -206,16 +206,30 @@ struct From {
     burst_ratio: f64,
 }
 
-/// One way on this leg, milliseconds: half the round trip, a packet, the codec, and the buffer that jitter needs.
-fn delay(observed: &Observed<'_>, jitter: Duration) -> f64 {
-    let ms = |d: Duration| d.as_secs_f64() * 1_000.0;
-    let codec = match observed.codec {
-        Codec::Opus => 6.5,
-        Codec::G722 => 1.5,
-        Codec::Pcmu | Codec::Pcma => 0.0,
-    };
-    let buffer = (FRAME + 2.0 * ms(jitter)).min(LONGEST_BUFFER);
-    observed.round_trip.map_or(0.0, ms) / 2.0 + FRAME + codec + buffer
+impl Observed<'_> {
+    /// One way on this leg, milliseconds: half the round trip, and what happens at its end.
+    pub(super) fn delay(&self, jitter: Duration) -> f64 {
+        self.round_trip.map_or(0.0, ms) / 2.0 + self.own_delay(jitter)
+    }
+
+    /// A packet, the codec, and the buffer, milliseconds.
+    pub(super) fn own_delay(&self, jitter: Duration) -> f64 {
+        let codec = match self.codec {
+            Codec::Opus => 6.5,
+            Codec::G722 => 1.5,
+            Codec::Pcmu | Codec::Pcma => 0.0,
+        };
+        FRAME + codec + self.buffer(jitter)
+    }
+
+    /// What a player needs for so much jitter, milliseconds.
+    pub(super) fn buffer(&self, jitter: Duration) -> f64 {
+        (FRAME + 2.0 * ms(jitter)).min(LONGEST_BUFFER)
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
 }
 
 #[cfg(test)]

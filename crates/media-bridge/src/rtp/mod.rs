@@ -8,6 +8,7 @@ mod packet;
 mod playout;
 mod reorder;
 pub mod rtcp;
+pub mod xr;
 
 pub use in_stats::{Arrival, InStats};
 pub use latch::{Latch, LatchVerdict};

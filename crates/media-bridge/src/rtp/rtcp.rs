@@ -5,6 +5,7 @@ use std::time::Duration;
 use types::Wall;
 
 use super::packet::{be16, be32};
+use super::xr::{self, XR, XrBlock};
 
 const SR: u8 = 200;
 const RR: u8 = 201;
@@ -130,15 +131,26 @@ pub enum RtcpPacket<'a> {
         /// The first that leaves.
         ssrc: u32,
     },
+    /// One block of an extended report (RFC 3611).
+    Extended {
+        /// Who reports.
+        ssrc: u32,
+        /// What.
+        block: XrBlock<'a>,
+    },
 }
 
 /// The packets of a received compound; unknown types are skipped, and reading ends at the first that is malformed.
 #[derive(Clone, Copy, Debug)]
-pub struct Compound<'a>(&'a [u8]);
+pub struct Compound<'a> {
+    rest: &'a [u8],
+    /// What is left of an extended report, and whose that is.
+    extended: (u32, &'a [u8]),
+}
 
 /// Reads a datagram. Reduced-size compounds (RFC 5506) are welcome too.
 pub fn parse(data: &[u8]) -> Compound<'_> {
-    Compound(data)
+    Compound { rest: data, extended: (0, &[]) }
 }
 
 impl<'a> Iterator for Compound<'a> {
@@ -146,18 +158,25 @@ impl<'a> Iterator for Compound<'a> {
 
     fn next(&mut self) -> Option<RtcpPacket<'a>> {
         loop {
-            let [first, kind, ..] = *self.0 else { return None };
-            let length = self.0.get(2..4).map(|w| usize::from(be16(w)) * 4 + 4)?;
-            let Some((packet, rest)) = self.0.split_at_checked(length).filter(|_| first >> 6 == 2) else {
-                self.0 = &[];
+            let (ssrc, blocks) = &mut self.extended;
+            if let Some(block) = xr::next(blocks) {
+                return Some(RtcpPacket::Extended { ssrc: *ssrc, block });
+            }
+            let [first, kind, ..] = *self.rest else { return None };
+            let length = self.rest.get(2..4).map(|w| usize::from(be16(w)) * 4 + 4)?;
+            let Some((packet, rest)) = self.rest.split_at_checked(length).filter(|_| first >> 6 == 2) else {
+                self.rest = &[];
                 return None;
             };
-            self.0 = rest;
+            self.rest = rest;
             let Some(body) = unpad(packet, first) else {
-                self.0 = &[];
+                self.rest = &[];
                 return None;
             };
-            if let Some(found) = read(kind, usize::from(first & 0x1f), body) {
+            if kind == XR {
+                self.extended =
+                    body.split_at_checked(4).map_or((0, &[]), |(ssrc, blocks)| (be32(ssrc), blocks));
+            } else if let Some(found) = read(kind, usize::from(first & 0x1f), body) {
                 return Some(found);
             }
         }
@@ -222,6 +241,19 @@ pub fn write_report(
     block: Option<ReportBlock>,
     cname: &str,
 ) {
+    write_reports(out, ssrc, sender, block);
+    let name = &cname.as_bytes()[..cname.len().min(255)];
+    // Chunk: SSRC, item, at least one zero byte, padded to a word.
+    let chunk = (4 + 2 + name.len() + 1).next_multiple_of(4);
+    header(out, 1, SDES, (chunk / 4) as u16);
+    out.extend_from_slice(&ssrc.to_be_bytes());
+    out.extend_from_slice(&[CNAME, name.len() as u8]);
+    out.extend_from_slice(name);
+    out.resize(out.len() + chunk - 6 - name.len(), 0);
+}
+
+/// The same without CNAME, for peers that agreed to reduced size (RFC 5506).
+pub fn write_reports(out: &mut Vec<u8>, ssrc: u32, sender: Option<SenderInfo>, block: Option<ReportBlock>) {
     let words = 1 + if sender.is_some() { 5 } else { 0 } + if block.is_some() { 6 } else { 0 };
     header(out, u8::from(block.is_some()), if sender.is_some() { SR } else { RR }, words);
     out.extend_from_slice(&ssrc.to_be_bytes());
@@ -234,14 +266,6 @@ pub fn write_report(
     if let Some(b) = block {
         b.write(out);
     }
-    let name = &cname.as_bytes()[..cname.len().min(255)];
-    // Chunk: SSRC, item, at least one zero byte, padded to a word.
-    let chunk = (4 + 2 + name.len() + 1).next_multiple_of(4);
-    header(out, 1, SDES, (chunk / 4) as u16);
-    out.extend_from_slice(&ssrc.to_be_bytes());
-    out.extend_from_slice(&[CNAME, name.len() as u8]);
-    out.extend_from_slice(name);
-    out.resize(out.len() + chunk - 6 - name.len(), 0);
 }
 
 /// Appends a BYE (RFC 3550 §6.6); put it behind `write_report`.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::choose::EventFormat;
 use super::crypto::Crypto;
 use super::remote::{IceCredentials, MediaLine, Remote, Setup};
-use super::{Direction, clock_rate, encoding_name};
+use super::{Direction, RtcpTerms, clock_rate, encoding_name};
 use crate::control::{Bandwidth, Codec};
 
 /// Who speaks (RFC 8866 §5.2). The version grows only when the description changes (RFC 3264 §8).
@@ -33,6 +33,8 @@ pub struct LocalAudio {
     pub direction: Direction,
     /// Ask an Opus sender for no more than this, at a bitrate where it still sends FEC (design §1).
     pub bandwidth: Bandwidth,
+    /// How RTCP travels, and what it tells.
+    pub rtcp: RtcpTerms,
     /// How media travels.
     pub transport: LocalTransport,
 }
@@ -172,7 +174,13 @@ fn audio_line(out: &mut String, proto: &str, audio: &LocalAudio) -> std::fmt::Re
     out.push_str("\r\n");
     match &audio.transport {
         LocalTransport::WebRtc(rtc) => webrtc_lines(out, rtc)?,
-        LocalTransport::Rtp { crypto, .. } => crypto.iter().try_for_each(|line| line.write(out))?,
+        LocalTransport::Rtp { crypto, .. } => {
+            crypto.iter().try_for_each(|line| line.write(out))?;
+            audio.rtcp.write(out)?;
+        }
+    }
+    if audio.rtcp.reduced {
+        out.push_str("a=rtcp-rsize\r\n");
     }
     for (pt, codec) in &audio.codecs {
         let channels = match codec {

@@ -7,6 +7,7 @@ mod kind;
 mod local;
 mod remote;
 mod repair;
+mod rtcp;
 mod secure;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use crypto::Crypto;
 pub use kind::offered_kind;
 pub use local::{Body, LocalAudio, LocalTransport, Origin, WebRtcLocal, offer_events, offer_pt, write};
 pub use remote::{Fingerprint, Format, IceCredentials, MediaLine, Remote, Setup};
+pub use rtcp::RtcpTerms;
 pub use secure::{agree_crypto, choose_crypto};
 
 use crate::control::Codec;

@@ -5,7 +5,7 @@ use sdp_types::{Attribute, Media, Session};
 use super::connection::address;
 use super::crypto::Crypto;
 use super::repair::{MAX_BYTES, repair};
-use super::{Direction, secure};
+use super::{Direction, RtcpTerms, secure};
 use crate::control::{LegKind, Refusal, Srtp};
 
 /// One payload format of a media line (RFC 8866 §6.6, §6.15).
@@ -65,8 +65,8 @@ pub struct MediaLine {
     pub address: Result<IpAddr, String>,
     /// Where RTCP goes (RFC 3605), if said.
     pub rtcp: Option<(u16, Option<IpAddr>)>,
-    /// RTP and RTCP on one port (RFC 5761).
-    pub rtcp_mux: bool,
+    /// What it says of RTCP otherwise.
+    pub rtcp_terms: RtcpTerms,
     /// Direction as the peer says it.
     pub direction: Direction,
     /// Packet duration that the peer wants to receive, milliseconds.
@@ -154,7 +154,11 @@ impl MediaLine {
                 None => Err("it has no c= line".to_owned()),
             },
             rtcp: first("rtcp").and_then(rtcp),
-            rtcp_mux: flag("rtcp-mux") || flag("rtcp-mux-only"),
+            rtcp_terms: RtcpTerms {
+                mux: flag("rtcp-mux") || flag("rtcp-mux-only"),
+                reduced: flag("rtcp-rsize"),
+                ..first("rtcp-xr").map(RtcpTerms::extended).unwrap_or_default()
+            },
             direction: direction(own)
                 .or_else(|| direction(&session.attributes))
                 .unwrap_or(Direction::SendRecv),

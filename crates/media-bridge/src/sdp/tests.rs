@@ -34,6 +34,7 @@ fn rtp_audio(codecs: &[Codec]) -> LocalAudio {
         noise: None,
         direction: Direction::SendRecv,
         bandwidth: Bandwidth::Full,
+        rtcp: RtcpTerms::default(),
         transport: LocalTransport::Rtp { port: 20_000, secure: false, crypto: Vec::new() },
     }
 }
@@ -56,6 +57,7 @@ fn webrtc_audio(agreed: Agreed, line: &MediaLine) -> LocalAudio {
         noise: agreed.noise,
         direction: line.direction.reversed(),
         bandwidth: Bandwidth::Narrow,
+        rtcp: RtcpTerms::default(),
         transport: LocalTransport::WebRtc(rtc),
     }
 }

@@ -19,6 +19,7 @@ mod oddities;
 mod pauses;
 mod quality;
 mod record;
+mod reports;
 mod streams;
 mod wideband;
 
@@ -32,7 +33,7 @@ use webrtc_peer::PeerFactory;
 use super::{MediaCall, MediaSetup, Output};
 use crate::codec::{Decoder, Encoder, Law, MAX_SAMPLES, NARROW, own_rate};
 use crate::control::{Codec, Command, Event, LegKind, LegParams, LegStats, Source};
-use crate::rtp::{RtpHeader, RtpPacket};
+use crate::rtp::{RtpHeader, RtpPacket, is_rtcp};
 use crate::sound::Sound;
 
 const A: LegId = LegId(0);
@@ -81,6 +82,8 @@ struct World {
     begun: Instant,
     sent: Vec<Sent>,
     rtcp: Vec<(LegId, SocketAddr, Vec<u8>)>,
+    /// RTCP on RTP's port.
+    multiplexed: Vec<(LegId, SocketAddr, Vec<u8>)>,
     events: Vec<Event>,
     others: Vec<Output>,
     /// Frames of the recording, by their numbers.
@@ -98,8 +101,8 @@ impl World {
             Arc::new(MediaSetup { peers: FACTORY.clone(), candidates, tcp: Vec::new(), sounds: sounds() });
         let call = MediaCall::new(CallId(1), setup, Box::new(Seed(seed)));
         let now = Instant::now();
-        let (sent, rtcp, events, others, recorded) = Default::default();
-        World { call, now, begun: now, sent, rtcp, events, others, recorded }
+        let (sent, rtcp, multiplexed, events, others, recorded) = Default::default();
+        World { call, now, begun: now, sent, rtcp, multiplexed, events, others, recorded }
     }
 
     fn wall(&self) -> Wall {
@@ -124,6 +127,7 @@ impl World {
     fn drain_with(&mut self, buf: &mut Datagram) {
         while let Some(output) = self.call.poll_output(buf) {
             match output {
+                Output::Rtp { leg, to } if is_rtcp(buf) => self.multiplexed.push((leg, to, buf.to_vec())),
                 Output::Rtp { leg, to } => {
                     let p = RtpPacket::parse(buf).unwrap();
                     self.sent.push(Sent {
