@@ -264,11 +264,10 @@ impl Plane {
                 self.need(call, leg, "Pressed")?;
                 Ok(vec![(soon, Event::Dtmf { leg, digit, duration })])
             }
-            Command::Record { left, right } => {
-                self.need(call, left, "Record")?;
-                self.need(call, right, "Record")?;
-                Ok(Vec::new())
-            }
+            Command::Record { left, right } => [left, right]
+                .into_iter()
+                .try_for_each(|leg| self.need(call, leg, "Record"))
+                .map(|()| Vec::new()),
             Command::EndRecording => Ok(Vec::new()),
             Command::Play { leg, .. } => {
                 self.need(call, leg, "Play")?;

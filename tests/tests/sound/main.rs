@@ -1,5 +1,6 @@
 //! The binary between browsers, softphones and trunks, and what is heard.
 
+mod announced;
 mod browser_calls;
 mod browser_defect;
 mod browser_jssip;
