@@ -77,7 +77,7 @@ mod tests {
         let mut losses = Losses::default();
         losses.begin(0);
         // 1,000 packets; ten of them lost in one burst of 19, one alone.
-        let lost = |n: u64| n == 900 || ((200..220).contains(&n) && n % 2 == 0);
+        let lost = |n: u64| n == 900 || ((200..220).contains(&n) && n.is_multiple_of(2));
         (1..1_016).filter(|n| !lost(*n)).for_each(|n| losses.newer(n));
         let observed = Observed {
             codec: Codec::Pcmu,
