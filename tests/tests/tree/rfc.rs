@@ -57,6 +57,7 @@ const RFCS: &[(u16, &str)] = &[
     (5246, "TLS 1.2"),
     (5359, "service examples"),
     (5407, "race conditions"),
+    (5506, "reduced-size RTCP"),
     (5589, "transfer"),
     (5626, "outbound flows"),
     (5627, "GRUU"),
