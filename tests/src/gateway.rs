@@ -5,6 +5,7 @@ use crate::process::{Process, wait_for};
 use crate::tls::Identity;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
@@ -35,6 +36,8 @@ pub struct Setup {
     pub http_keys: String,
     /// Further TOML at the end of the file.
     pub toml: String,
+    /// Media workers are ordinary threads, whoever runs the test.
+    pub ordinary: bool,
 }
 
 impl Setup {
@@ -86,6 +89,17 @@ pub fn binary() -> PathBuf {
     BUILT.get_or_init(build).clone()
 }
 
+/// The gateway without the right to schedule its threads in real time, which only root has.
+fn without_real_time() -> Command {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !root {
+        return Command::new(binary());
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]).arg(binary());
+    command
+}
+
 fn config(setup: &Setup, http: u16, sip: u16, webrtc: u16, rtp: u16, dir: &std::path::Path) -> String {
     let (tls, keys) = setup.tls.as_ref().map_or_else(Default::default, |identity| {
         let (cert, key) = (identity.cert.display(), identity.key.display());
@@ -129,7 +143,7 @@ impl Gateway {
         let dir = new_dir();
         let file = dir.join("webtrunk.toml");
         std::fs::write(&file, config(setup, http, sip, webrtc, rtp, &dir)).expect("configuration written");
-        let mut command = Command::new(binary());
+        let mut command = if setup.ordinary { without_real_time() } else { Command::new(binary()) };
         command.args(["run", "--sip-trace", "--config"]).arg(&file).current_dir(&dir);
         Gateway::start(command, http, sip, webrtc, rtp, dir)
     }
