@@ -580,7 +580,7 @@ mod tests {
         kinds.sort();
         let mut expected: Vec<&str> = KNOWN_TYPES.to_vec();
         expected.extend(["welcome", "sdp", "state", "held", "incoming", "dtmf", "ended", "error", "pong"]);
-        expected.extend(["transfer", "party"]);
+        expected.extend(["transfer", "party", "path", "quality", "turn"]);
         expected.sort_unstable();
         assert_eq!(kinds, expected);
         for reason in types::EndReason::ALL {

@@ -233,7 +233,10 @@ fn every_address_offered_to_a_browser_connects_alone() {
         answer.lines().filter_map(candidate).flatten().map(str::to_owned).collect()
     };
     let offered = call(&RustBrowser::new(Voice::Pcmu, LOOPBACK), None);
-    assert!(offered.len() >= 2 && offered.ends_with(&["127.0.0.1".to_owned(), "::1".to_owned()]), "{offered:?}");
+    assert!(
+        offered.len() >= 2 && offered.ends_with(&["127.0.0.1".to_owned(), "::1".to_owned()]),
+        "{offered:?}"
+    );
     for address in &offered {
         let own: IpAddr = address.parse().expect("an address of this machine");
         call(&RustBrowser::new(Voice::Pcmu, own), Some(address));

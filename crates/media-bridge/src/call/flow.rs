@@ -446,7 +446,7 @@ impl Leg {
     /// the receiver knows more.
     fn lag(&self, jitter: Duration) -> Duration {
         match self.agreed.and_then(|agreed| law_of(agreed.codec)) {
-            Some(_) => late_after(jitter).max(FORWARDING_PAUSED - FRAME_TIME),
+            Some(_) => late_after(jitter),
             None => FORWARDING_PAUSED - FRAME_TIME,
         }
     }
