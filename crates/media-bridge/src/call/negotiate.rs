@@ -291,6 +291,9 @@ impl MediaCall {
         let address = self.own_address(index);
         let leg = &mut self.legs[index];
         leg.agree_rtcp(RtcpTerms::answering(line, multiplexed(agreed).is_ok()));
+        // A browser with comfort noise cuts speech into talkspurts, and has nothing to save by it.
+        let noise = agreed.noise.filter(|_| leg.kind() == LegKind::Rtp);
+        let agreed = Agreed { noise, ..agreed };
         let local = LocalAudio {
             codecs: vec![(agreed.pt, agreed.codec)],
             events: agreed.events.into_iter().collect(),
