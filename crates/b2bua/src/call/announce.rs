@@ -6,7 +6,7 @@ use types::{EndReason, EndedBy, LegId, limits};
 use webrtc_peer::signalling::CallState;
 
 use super::end::Failure;
-use super::{Call, Device, MEDIA_REPLY, Phase, State};
+use super::{Call, Device, MEDIA_REPLY, State};
 use crate::route::Plan;
 use crate::shared::{Clock, Shared};
 
@@ -31,13 +31,7 @@ impl Call {
     }
 
     fn answer_caller(&mut self, sh: &mut Shared, t: Clock) {
-        let caller = &mut self.legs[0];
-        caller.phase = Phase::Up;
-        if let Device::Sip(leg) = caller.device {
-            let sdp = caller.local_sdp.clone().unwrap_or_default();
-            sh.sip(Sip::Answer { leg, body: Body::sdp(sdp) });
-            caller.answer_sent = true;
-        }
+        self.pick_up(sh);
         self.has_answered(sh, t);
         self.show(self.caller, CallState::InCall, sh);
     }

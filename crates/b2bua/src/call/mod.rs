@@ -367,6 +367,17 @@ impl Call {
         sh.usage.workers.answered(&mut self.seat, t.now);
     }
 
+    /// The caller's leg is answered.
+    fn pick_up(&mut self, sh: &mut Shared) {
+        let caller = &mut self.legs[0];
+        caller.phase = Phase::Up;
+        if let Device::Sip(leg) = caller.device {
+            let sdp = caller.local_sdp.clone().unwrap_or_default();
+            sh.sip(Sip::Answer { leg, body: Body::sdp(sdp) });
+            caller.answer_sent = true;
+        }
+    }
+
     fn advance_connecting(&mut self, callee: LegId, overdue: bool, sh: &mut Shared, t: Clock) {
         let Some(leg) = self.leg(callee) else { return };
         let Some(codec) = leg.codec.filter(|_| leg.idle()) else { return };
@@ -384,13 +395,7 @@ impl Call {
             return sh.effects.push_back(Effect::Join { of, from: (self.id, callee) });
         }
         self.bridge(callee, sh);
-        let caller = &mut self.legs[0];
-        caller.phase = Phase::Up;
-        if let Device::Sip(leg) = caller.device {
-            let sdp = caller.local_sdp.clone().unwrap_or_default();
-            sh.sip(Sip::Answer { leg, body: Body::sdp(sdp) });
-            caller.answer_sent = true;
-        }
+        self.pick_up(sh);
         self.state = State::Talking { callee, deadline: t.now + limits::CALL_DURATION };
         self.has_answered(sh, t);
         self.show(self.caller, CallState::InCall, sh);
