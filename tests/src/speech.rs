@@ -87,6 +87,21 @@ pub fn speech() -> &'static Speech {
     })
 }
 
+/// Left and right of a file of two channels that sox reads, 16 kHz.
+pub fn channels(file: &Path) -> [Vec<i16>; 2] {
+    ["1", "2"].map(|channel| {
+        let one = file.with_extension(format!("{channel}.wav"));
+        sox(&[text(file), "-b", "16", "-e", "signed", text(&one), "remix", channel]);
+        read_wav(&one)
+    })
+}
+
+/// How long a WAV file lasts, as soxi says it.
+pub fn wav_seconds(file: &Path) -> f64 {
+    let told = Command::new("soxi").arg("-D").arg(file).output().expect("soxi runs");
+    String::from_utf8_lossy(&told.stdout).trim().parse().expect("seconds")
+}
+
 /// Samples of a 16-bit mono WAV.
 pub fn read_wav(file: &Path) -> Vec<i16> {
     let bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

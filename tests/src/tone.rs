@@ -45,6 +45,11 @@ pub fn rms(samples: &[i16]) -> f64 {
     (energy / samples.len().max(1) as f64).sqrt()
 }
 
+/// Whether a tone stands alone in some stretch of 100 ms.
+pub fn has_tone(samples: &[i16], rate: u32, hz: f64) -> bool {
+    samples.chunks_exact(rate as usize / 10).any(|part| rms(part) > 300.0 && share(part, rate, hz) > 0.9)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

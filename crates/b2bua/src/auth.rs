@@ -179,8 +179,9 @@ impl Switch {
             if let Some(known) = self.shared.sessions.get_mut(session) {
                 known.checking = false;
                 self.shared.sessions.sign_in(session, name.clone());
-                let user = name.as_str().to_owned();
-                self.shared.browser(session, ToBrowser::Welcome { version: VERSION, user, extension });
+                let (user, record) = (name.as_str().to_owned(), self.shared.config.record_by_page);
+                let welcome = ToBrowser::Welcome { version: VERSION, user, extension, record };
+                self.shared.browser(session, welcome);
                 self.tell_relays(session, t);
             }
             return;

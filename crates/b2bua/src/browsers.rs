@@ -72,6 +72,7 @@ impl Switch {
             | FromBrowser::Dtmf { ref call, .. }
             | FromBrowser::Hold { ref call }
             | FromBrowser::Resume { ref call }
+            | FromBrowser::Record { ref call, .. }
             | FromBrowser::Transfer { ref call, .. }
             | FromBrowser::Candidate { ref call, .. } => call.clone(),
         };
@@ -97,6 +98,7 @@ impl Switch {
                 | FromBrowser::Dtmf { .. }
                 | FromBrowser::Hold { .. }
                 | FromBrowser::Resume { .. }
+                | FromBrowser::Record { .. }
                 | FromBrowser::Transfer { .. }
                 | FromBrowser::Ping {} => {
                     self.shared.error(

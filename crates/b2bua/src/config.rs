@@ -37,6 +37,8 @@ pub struct SwitchConfig {
     pub hold_music: Option<SoundId>,
     /// What both parties hear when they begin to be recorded; none: nothing.
     pub record_notice: Option<SoundId>,
+    /// People may record their calls from the page.
+    pub record_by_page: bool,
     /// Media workers; calls are spread over them. At least 1.
     pub workers: u8,
     /// Relays for browsers.
@@ -291,6 +293,7 @@ mod tests {
             routes: Vec::new(),
             hold_music: None,
             record_notice: None,
+            record_by_page: false,
             workers: 1,
             turn: None,
         };

@@ -178,7 +178,7 @@ impl Switch {
             digits: 0,
             transfers: Vec::new(),
             treatment: routed.treatment,
-            recorded: false,
+            recordings: 0,
             notes: Vec::new(),
         };
         let (offer, callee_permit) = (asked.offer, routed.callee_permit);

@@ -2,7 +2,7 @@
 
 use media_bridge::control::{CallCommand, Codec, LegStats};
 use sip_ua::Command;
-use types::{CallId, EndReason, EndedBy, SessionId, UserName, Wall, WorkerId};
+use types::{CallId, EndReason, EndedBy, RecordingId, SessionId, UserName, Wall, WorkerId};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 use std::net::IpAddr;
@@ -52,7 +52,7 @@ pub enum Output {
     CloseBrowser(SessionId, CloseWhy),
     /// For one media worker.
     Media(WorkerId, CallCommand),
-    /// What this call says is recorded from now on: whoever writes it is told before the media plane begins.
+    /// What this call says is recorded from now on, perhaps anew: whoever writes it is told before the media plane begins.
     Record(Recording),
     /// A call's record: exactly one per call, its last output.
     Cdr(Box<Cdr>),
@@ -65,6 +65,8 @@ pub enum Output {
 pub struct Recording {
     /// Of which call.
     pub call: CallId,
+    /// Which one.
+    pub id: RecordingId,
     /// When.
     pub started: Wall,
     /// Who is on the left channel: who called.

@@ -189,7 +189,7 @@ impl<'a> World<'a> {
                 Output::Event(Event::Closed) => self.closed += 1,
                 Output::Event(Event::Connected { leg }) => panic!("{leg} is connected without its key"),
                 Output::Event(_) => {}
-                Output::Recorded { .. } | Output::RecordingOver => {}
+                Output::Recorded { .. } | Output::RecordingOver(_) => {}
                 Output::Rtp { .. } | Output::Rtcp { .. } => panic!("{output:?} of a browser's leg"),
             }
         }

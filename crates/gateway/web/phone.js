@@ -118,6 +118,7 @@ function follow(call) {
   listen('party', () => view.party(call));
   listen('state', () => showState(call));
   listen('held', () => showState(call));
+  listen('recording', () => showState(call));
   call.addEventListener('problem', (event) => view.notice(detail(event).message));
   call.addEventListener('transfer', (event) => transferGoes(call, detail(event)));
   call.addEventListener('ended', (event) => ended(call, detail(event)));
@@ -147,6 +148,7 @@ function showState(call) {
   if (call.state === 'incoming') ringtone.start();
   else ringtone.stop();
   view.held(call.held);
+  view.recording(call.recording, call.state === 'in-call' && phone.identity?.record === true);
   view.transferable({ transfer: call.state === 'in-call' && !call.transferring && !first, first });
   view.title(call.state === 'incoming' || call.state === 'in-call' ? words : '');
 }
@@ -373,6 +375,7 @@ page.mute.addEventListener('click', () => {
   view.muted(current.muted);
 });
 page.hold.addEventListener('click', () => current?.hold(!current.held.local));
+page.record.addEventListener('click', () => current?.record(!current.recording.mine));
 page.transfer.addEventListener('click', () => view.transferPanel(page.transferPanel.hidden));
 page.transferPanel.addEventListener('submit', (event) => {
   event.preventDefault();

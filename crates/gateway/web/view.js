@@ -41,6 +41,7 @@ export const page = {
   lead: element('lead', HTMLHeadingElement),
   status: element('status', HTMLParagraphElement),
   timer: element('timer', HTMLSpanElement),
+  recorded: element('recorded', HTMLSpanElement),
   signIn: element('sign-in', HTMLFormElement),
   username: element('username', HTMLInputElement),
   password: element('password', HTMLInputElement),
@@ -70,6 +71,7 @@ export const page = {
   callActions: element('call-actions', HTMLDivElement),
   mute: element('mute', HTMLButtonElement),
   hold: element('hold', HTMLButtonElement),
+  record: element('record', HTMLButtonElement),
   transfer: element('transfer', HTMLButtonElement),
   back: element('back', HTMLButtonElement),
   complete: element('complete', HTMLButtonElement),
@@ -95,6 +97,7 @@ export function show(face) {
   page.digits.hidden = face !== 'call';
   page.digits.textContent = '';
   page.timer.hidden = true;
+  page.recorded.textContent = '';
   page.transferPanel.hidden = true;
   page.transfer.setAttribute('aria-expanded', 'false');
   moveFocus(face);
@@ -213,6 +216,18 @@ export function muted(muted) {
 /** @param {import('./sdk/call.js').Held} held */
 export function held(held) {
   page.hold.setAttribute('aria-pressed', String(held.local));
+}
+
+/**
+ * Who is recorded sees it, whoever has it done; who has it done ends it.
+ * @param {import('./sdk/call.js').Recording} recording @param {boolean} may this person may have calls recorded
+ */
+export function recording({ on, mine }, may) {
+  const words = !on ? '' : mine ? 'Recording' : 'This call is recorded';
+  if (page.recorded.textContent !== words) page.recorded.textContent = words;
+  page.record.hidden = !may;
+  page.record.disabled = on && !mine;
+  page.record.setAttribute('aria-pressed', String(mine));
 }
 
 /**

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use types::{Advertised, CallId, LegId, WorkerId};
+use types::{Advertised, CallId, LegId, RecordingId, WorkerId};
 
 use crate::quality::{Moment, Quality};
 pub use crate::sdp::Direction;
@@ -230,6 +230,8 @@ pub enum Command {
     },
     /// Record what these two say, on a channel each, beginning now or going on with others than before.
     Record {
+        /// Which recording.
+        recording: RecordingId,
         /// Heard on the left.
         left: LegId,
         /// Heard on the right.

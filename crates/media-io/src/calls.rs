@@ -416,10 +416,13 @@ impl Calls {
                     self.accept_ufrag(LegKey { slot, leg }, entry, (ufrag, password));
                 }
                 Output::ReleaseLeg { leg } => self.release_leg(slot, entry, leg),
-                Output::Recorded { number } => {
-                    self.shared.config.recordings.take(entry.id, Piece::Frame { number, bytes: buf });
+                Output::Recorded { recording, number } => {
+                    let frame = Piece::Frame { number, bytes: buf };
+                    self.shared.config.recordings.take((entry.id, recording), frame);
                 }
-                Output::RecordingOver => self.shared.config.recordings.take(entry.id, Piece::Over),
+                Output::RecordingOver(recording) => {
+                    self.shared.config.recordings.take((entry.id, recording), Piece::Over);
+                }
                 Output::Event(Event::Closed) => closed = true,
                 Output::Event(event) => {
                     if matches!(event, Event::Stats { .. }) {

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use media_bridge::control::{CallCommand, CallEvent, Command};
 use media_bridge::sound::Sound;
-use types::{Advertised, CallId, Entropy, WorkerId, limits};
+use types::{Advertised, CallId, Entropy, RecordingId, WorkerId, limits};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::BrowserSocket;
@@ -79,16 +79,16 @@ pub enum Piece<'a> {
 
 /// Takes pieces of recordings, without waiting. Called on worker threads. By default they are dropped.
 #[derive(Clone)]
-pub struct Recordings(Arc<dyn Fn(CallId, Piece<'_>) + Send + Sync>);
+pub struct Recordings(Arc<dyn Fn((CallId, RecordingId), Piece<'_>) + Send + Sync>);
 
 impl Recordings {
     /// Pieces go there.
-    pub fn new(to: impl Fn(CallId, Piece<'_>) + Send + Sync + 'static) -> Recordings {
+    pub fn new(to: impl Fn((CallId, RecordingId), Piece<'_>) + Send + Sync + 'static) -> Recordings {
         Recordings(Arc::new(to))
     }
 
-    pub(crate) fn take(&self, call: CallId, piece: Piece<'_>) {
-        (self.0)(call, piece);
+    pub(crate) fn take(&self, of: (CallId, RecordingId), piece: Piece<'_>) {
+        (self.0)(of, piece);
     }
 }
 

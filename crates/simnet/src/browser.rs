@@ -14,6 +14,8 @@ struct Known {
     up: bool,
     /// It said `hold` at least once.
     pressed: bool,
+    /// It said `record` at least once.
+    records: bool,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,8 @@ impl Browser {
         self.next_call += 1;
         let sdp = if self.rng.chance(30) { "garbage" } else { OFFER };
         let message = FromBrowser::Call { call: call.clone(), to: to.into(), sdp: sdp.into() };
-        self.calls.insert(call.clone(), Known { announced: false, up: false, pressed: false });
+        self.calls
+            .insert(call.clone(), Known { announced: false, up: false, pressed: false, records: false });
         let patience = if self.rng.chance(250) { (5, 3_000) } else { (10_000, 40_000) };
         self.plan(patience, FromBrowser::Bye { call });
         Some(message)
@@ -112,6 +115,7 @@ impl Browser {
             | FromBrowser::Dtmf { call, .. }
             | FromBrowser::Hold { call }
             | FromBrowser::Resume { call }
+            | FromBrowser::Record { call, .. }
             | FromBrowser::Transfer { call, .. }
             | FromBrowser::Candidate { call, .. } => self.calls.contains_key(call) || self.rng.chance(100),
         }
@@ -139,6 +143,12 @@ impl Browser {
                 let known = self.calls.get(&call);
                 if known.is_none_or(|k| !k.up || (local && !k.pressed)) {
                     return Err(format!("{}: {call} is on hold, which nobody wanted", self.session));
+                }
+            }
+            ToBrowser::Recording { call, mine, .. } => {
+                self.need(&call, "a recording")?;
+                if self.calls.get(&call).is_none_or(|k| !k.up || (mine && !k.records)) {
+                    return Err(format!("{}: {call} is recorded, which it did not ask for", self.session));
                 }
             }
             ToBrowser::Ended { call, .. } => {
@@ -176,7 +186,7 @@ impl Browser {
         if self.calls.contains_key(&call) || self.over.contains(&call) {
             return Err(format!("{}: {call} is announced twice", self.session));
         }
-        self.calls.insert(call.clone(), Known { announced: true, up: false, pressed: false });
+        self.calls.insert(call.clone(), Known { announced: true, up: false, pressed: false, records: false });
         let lot = self.rng.below(100);
         if lot < 92 {
             let sdp = if self.rng.chance(20) { "garbage" } else { OFFER };
@@ -198,6 +208,7 @@ impl Browser {
             known.up = true;
             known.pressed |= holds;
         }
+        self.plan_recording(&call);
         if holds {
             self.plan((100, 3_000), FromBrowser::Hold { call: call.clone() });
             self.plan((100, 8_000), FromBrowser::Resume { call: call.clone() });
@@ -211,6 +222,19 @@ impl Browser {
         if self.rng.chance(200) {
             let sdp = if self.rng.chance(200) { "garbage" } else { OFFER };
             self.plan((200, 5_000), FromBrowser::Offer { call, sdp: sdp.into() });
+        }
+    }
+
+    /// Begun, ended and begun again, or not in that order.
+    fn plan_recording(&mut self, call: &str) {
+        if !self.rng.chance(200) {
+            return;
+        }
+        if let Some(known) = self.calls.get_mut(call) {
+            known.records = true;
+        }
+        for on in [true, false, true] {
+            self.plan((100, 6_000), FromBrowser::Record { call: call.to_owned(), on });
         }
     }
 

@@ -264,7 +264,7 @@ impl Plane {
                 self.need(call, leg, "Pressed")?;
                 Ok(vec![(soon, Event::Dtmf { leg, digit, duration })])
             }
-            Command::Record { left, right } => [left, right]
+            Command::Record { left, right, .. } => [left, right]
                 .into_iter()
                 .try_for_each(|leg| self.need(call, leg, "Record"))
                 .map(|()| Vec::new()),

@@ -136,6 +136,7 @@ pub(crate) fn config() -> SwitchConfig {
         ],
         hold_music: None,
         record_notice: Some(SoundId(1)),
+        record_by_page: true,
         workers: 2,
         turn: None,
     }

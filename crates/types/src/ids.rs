@@ -28,6 +28,16 @@ impl fmt::Display for LegId {
     }
 }
 
+/// One recording of a call, counted from 1 in the order in which they began. Unique within its call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RecordingId(pub u16);
+
+impl fmt::Display for RecordingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "recording-{}", self.0)
+    }
+}
+
 /// One browser signalling connection (a WebSocket). Unique per process run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionId(pub u64);

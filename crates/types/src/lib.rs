@@ -14,7 +14,7 @@ pub use advertised::Advertised;
 pub use datagram::Datagram;
 pub use end_reason::{EndReason, EndedBy};
 pub use entropy::Entropy;
-pub use ids::{CallId, LegId, SessionId, UserName, WorkerId};
+pub use ids::{CallId, LegId, RecordingId, SessionId, UserName, WorkerId};
 pub use places::{Places, customer};
 pub use timer_table::TimerTable;
 pub use wall::Wall;

@@ -107,6 +107,8 @@ pub const SOUND_DURATION: Duration = Duration::from_secs(600);
 pub const PLAYOUT_PACKETS: usize = 64;
 /// Frames of 20 ms of all recordings together that wait for the disk, 1.3 kB each. Full: a gap, which the record of the call names.
 pub const RECORDING_FRAMES: usize = 2_048;
+/// Recordings that the people of one call may begin and end. Full: a further one is refused with an error.
+pub const CALL_RECORDINGS: u16 = 32;
 /// Packets held back for reordering on one leg. Full: the oldest is released.
 pub const REORDER_PACKETS: usize = 16;
 /// Digits queued for sending on one leg. Full: further digits are refused with an error.

@@ -17,7 +17,7 @@ pub const SUBPROTOCOL: &str = "webtrunk.v1";
 pub const PING_EVERY: Duration = Duration::from_secs(25);
 
 /// The `type` words of [`FromBrowser`], to tell an unknown message from a malformed one.
-const KNOWN_TYPES: [&str; 12] = [
+const KNOWN_TYPES: [&str; 13] = [
     "hello",
     "call",
     "offer",
@@ -27,6 +27,7 @@ const KNOWN_TYPES: [&str; 12] = [
     "dtmf",
     "hold",
     "resume",
+    "record",
     "transfer",
     "candidate",
     "ping",
@@ -206,14 +207,16 @@ impl Session {
         }
     }
 
-    /// The password was right: the message to send. None when no sign-in was being checked.
-    pub fn accept(&mut self, extension: Option<&str>, now: Instant) -> Option<ToBrowser> {
+    /// The password was right: the message to send; `record`: this user may record calls. None when no sign-in was being
+    /// checked.
+    pub fn accept(&mut self, extension: Option<&str>, record: bool, now: Instant) -> Option<ToBrowser> {
         let State::Checking { user } = &self.state else { return None };
         let user = user.clone();
         let welcome = ToBrowser::Welcome {
             version: VERSION,
             user: user.as_str().to_owned(),
             extension: extension.map(str::to_owned),
+            record,
         };
         self.state = State::SignedIn { user, last_heard: now };
         Some(welcome)
@@ -263,6 +266,7 @@ fn call_of(message: &FromBrowser) -> Option<String> {
         | FromBrowser::Dtmf { call, .. }
         | FromBrowser::Hold { call }
         | FromBrowser::Resume { call }
+        | FromBrowser::Record { call, .. }
         | FromBrowser::Transfer { call, .. }
         | FromBrowser::Candidate { call, .. } => Some(call.clone()),
     }
@@ -330,6 +334,7 @@ fn check(message: FromBrowser) -> Result<FromBrowser, ToBrowser> {
         | FromBrowser::Bye { .. }
         | FromBrowser::Hold { .. }
         | FromBrowser::Resume { .. }
+        | FromBrowser::Record { .. }
         | FromBrowser::Candidate { .. }
         | FromBrowser::Ping {} => None,
     };
@@ -364,7 +369,7 @@ mod tests {
     fn signed_in(now: Instant) -> Session {
         let mut session = Session::new(now);
         assert!(matches!(session.handle_text(HELLO, now), Received::SignIn { .. }));
-        session.accept(Some("100"), now).expect("was checking");
+        session.accept(Some("100"), false, now).expect("was checking");
         session
     }
 
@@ -387,8 +392,13 @@ mod tests {
         assert_eq!((user.as_str(), password.as_str()), ("alice", "s3cret"));
         assert_eq!(session.user(), None);
         assert_eq!(
-            session.accept(Some("100"), now),
-            Some(ToBrowser::Welcome { version: 1, user: "alice".into(), extension: Some("100".into()) })
+            session.accept(Some("100"), true, now),
+            Some(ToBrowser::Welcome {
+                version: 1,
+                user: "alice".into(),
+                extension: Some("100".into()),
+                record: true
+            })
         );
         assert_eq!(session.user().map(UserName::as_str), Some("alice"));
     }
@@ -418,7 +428,7 @@ mod tests {
         let mut session = Session::new(now);
         session.handle_text(HELLO, now);
         assert_eq!(code(&session.handle_text(HELLO, now)), "bad-message");
-        session.accept(None, now);
+        session.accept(None, false, now);
         let other = HELLO.replace("alice", "bob");
         assert_eq!(code(&session.handle_text(&other, now)), "already-signed-in");
         assert_eq!(session.user().map(UserName::as_str), Some("alice"));
@@ -523,8 +533,8 @@ mod tests {
         session.handle_text(HELLO, now);
         assert_eq!(session.poll_timeout(), None);
         assert_eq!(session.handle_timeout(now + SIGNAL_HELLO_DEADLINE * 2), None);
-        assert!(session.accept(None, now).is_some());
-        assert!(session.accept(None, now).is_none() && session.refuse(now).is_none());
+        assert!(session.accept(None, false, now).is_some());
+        assert!(session.accept(None, false, now).is_none() && session.refuse(now).is_none());
     }
 
     #[test]
@@ -544,7 +554,7 @@ mod tests {
     fn every_type_word_is_understood_and_every_close_text_fits_a_close_frame() {
         for kind in KNOWN_TYPES {
             let text = format!(
-                r#"{{"type":"{kind}","call":"c","to":"1","sdp":"v=0","digit":"1","version":1,"username":"u","password":"p"}}"#
+                r#"{{"type":"{kind}","call":"c","to":"1","sdp":"v=0","digit":"1","version":1,"username":"u","password":"p","on":true}}"#
             );
             assert!(parse(&text).is_ok(), "{kind}");
         }
@@ -580,7 +590,7 @@ mod tests {
         kinds.sort();
         let mut expected: Vec<&str> = KNOWN_TYPES.to_vec();
         expected.extend(["welcome", "sdp", "state", "held", "incoming", "dtmf", "ended", "error", "pong"]);
-        expected.extend(["transfer", "party", "path", "quality", "turn"]);
+        expected.extend(["transfer", "party", "path", "quality", "recording", "turn"]);
         expected.sort_unstable();
         assert_eq!(kinds, expected);
         for reason in types::EndReason::ALL {

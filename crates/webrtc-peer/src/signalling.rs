@@ -72,6 +72,13 @@ pub enum FromBrowser {
         /// Which call.
         call: String,
     },
+    /// Begin or end recording an answered call.
+    Record {
+        /// Which call.
+        call: String,
+        /// Begin.
+        on: bool,
+    },
     /// Hand an answered call over: to a number (`to`), or to the far end of another call of this browser (`with`).
     Transfer {
         /// Which call.
@@ -143,6 +150,8 @@ pub enum ToBrowser {
         user: String,
         /// Own extension, if any.
         extension: Option<String>,
+        /// Calls may be recorded by `record`.
+        record: bool,
     },
     /// Something was wrong with a message; the connection stays.
     Error {
@@ -176,6 +185,15 @@ pub enum ToBrowser {
         local: bool,
         /// The far end does; this browser hears music.
         remote: bool,
+    },
+    /// Whether an answered call is recorded now; it was not at its start. Also the confirmation of `record`.
+    Recording {
+        /// Which call.
+        call: String,
+        /// It is.
+        on: bool,
+        /// This browser had it begin and may end it.
+        mine: bool,
     },
     /// How the transfer goes that this browser asked for.
     Transfer {

@@ -3,6 +3,7 @@
 use e2e::gateway::{Gateway, Setup};
 use e2e::phone::Phone;
 use e2e::ports::root;
+use e2e::process::wait_for;
 use e2e::rtp::RtpParty;
 use e2e::speech::speech;
 use e2e::trunk::Trunk;
@@ -45,7 +46,8 @@ fn look(phone: &mut Phone, face: &str, last_button: &str) {
 #[test]
 fn every_face_of_the_page_fits_desktop_and_phone_in_light_and_dark() {
     let mut trunk = Trunk::start();
-    let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
+    let toml = "[recording]\ndirectory = \"recordings\"\nby_page = true\n".into();
+    let gateway = Gateway::run(&Setup { toml, ..Setup::with_trunk(trunk.port) });
     let mut phone = Phone::chromium(Some(&speech().long_microphone));
     phone.open(&gateway.url());
     look(&mut phone, "signed-out", "sign-in-button");
@@ -68,6 +70,10 @@ fn every_face_of_the_page_fits_desktop_and_phone_in_light_and_dark() {
     // The quality line has its first numbers after two seconds.
     std::thread::sleep(Duration::from_secs(3));
     look(&mut phone, "in-call", "hang-up");
+    phone.press("Record");
+    let words = "document.getElementById('recorded').textContent";
+    wait_for(LIMIT, "the page's red light", || (phone.evaluate(words) == "Recording").then_some(()));
+    look(&mut phone, "recording", "hang-up");
     phone.press("Hold");
     phone.wait_status("^On hold$", LIMIT);
     look(&mut phone, "on-hold", "hang-up");

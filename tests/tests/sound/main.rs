@@ -5,6 +5,7 @@ mod browser_calls;
 mod browser_defect;
 mod browser_jssip;
 mod browser_looks;
+mod browser_records;
 mod browser_sipjs;
 mod browser_transfer;
 mod connections;

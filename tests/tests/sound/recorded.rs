@@ -7,8 +7,8 @@ use e2e::gateway::{Gateway, Setup};
 use e2e::playing::Playing;
 use e2e::process::wait_for;
 use e2e::rtp::{RtpParty, mulaw};
-use e2e::speech::{read_wav, sox, speech};
-use e2e::tone::{loudest_share, rms, share};
+use e2e::speech::{channels, read_wav, sox, speech, wav_seconds};
+use e2e::tone::{has_tone, loudest_share, rms};
 use e2e::trunk::Trunk;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -58,15 +58,11 @@ fn heard(party: &RtpParty, from: usize) -> Vec<i16> {
     party.heard()[from..].iter().flat_map(|one| one.payload.iter().map(|byte| mulaw(*byte))).collect()
 }
 
-/// Whether the tone stands alone in some stretch of 100 ms.
-fn has(samples: &[i16], rate: u32, hz: f64) -> bool {
-    samples.chunks_exact(rate as usize / 10).any(|part| rms(part) > 300.0 && share(part, rate, hz) > 0.9)
-}
-
 /// The file that the call's record names, as only its owner may read it, and the record of the recording.
 fn file(gateway: &Gateway) -> (PathBuf, serde_json::Value) {
     let cdr = gateway.wait_cdrs(1).remove(0);
-    let recording = cdr["recording"].clone();
+    let recording = cdr["recordings"][0].clone();
+    assert_eq!(cdr["recordings"].as_array().map(Vec::len), Some(1), "{cdr}");
     let name = recording["file"].as_str().unwrap_or_else(|| panic!("no file in {cdr}"));
     let directory = gateway.dir.join("recordings");
     let file = directory.join(name);
@@ -75,15 +71,6 @@ fn file(gateway: &Gateway) -> (PathBuf, serde_json::Value) {
     assert_eq!(std::fs::read_dir(&directory).expect("directory").count(), 1, "nothing is left beside it");
     assert_eq!((&recording["problem"], &recording["gap_ms"]), (&serde_json::Value::Null, &0.into()));
     (file, recording)
-}
-
-/// Left and right of a file that sox reads, 16 kHz.
-fn channels(file: &Path) -> [Vec<i16>; 2] {
-    ["1", "2"].map(|channel| {
-        let one = file.with_extension(format!("{channel}.wav"));
-        sox(&[text(file), "-b", "16", "-e", "signed", text(&one), "remix", channel]);
-        read_wav(&one)
-    })
 }
 
 #[test]
@@ -97,21 +84,20 @@ fn a_softphones_call_is_recorded_after_a_notice_and_its_hold_plays_the_file() {
     let mut party = RtpParty::start();
     call.answer(&mut party);
     phone.wait_event("CALL_ESTABLISHED", LIMIT);
-    wait_for(LIMIT, "the notice at the trunk", || has(&heard(&party, 0), 8000, NOTICE).then_some(()));
+    wait_for(LIMIT, "the notice at the trunk", || has_tone(&heard(&party, 0), 8000, NOTICE).then_some(()));
     let playing = Playing::start(party, TONE);
     std::thread::sleep(Duration::from_secs(2));
     let party = playing.stop();
     phone.command("hold", "");
     let from = party.heard().len();
-    wait_for(LIMIT, "music at the trunk", || has(&heard(&party, from), 8000, MUSIC).then_some(()));
+    wait_for(LIMIT, "music at the trunk", || has_tone(&heard(&party, from), 8000, MUSIC).then_some(()));
     phone.command("resume", "");
     phone.command("hangup", "");
     call.wait("BYE", LIMIT);
-    assert!(has(&read_wav(&phone.heard()), 8000, NOTICE), "the softphone hears the notice too");
+    assert!(has_tone(&read_wav(&phone.heard()), 8000, NOTICE), "the softphone hears the notice too");
 
     let (file, recording) = file(&gateway);
-    let told = Command::new("soxi").arg("-D").arg(&file).output().expect("soxi runs");
-    let seconds: f64 = String::from_utf8_lossy(&told.stdout).trim().parse().expect("seconds");
+    let seconds = wav_seconds(&file);
     assert!(
         (seconds * 1000.0 - recording["duration_ms"].as_f64().expect("a number")).abs() < 1.0,
         "{seconds}"
@@ -120,7 +106,9 @@ fn a_softphones_call_is_recorded_after_a_notice_and_its_hold_plays_the_file() {
     let (tone, windows) = loudest_share(&right, 16_000, TONE);
     assert!(tone > 0.9 && windows > 5, "the trunk's tone on the right: {tone} in {windows}");
     assert!(rms(&left) > 300.0, "the softphone's speech on the left: {}", rms(&left));
-    assert!(!has(&left, 16_000, TONE) && !has(&left, 16_000, MUSIC) && !has(&right, 16_000, MUSIC));
+    assert!(
+        !has_tone(&left, 16_000, TONE) && !has_tone(&left, 16_000, MUSIC) && !has_tone(&right, 16_000, MUSIC)
+    );
 }
 
 #[test]

@@ -25,6 +25,7 @@ impl Call {
             FromBrowser::Dtmf { digit, ms, .. } => self.on_browser_digit(id, digit, ms, sh),
             FromBrowser::Hold { .. } => self.on_browser_hold(id, true, sh),
             FromBrowser::Resume { .. } => self.on_browser_hold(id, false, sh),
+            FromBrowser::Record { on, .. } => self.on_browser_record(id, on, sh, t),
             // ICE-lite: addresses come from checks. The others are not about a call that exists.
             FromBrowser::Candidate { .. }
             | FromBrowser::Hello { .. }

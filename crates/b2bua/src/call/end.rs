@@ -247,7 +247,7 @@ impl Call {
             digits: self.facts.digits,
             transfers: self.facts.transfers,
             continued_in: self.continued_in,
-            recorded: self.facts.recorded,
+            recorded: self.facts.recordings > 0,
             notes: self.facts.notes,
             text: failure.sentence().to_owned(),
         };

@@ -10,6 +10,7 @@ use sip_ua::{Flow, Invite, SipLeg, Target, Transport};
 use types::{Advertised, CallId, LegId, SessionId, UserName};
 
 use super::hold::Hold;
+use super::record::Shown;
 use crate::output::CdrParty;
 use crate::profile::{CodecPolicy, TrunkProfile};
 use crate::shared::{Permit, Shared};
@@ -119,6 +120,8 @@ pub(crate) struct Leg {
     pub codec: Option<Codec>,
     /// Whether its peer holds the call.
     pub hold: Hold,
+    /// What its browser was told of recordings.
+    pub recording: Shown,
     /// Media flows, or can.
     pub connected: bool,
     /// Since when its media path is gone.
@@ -174,6 +177,7 @@ impl Leg {
             preferred: None,
             codec: None,
             hold: Hold::default(),
+            recording: Shown::default(),
             connected: false,
             lost: None,
             local: None,

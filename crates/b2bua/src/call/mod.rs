@@ -35,7 +35,9 @@ use crate::workers::Seat;
 pub(crate) use dial::{address, usual_kind};
 pub(crate) use end::{Failure, quoted};
 pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase, Proxy};
+
 pub use quality::{complaint, remarks, two_decimals};
+use record::{By, Running};
 pub(crate) use transfer::{Adopted, Aim, Given, Transfer};
 
 /// How long an answering browser may take to have its audio up before the caller is connected regardless: its
@@ -122,7 +124,8 @@ pub(crate) struct Facts {
     pub transfers: Vec<CdrTransfer>,
     /// What its route does with it.
     pub treatment: Treatment,
-    pub recorded: bool,
+    /// How many have begun.
+    pub recordings: u16,
     pub notes: Vec<String>,
 }
 
@@ -140,8 +143,8 @@ pub(crate) struct Call {
     /// Of the user who is called, until one of their devices has answered.
     callee_permit: Option<Permit>,
     seat: Seat,
-    /// Whose sound is being recorded, left and right; nobody's yet where it is empty.
-    recording: Option<Vec<LegId>>,
+    /// The recording that runs.
+    recording: Option<Running>,
     pub transfer: Option<Transfer>,
     pub given: Option<Given>,
     /// Media of another call's leg that this one hears before it is answered: its name here, and whose it is.
@@ -405,7 +408,7 @@ impl Call {
             self.show_hold(callee, self.caller, sh);
         }
         if self.facts.treatment.record {
-            self.begin_recording(callee, sh, t);
+            self.begin_recording(By::Route, callee, sh, t);
         }
     }
 

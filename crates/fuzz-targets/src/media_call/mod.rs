@@ -16,7 +16,7 @@ use media_bridge::control::{
     Bandwidth, Codec, Command, DtmfMode, Event, LegKind, LegParams, Source, Srtp, Tone,
 };
 use media_bridge::sound::{Sound, SoundId};
-use types::{CallId, Datagram, LegId, Wall, WorkerId, limits};
+use types::{CallId, Datagram, LegId, RecordingId, Wall, WorkerId, limits};
 
 use crate::choices::Choices;
 use crate::entrance::PEERS;
@@ -219,7 +219,7 @@ impl<'a> World<'a> {
             hear(Source::Tone(Tone::Ringback)),
             hear(Source::Music(SoundId(0))),
             Command::Play { leg, sound: SoundId(leg.0 % 2) },
-            Command::Record { left: leg, right: from },
+            Command::Record { recording: RecordingId(1 + leg.0 % 2), left: leg, right: from },
         ];
         let chosen = usize::from(self.choices.byte()) % all.len();
         self.command(all[chosen].clone(), Asked::Nothing);
@@ -459,7 +459,7 @@ impl<'a> World<'a> {
                 assert_eq!(data.len(), FRAME_BYTES);
                 self.seen.insert("recorded");
             }
-            Output::RecordingOver => {}
+            Output::RecordingOver(_) => {}
             Output::Event(event) => self.event(event),
         }
     }

@@ -49,6 +49,8 @@ pub struct RecordingConfig {
     pub directory: PathBuf,
     /// What they are.
     pub format: RecordingFormat,
+    /// People may record their calls from the page.
+    pub by_page: bool,
 }
 
 /// The sound that a key names, by its file.
@@ -80,6 +82,7 @@ pub fn recording(
     let Some(mut section) = root.table(found, "recording") else { return (None, None) };
     let directory = section.required(found, "directory", "\"/var/lib/webtrunk/recordings\"");
     let format = section.string(found, "format").and_then(|format| format.parse(found, |text| parse(text)));
+    let by_page = section.boolean(found, "by_page").unwrap_or(false);
     let notice = section.string(found, "notice").unwrap_or_else(|| Located {
         value: "beep".into(),
         span: section.span().clone(),
@@ -94,6 +97,7 @@ pub fn recording(
     let config = directory.map(|directory| RecordingConfig {
         directory: PathBuf::from(directory.value),
         format: format.unwrap_or(RecordingFormat::Wav),
+        by_page,
     });
     (config, notice)
 }

@@ -131,7 +131,9 @@ impl Connection {
     async fn deliver(&mut self, message: ToBrowser) -> Result<(), Gone> {
         let now = Instant::now();
         let verdict = match &message {
-            ToBrowser::Welcome { extension, .. } => self.session.accept(extension.as_deref(), now),
+            ToBrowser::Welcome { extension, record, .. } => {
+                self.session.accept(extension.as_deref(), *record, now)
+            }
             ToBrowser::Error { code, .. } if code == "wrong-password" => self.session.refuse(now),
             ToBrowser::Error { .. }
             | ToBrowser::Sdp { .. }
@@ -139,6 +141,7 @@ impl Connection {
             | ToBrowser::Incoming { .. }
             | ToBrowser::Dtmf { .. }
             | ToBrowser::Held { .. }
+            | ToBrowser::Recording { .. }
             | ToBrowser::Transfer { .. }
             | ToBrowser::Party { .. }
             | ToBrowser::Quality { .. }

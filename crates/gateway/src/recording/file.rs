@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Behind the name of a file that is being written.
-const UNFINISHED: &str = ".part";
+pub const UNFINISHED: &str = ".part";
 
 /// Makes the directory if need be, and tries to write there.
 ///
@@ -25,6 +25,8 @@ pub fn prepare(directory: &Path) -> Result<(), String> {
 pub fn begin(directory: &Path, name: &str) -> io::Result<(PathBuf, File)> {
     let path = directory.join(format!("{name}{UNFINISHED}"));
     let file = create(&path)?;
+    // So that another gateway that starts does not take it for a leftover. Where there are no locks, it works without.
+    let _ = file.try_lock();
     Ok((path, file))
 }
 

@@ -1,7 +1,8 @@
 //! Recordings: frames come from media workers through one bounded queue, a thread of its own writes them, so that a slow
-//! disk delays no call. A call's record waits here until its recording is finished, and says what became of it.
+//! disk delays no call. A call's record waits here until its recordings are finished, and says what became of them.
 
 mod file;
+mod leftover;
 mod ogg_opus;
 mod wav;
 mod writer;
@@ -15,8 +16,8 @@ use crossbeam_queue::ArrayQueue;
 use media_bridge::call::record::FRAME_BYTES;
 use media_io::{Piece, Recordings};
 use serde::Serialize;
-use types::CallId;
 use types::limits::RECORDING_FRAMES;
+use types::{CallId, RecordingId};
 
 use crate::config::RecordingConfig;
 use crate::shell::CdrQueue;
@@ -39,11 +40,14 @@ pub struct Outcome {
     pub problem: Option<String>,
 }
 
+/// Which recording of which call.
+type Which = (CallId, RecordingId);
+
 /// What the writer is told, in order.
 enum Order {
     Open(Box<Recording>),
-    Frame(CallId, u32, Frame),
-    Over(CallId),
+    Frame(Which, u32, Frame),
+    Over(Which),
     Cdr(Box<Cdr>),
 }
 
@@ -64,6 +68,7 @@ impl Recorder {
         let spare = Arc::new(ArrayQueue::new(RECORDING_FRAMES));
         let Some(config) = config else { return Ok(Recorder { queue: None, spare, cdrs, thread: None }) };
         file::prepare(&config.directory)?;
+        leftover::finish(&config.directory);
         let (queue, orders) = sync_channel(RECORDING_FRAMES);
         let writer = writer::Writer::new(config, spare.clone(), cdrs.clone());
         let thread = std::thread::Builder::new()
@@ -77,16 +82,16 @@ impl Recorder {
     pub fn sink(&self) -> Recordings {
         let Some(queue) = self.queue.clone() else { return Recordings::default() };
         let spare = self.spare.clone();
-        Recordings::new(move |call, piece| {
+        Recordings::new(move |which, piece| {
             let order = match piece {
                 Piece::Frame { number, bytes } => {
                     let mut frame = spare.pop().unwrap_or_else(|| Box::new([0; FRAME_BYTES]));
                     let length = bytes.len().min(FRAME_BYTES);
                     frame[..length].copy_from_slice(&bytes[..length]);
-                    Order::Frame(call, number, frame)
+                    Order::Frame(which, number, frame)
                 }
                 // Without it the recording is finished when its call's record comes.
-                Piece::Over => Order::Over(call),
+                Piece::Over => Order::Over(which),
             };
             if let Err(TrySendError::Full(Order::Frame(_, _, frame))) = queue.try_send(order) {
                 let _ = spare.push(frame);
@@ -99,21 +104,21 @@ impl Recorder {
         let call = recording.call;
         let sent = self.queue.as_ref().map(|queue| queue.try_send(Order::Open(Box::new(recording))));
         if !matches!(sent, Some(Ok(()))) {
-            tracing::error!(%call, "the recorder takes nothing more; this call is not recorded");
+            tracing::error!(%call, "the recorder takes nothing more; this is not recorded");
         }
     }
 
-    /// A call's record: written at once, or when its recording is finished.
+    /// A call's record: written at once, or when its recordings are finished.
     pub fn write(&self, cdr: Box<Cdr>) {
         let Some(queue) = self.queue.as_ref().filter(|_| cdr.recorded) else {
-            return self.cdrs.write(cdr, None);
+            return self.cdrs.write(cdr, Vec::new());
         };
         if let Err(TrySendError::Full(Order::Cdr(cdr)) | TrySendError::Disconnected(Order::Cdr(cdr))) =
             queue.try_send(Order::Cdr(cdr))
         {
             let problem = Some("the disk was too slow for this record to wait for it".to_owned());
             let outcome = Outcome { file: None, duration_ms: 0, gap_ms: 0, problem };
-            self.cdrs.write(cdr, Some(outcome));
+            self.cdrs.write(cdr, vec![outcome]);
         }
     }
 

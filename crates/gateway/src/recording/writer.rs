@@ -8,11 +8,11 @@ use std::sync::mpsc::Receiver;
 
 use b2bua::{Cdr, Recording};
 use media_bridge::call::record::FRAME_BYTES;
-use types::{CallId, limits};
+use types::{CallId, RecordingId, limits};
 
 use super::ogg_opus::OggOpus;
 use super::wav::Wav;
-use super::{Frame, Order, Outcome, Spare, file};
+use super::{Frame, Order, Outcome, Spare, Which, file};
 use crate::config::{RecordingConfig, RecordingFormat};
 use crate::shell::CdrQueue;
 
@@ -27,9 +27,9 @@ pub struct Writer {
     config: RecordingConfig,
     spare: Spare,
     cdrs: CdrQueue,
-    open: HashMap<CallId, Open>,
+    open: HashMap<Which, Open>,
     /// Of calls whose record is still to come.
-    finished: HashMap<CallId, Outcome>,
+    finished: HashMap<CallId, Vec<(RecordingId, Outcome)>>,
 }
 
 /// A file that is being written.
@@ -60,18 +60,18 @@ impl Writer {
         for order in orders {
             match order {
                 Order::Open(recording) => self.begin(&recording),
-                Order::Frame(call, number, frame) => self.frame(call, number, frame),
-                Order::Over(call) => self.over(call),
+                Order::Frame(which, number, frame) => self.frame(which, number, frame),
+                Order::Over(which) => self.over(which),
                 Order::Cdr(cdr) => self.write(cdr),
             }
         }
-        let left: Vec<CallId> = self.open.keys().copied().collect();
-        left.into_iter().for_each(|call| self.over(call));
+        let left: Vec<Which> = self.open.keys().copied().collect();
+        left.into_iter().for_each(|which| self.over(which));
     }
 
-    pub fn frame(&mut self, call: CallId, number: u32, frame: Frame) {
-        if let Some(open) = self.open.get_mut(&call) {
-            open.take(call, number, &frame);
+    pub fn frame(&mut self, which: Which, number: u32, frame: Frame) {
+        if let Some(open) = self.open.get_mut(&which) {
+            open.take(which.0, number, &frame);
         }
         // More than go round are not kept.
         let _ = self.spare.push(frame);
@@ -89,34 +89,45 @@ impl Writer {
         let begun = file::begin(&self.config.directory, &name);
         match begun.and_then(|(part, file)| Open::on_file(&name, &part, file, format)) {
             Ok(open) => {
-                self.open.insert(call, open);
+                self.open.insert((call, recording.id), open);
             }
             Err(error) => {
                 tracing::error!(%call, %error, "the recording can not be written; the call goes on without");
                 let problem = Some(format!("it could not be begun: {error}"));
-                self.finished.insert(call, Outcome { file: None, duration_ms: 0, gap_ms: 0, problem });
+                let outcome = Outcome { file: None, duration_ms: 0, gap_ms: 0, problem };
+                self.keep((call, recording.id), outcome);
             }
         }
     }
 
-    fn over(&mut self, call: CallId) {
-        // Records come soon after; those of a full queue do not.
-        if self.finished.len() >= limits::CALLS {
-            self.finished.clear();
-        }
-        if let Some(outcome) = self.finish(call) {
-            self.finished.insert(call, outcome);
+    pub fn over(&mut self, which: Which) {
+        if let Some(open) = self.open.remove(&which) {
+            let outcome = open.finish(which.0);
+            self.keep(which, outcome);
         }
     }
 
-    /// Finishes a call's file, if that is still to be done.
-    pub fn finish(&mut self, call: CallId) -> Option<Outcome> {
-        self.open.remove(&call).map(|open| open.finish(call))
+    /// Until the record of its call comes.
+    fn keep(&mut self, (call, id): Which, outcome: Outcome) {
+        // Records come in the end; those of a full queue do not.
+        if self.finished.len() >= limits::CALLS && !self.finished.contains_key(&call) {
+            self.finished.clear();
+        }
+        self.finished.entry(call).or_default().push((id, outcome));
+    }
+
+    /// What became of a call's recordings, in order; those that are not finished are now.
+    pub fn finish(&mut self, call: CallId) -> Vec<Outcome> {
+        let left: Vec<Which> = self.open.keys().filter(|(of, _)| *of == call).copied().collect();
+        left.into_iter().for_each(|which| self.over(which));
+        let mut all = self.finished.remove(&call).unwrap_or_default();
+        all.sort_by_key(|(id, _)| *id);
+        all.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     fn write(&mut self, cdr: Box<Cdr>) {
-        let outcome = self.finish(cdr.call).or_else(|| self.finished.remove(&cdr.call));
-        self.cdrs.write(cdr, outcome);
+        let outcomes = self.finish(cdr.call);
+        self.cdrs.write(cdr, outcomes);
     }
 }
 

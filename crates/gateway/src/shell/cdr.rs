@@ -21,8 +21,8 @@ const BATCH: usize = 256;
 #[derive(Clone, Default)]
 pub struct CdrQueue(Option<SyncSender<Finished>>);
 
-/// A call and its recording.
-type Finished = (Box<Cdr>, Option<Outcome>);
+/// A call and its recordings.
+type Finished = (Box<Cdr>, Vec<Outcome>);
 
 /// Writes records until nobody has a queue of it any more.
 pub struct CdrWriter {
@@ -66,14 +66,14 @@ impl CdrWriter {
 
 impl CdrQueue {
     /// Writes one record.
-    pub fn write(&self, cdr: Box<Cdr>, recording: Option<Outcome>) {
+    pub fn write(&self, cdr: Box<Cdr>, recordings: Vec<Outcome>) {
         let Some(queue) = &self.0 else {
             tracing::info!(call = %cdr.call, reason = cdr.reason.word(), duration_ms = cdr.duration_ms, "call ended");
             let call = cdr.call;
-            tracing::debug!(%call, record = line(&(cdr, recording)), "call record");
+            tracing::debug!(%call, record = line(&(cdr, recordings)), "call record");
             return;
         };
-        match queue.try_send((cdr, recording)) {
+        match queue.try_send((cdr, recordings)) {
             Ok(()) => {}
             Err(TrySendError::Full(finished) | TrySendError::Disconnected(finished)) => {
                 // The one place where a record reaches the log above debug: the alternative is losing it.
@@ -99,9 +99,9 @@ fn write_lines(mut file: File, records: &Receiver<Finished>) {
     }
 }
 
-fn line((cdr, recording): &Finished) -> String {
+fn line((cdr, recordings): &Finished) -> String {
     // Nothing in a record can fail to be written as JSON.
-    serde_json::to_string(&Record { recording: recording.as_ref(), ..Record::of(cdr) }).unwrap_or_default()
+    serde_json::to_string(&Record { recordings, ..Record::of(cdr) }).unwrap_or_default()
 }
 
 #[derive(Serialize)]
@@ -128,7 +128,7 @@ struct Record<'a> {
     digits: u32,
     transfers: Vec<Transfer<'a>>,
     continued_in: Option<String>,
-    recording: Option<&'a Outcome>,
+    recordings: &'a [Outcome],
     notes: &'a [String],
 }
 
@@ -180,7 +180,7 @@ impl Record<'_> {
             digits: cdr.digits,
             transfers: cdr.transfers.iter().map(Transfer::of).collect(),
             continued_in: cdr.continued_in.map(|c| c.to_string()),
-            recording: None,
+            recordings: &[],
             notes: &cdr.notes,
         }
     }

@@ -234,6 +234,7 @@ pub fn switch_config(config: &Config, host: &[IpAddr]) -> SwitchConfig {
         routes: config.routes.clone(),
         hold_music: config.hold_music,
         record_notice: config.record_notice,
+        record_by_page: config.recording.as_ref().is_some_and(|recording| recording.by_page),
         workers: config.media.workers,
         turn: config.turn.clone(),
     }

@@ -28,6 +28,11 @@ const DIGIT_QUEUE = 32;
  */
 
 /**
+ * Whether an answered call is recorded, and whether by this side, which may then end it.
+ * @typedef {{ on: boolean, mine: boolean }} Recording
+ */
+
+/**
  * How a transfer goes that this side asked for. After `failed`, whose `text` says why, the call is as it was before;
  * when it succeeds, the call ends with the reason `transferred`.
  * @typedef {{ state: 'trying' | 'ringing' | 'failed', reason: string, text: string }} Transfer
@@ -56,6 +61,7 @@ const DIGIT_QUEUE = 32;
  * One call; made by {@link Phone.call} or the `incoming` event. Events:
  * - `state` (`CustomEvent<CallState>`)
  * - `held` (`CustomEvent<Held>`): who holds the call changed
+ * - `recording` (`CustomEvent<Recording>`): whether the call is recorded changed
  * - `transfer` (`CustomEvent<Transfer>`): how the transfer goes
  * - `party` (`CustomEvent<string>`): the other side was transferred; its new number
  * - `ended` (`CustomEvent<{reason: string, text: string}>`): the last event
@@ -78,6 +84,7 @@ export class Call extends EventTarget {
   #sendingDigits = false;
   #muted = false;
   /** @type {Held} */ #held = { local: false, remote: false };
+  /** @type {Recording} */ #recording = { on: false, mine: false };
   #transferring = false;
   /** Number or user name of the other side. */ #party = '';
   /** Its display name. */ #name = '';
@@ -134,6 +141,11 @@ export class Call extends EventTarget {
     return this.#held;
   }
 
+  /** Whether the call is recorded, as the gateway says it. */
+  get recording() {
+    return this.#recording;
+  }
+
   /** The peer connection, for those who measure. Null before it exists and after the end. */
   get peer() {
     return this.#peer;
@@ -182,6 +194,15 @@ export class Call extends EventTarget {
    */
   hold(held) {
     if (this.#state === 'in-call') this.#link.send({ type: held ? 'hold' : 'resume', call: this.id });
+  }
+
+  /**
+   * Begins or ends recording an answered call; both sides hear a notice when it begins, and each beginning makes a file of
+   * the gateway's. The event `recording` says when it is so. See `record` of {@link Identity} for who may.
+   * @param {boolean} on
+   */
+  record(on) {
+    if (this.#state === 'in-call') this.#link.send({ type: 'record', call: this.id, on });
   }
 
   /**
@@ -376,6 +397,7 @@ export class Call extends EventTarget {
     if (message.type === 'sdp') void this.#answered(text(message.sdp));
     if (message.type === 'state') this.#progress(text(message.state));
     if (message.type === 'held') this.#setHeld({ local: message.local === true, remote: message.remote === true });
+    if (message.type === 'recording') this.#setRecording({ on: message.on === true, mine: message.mine === true });
     if (message.type === 'transfer') this.#setTransfer(text(message.state), message);
     if (message.type === 'quality') this.#scored(message);
     if (message.type === 'party') this.#setParty(text(message.number));
@@ -427,6 +449,13 @@ export class Call extends EventTarget {
     this.#held = held;
     this.#letSpeak();
     this.#emit('held', held);
+  }
+
+  /** @param {Recording} recording */
+  #setRecording(recording) {
+    if (this.#isOver()) return;
+    this.#recording = recording;
+    this.#emit('recording', recording);
   }
 
   /** @param {string} state @param {Message} message */

@@ -29,7 +29,7 @@ const ASK_AGAIN = ['wrong-password', 'unsupported-version'];
 /** @typedef {import('./call.js').CallState} CallState */
 /** @typedef {import('./call.js').Link} Link */
 /** @typedef {import('./call.js').Message} Message */
-/** @typedef {{ user: string, extension: string | null }} Identity */
+/** Who is signed in. `record`: this user may record calls. @typedef {{ user: string, extension: string | null, record: boolean }} Identity */
 /** @typedef {{ url?: string, username: string, password: string }} SignIn */
 
 /**
@@ -151,7 +151,7 @@ export class Phone extends EventTarget {
         if (message?.type !== 'welcome') return undefined;
         clearTimeout(timer);
         const extension = typeof message.extension === 'string' ? message.extension : null;
-        const identity = { user: text(message.user), extension };
+        const identity = { user: text(message.user), extension, record: message.record === true };
         this.#signedIn(socket, identity);
         return resolve(identity);
       };

@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use types::{CallId, Datagram, Entropy, LegId, Wall};
+use types::{CallId, Datagram, Entropy, LegId, RecordingId, Wall};
 use webrtc_peer::{PeerFactory, PeerOutput, Route, SrtpKeys};
 
 use crate::control::{Command, Event, LegKind, LegParams, Source};
@@ -96,11 +96,13 @@ pub enum Output {
     },
     /// A frame of the recording ([`record::FRAME_BYTES`]); numbers that are left out are gaps of 20 ms each.
     Recorded {
+        /// Which recording.
+        recording: RecordingId,
         /// Counted from 0.
         number: u32,
     },
     /// The recording has no more frames.
-    RecordingOver,
+    RecordingOver(RecordingId),
     /// Tell signalling. `Event::Closed` is the call's last output.
     Event(Event),
 }
@@ -206,7 +208,9 @@ impl MediaCall {
             Command::Offer { leg, params } => self.offer(leg, params, rtp_local, now),
             Command::SetAnswer { leg, answer } => self.set_answer(leg, &answer, rtp_local, now),
             Command::SetSource { leg, source } => self.set_source(leg, source, now),
-            Command::Record { left, right } => self.start_recording([left, right], now),
+            Command::Record { recording, left, right } => {
+                self.start_recording(recording, [left, right], now);
+            }
             Command::EndRecording => self.end_recording(),
             Command::Play { leg, sound } => self.play_once(leg, sound, now),
             Command::SendDtmf { leg, digit, duration } => {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use types::{Datagram, LegId};
+use types::{Datagram, LegId, RecordingId};
 
 use super::ear::ticks;
 use super::{MediaCall, Output};
@@ -34,6 +34,7 @@ const QUIET: u32 = 60;
 
 /// Both sides of a recording.
 pub(super) struct Recorder {
+    id: RecordingId,
     sides: [Side; 2],
     /// The frame that comes next.
     number: u32,
@@ -52,8 +53,8 @@ struct Side {
 }
 
 impl Recorder {
-    fn new(sides: [LegId; 2], now: Instant) -> Recorder {
-        Recorder { sides: sides.map(Side::new), number: 0, next_at: now + FRAME_TIME }
+    fn new(id: RecordingId, sides: [LegId; 2], now: Instant) -> Recorder {
+        Recorder { id, sides: sides.map(Side::new), number: 0, next_at: now + FRAME_TIME }
     }
 
     pub fn next_at(&self) -> Instant {
@@ -162,8 +163,11 @@ fn decode(decoder: &mut Decoder, payload: &[u8], pcm: &mut [i16; MAX_SAMPLES], f
 
 impl MediaCall {
     /// Records these two from now on, or these instead of those before.
-    pub(super) fn start_recording(&mut self, sides: [LegId; 2], now: Instant) {
-        let recorder = self.recorder.get_or_insert_with(|| Box::new(Recorder::new(sides, now)));
+    pub(super) fn start_recording(&mut self, id: RecordingId, sides: [LegId; 2], now: Instant) {
+        if self.recorder.as_ref().is_some_and(|running| running.id != id) {
+            self.end_recording();
+        }
+        let recorder = self.recorder.get_or_insert_with(|| Box::new(Recorder::new(id, sides, now)));
         for (side, leg) in recorder.sides.iter_mut().zip(sides) {
             if side.leg != leg {
                 *side = Side::new(leg);
@@ -172,8 +176,8 @@ impl MediaCall {
     }
 
     pub(super) fn end_recording(&mut self) {
-        if self.recorder.take().is_some() {
-            self.outbox.push(Output::RecordingOver);
+        if let Some(recorder) = self.recorder.take() {
+            self.outbox.push(Output::RecordingOver(recorder.id));
         }
     }
 
@@ -200,7 +204,7 @@ impl MediaCall {
         while recorder.next_at <= now {
             let mut buffer = outbox.buffer();
             let number = recorder.frame(&mut buffer);
-            outbox.datagram(Output::Recorded { number }, buffer);
+            outbox.datagram(Output::Recorded { recording: recorder.id, number }, buffer);
         }
     }
 }

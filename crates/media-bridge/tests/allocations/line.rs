@@ -13,6 +13,7 @@ use media_bridge::control::{Bandwidth, Codec, Command, DtmfMode, Event, LegKind,
 use media_bridge::effort::Effort;
 use media_bridge::rtp::RtpHeader;
 use media_bridge::sdp::Remote;
+use media_bridge::sound::Sound;
 use media_bridge::srtp::{Keys, Receiver, Sender, Suite};
 use types::{CallId, Datagram, Entropy, LegId, Wall};
 use webrtc_peer::PeerFactory;
@@ -56,12 +57,12 @@ pub struct Line {
 
 impl Line {
     pub fn new(peers: PeerFactory) -> Line {
-        let setup = Arc::new(MediaSetup {
-            peers,
-            candidates: vec![OURS.parse().unwrap()],
-            tcp: Vec::new(),
-            sounds: Arc::default(),
-        });
+        Line::with_sounds(peers, Arc::default())
+    }
+
+    pub fn with_sounds(peers: PeerFactory, sounds: Arc<[Sound]>) -> Line {
+        let setup =
+            Arc::new(MediaSetup { peers, candidates: vec![OURS.parse().unwrap()], tcp: Vec::new(), sounds });
         let now = Instant::now();
         let call = MediaCall::new(CallId(1), setup, Box::new(Seed(7)));
         Line { call, now, begun: now, buf: Datagram::new(), received: Datagram::new() }

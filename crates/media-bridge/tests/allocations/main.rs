@@ -12,8 +12,10 @@ use browser::Browser;
 use line::{A, Arrival, B, FRAME, Line, Phone, Voice};
 use media_bridge::call::Output;
 use media_bridge::codec::{NARROW, own_rate};
-use media_bridge::control::Codec;
+use media_bridge::control::{Codec, Command, Source};
 use media_bridge::effort::Effort;
+use media_bridge::sound::{Sound, SoundId};
+use types::RecordingId;
 use webrtc_peer::PeerFactory;
 
 /// Frames after which a call is warm: 1 s.
@@ -77,13 +79,25 @@ fn steady(line: Line, ends: [End; 2], network: Network) -> (u64, usize) {
 
 /// The same; every 5 s the worker does something to the call, which counts.
 fn steady_under(
+    line: Line,
+    ends: [End; 2],
+    network: Network,
+    worker: &mut dyn FnMut(&mut Line),
+) -> (u64, usize) {
+    steady_hearing([Source::Leg(B), Source::Leg(A)], line, ends, network, worker)
+}
+
+/// The same, with what A and B hear.
+fn steady_hearing(
+    sources: [Source; 2],
     mut line: Line,
     mut ends: [End; 2],
     network: Network,
     worker: &mut dyn FnMut(&mut Line),
 ) -> (u64, usize) {
-    line.hear(A, B);
-    line.hear(B, A);
+    for (leg, source) in [A, B].into_iter().zip(sources) {
+        line.command(Command::SetSource { leg, source }, &mut |_, _| {});
+    }
     let begin = line.now;
     let mut arrivals: Vec<(u64, Arrival)> = Vec::new();
     for n in 0..WARM + MEASURED {
@@ -117,16 +131,15 @@ fn steady_under(
     (allocations, sent)
 }
 
-/// Whether a datagram is RTP, towards phone or browser (RFC 5761 §4).
+/// Whether a datagram is RTP, towards phone or browser (RFC 5761 §4), or a frame of a recording.
 fn is_media(output: &Output, data: &[u8]) -> bool {
     match output {
-        Output::Rtp { .. } => true,
+        Output::Rtp { .. } | Output::Recorded { .. } => true,
         Output::Browser { .. } => data[0] >> 6 == 2 && !(64..96).contains(&(data[1] & 0x7f)),
         Output::Rtcp { .. }
         | Output::AcceptUfrag { .. }
         | Output::ReleaseLeg { .. }
-        | Output::Recorded { .. }
-        | Output::RecordingOver
+        | Output::RecordingOver(_)
         | Output::Event(_) => false,
     }
 }
@@ -178,6 +191,49 @@ fn listening_for_tones_allocates_nothing_after_warm_up() {
         let mut line = Line::new(PeerFactory::new().unwrap());
         let ends = [phone(line.phone_with_tones(A, a), a), phone(line.phone(B, b), b)];
         assert_eq!(steady(line, ends, perfect), (0, 4_000), "{a:?} and {b:?}");
+    }
+}
+
+#[test]
+fn recording_what_both_say_allocates_nothing_after_warm_up() {
+    for (a, b) in [(Codec::Pcmu, Codec::Pcma), (Codec::Opus, Codec::Opus), (Codec::Opus, Codec::G722)] {
+        for network in [perfect, bad] {
+            let mut line = Line::new(PeerFactory::new().unwrap());
+            let ends = [phone(line.phone(A, a), a), phone(line.phone(B, b), b)];
+            line.hear(A, B);
+            line.hear(B, A);
+            let record = Command::Record { recording: RecordingId(1), left: A, right: B };
+            line.command(record, &mut |_, _| {});
+            let (allocations, sent) = steady(line, ends, network);
+            assert_eq!(allocations, 0, "{a:?} and {b:?}");
+            // 2,000 frames of the recording beside what goes out.
+            assert!(sent > 5_500, "{sent} packets and frames of {a:?} and {b:?}");
+        }
+    }
+}
+
+/// A tone that lasts so many seconds.
+fn tone(seconds: usize) -> Sound {
+    Sound::new((0..seconds * 16_000).map(|n| if n % 16 < 8 { 4_000 } else { -4_000 }).collect())
+}
+
+/// B hears music that goes round every second, or an announcement of a minute, and A hears B.
+#[test]
+fn music_and_announcements_allocate_nothing_after_warm_up() {
+    for (a, b) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::G722), (Codec::Pcma, Codec::Opus)] {
+        for announced in [false, true] {
+            let sounds = [tone(1), tone(60)].into();
+            let mut line = Line::with_sounds(PeerFactory::new().unwrap(), sounds);
+            let ends = [phone(line.phone(A, a), a), phone(line.phone(B, b), b)];
+            let sources =
+                [Source::Leg(B), if announced { Source::Leg(A) } else { Source::Music(SoundId(0)) }];
+            if announced {
+                line.command(Command::Play { leg: B, sound: SoundId(1) }, &mut |_, _| {});
+            }
+            let (allocations, sent) = steady_hearing(sources, line, ends, perfect, &mut |_| {});
+            assert_eq!(allocations, 0, "{a:?} and {b:?}, announced: {announced}");
+            assert!(sent > 3_990, "{sent} packets of {a:?} and {b:?}, announced: {announced}");
+        }
     }
 }
 

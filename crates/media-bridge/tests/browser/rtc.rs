@@ -151,7 +151,7 @@ impl World {
             | Output::Rtcp { .. }
             | Output::AcceptUfrag { .. }
             | Output::Recorded { .. }
-            | Output::RecordingOver
+            | Output::RecordingOver(_)
             | Output::ReleaseLeg { .. } => {}
         });
     }

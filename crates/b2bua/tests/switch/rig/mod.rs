@@ -121,6 +121,7 @@ pub fn config() -> SwitchConfig {
         ],
         hold_music: None,
         record_notice: None,
+        record_by_page: false,
         workers: 2,
         turn: None,
     }

@@ -144,7 +144,7 @@ impl World {
                     });
                 }
                 Output::Rtcp { leg, to } => self.rtcp.push((leg, to, buf.to_vec())),
-                Output::Recorded { number } => self.recorded.push((number, buf.to_vec())),
+                Output::Recorded { number, .. } => self.recorded.push((number, buf.to_vec())),
                 Output::Event(event) => self.events.push(event),
                 other => self.others.push(other),
             }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use types::RecordingId;
+
 use super::*;
 use crate::call::record::{FRAME_BYTES, RATE, SAMPLES};
 
-const RECORD: Command = Command::Record { left: A, right: B };
+const FIRST: RecordingId = RecordingId(1);
+const RECORD: Command = Command::Record { recording: FIRST, left: A, right: B };
 /// How much later than it was said a sample stands in the recording: the jitter buffer, in whole frames (samples).
 const DELAY: usize = 200 * RATE as usize / 1_000;
 
@@ -149,7 +152,7 @@ fn it_goes_on_with_another_party_and_ends_when_it_is_told_or_the_call_ends() {
     let mut third = Peer::new(c, "203.0.113.77:7000", Codec::Pcma);
     world.hear(A, Source::Leg(c));
     world.hear(c, Source::Leg(A));
-    world.command(Command::Record { left: A, right: c });
+    world.command(Command::Record { recording: FIRST, left: A, right: c });
     world.command(Command::Remove { leg: B });
     third.say_frames(&mut world, 50);
     a.say(&mut world);
@@ -157,12 +160,16 @@ fn it_goes_on_with_another_party_and_ends_when_it_is_told_or_the_call_ends() {
     assert_eq!(right.len(), 76 * SAMPLES);
     assert!(loudness(&right[DELAY..25 * SAMPLES]) > 500.0 && loudness(&right[50 * SAMPLES..]) > 500.0);
     world.command(Command::EndRecording);
-    assert_eq!(world.others.pop(), Some(Output::RecordingOver));
+    assert_eq!(world.others.pop(), Some(Output::RecordingOver(FIRST)));
     world.pass(Duration::from_secs(1));
     assert_eq!(world.recorded.len(), 76);
-    world.command(RECORD);
+    let second = RecordingId(2);
+    world.recorded.clear();
+    world.command(Command::Record { recording: second, left: A, right: c });
+    third.say_frames(&mut world, 5);
+    assert_eq!(world.recorded.first().map(|(number, _)| *number), Some(0), "another begins anew");
     world.command(Command::Close);
-    assert!(world.others.contains(&Output::RecordingOver));
+    assert!(world.others.contains(&Output::RecordingOver(second)));
 }
 
 #[test]
