@@ -11,7 +11,8 @@ TEST_TOOLS=("${RUN_TOOLS[@]}" c++:g++ pkg-config:pkg-config
     pulseaudio:pulseaudio pactl:pulseaudio-utils sox:sox espeak-ng:espeak-ng
     /usr/share/pocketsphinx/test/data:pocketsphinx-testdata
     turnserver:coturn node:nodejs npm:npm python3:python3 ip:iproute2 openssl:openssl curl:curl kill:procps
-    strace:strace opusdec:opus-tools)
+    strace:strace opusdec:opus-tools
+    /usr/lib/python3/dist-packages/prometheus_client:python3-prometheus-client)
 BENCH_TOOLS=("${RUN_TOOLS[@]}" sipp:sip-tester taskset:util-linux rtpengine:rtpengine-daemon
     /usr/share/pocketsphinx/test/data:pocketsphinx-testdata)
 NEXTEST_VERSION=0.9.122

@@ -45,6 +45,8 @@ pub struct Account<'a> {
     pub speech: &'a Path,
     /// It has G.722 and nothing else; else PCMU.
     pub g722: bool,
+    /// Length of the packets that it sends and asks for, ms.
+    pub ptime: u8,
 }
 
 impl<'a> Account<'a> {
@@ -63,6 +65,7 @@ impl<'a> Account<'a> {
             encryption: None,
             speech,
             g722: false,
+            ptime: 20,
         }
     }
 }
@@ -97,9 +100,10 @@ fn configure(dir: &Path, account: &Account<'_>, sip: u16, control: u16, rtp: u16
     let gateway = SocketAddr::new(account.host, account.gateway);
     let line = format!(
         "<sip:{user}@{gateway};transport={transport}>;auth_user={user};auth_pass={password};\
-         audio_codecs={};regint={};answermode=manual{}\n",
+         audio_codecs={};regint={};answermode=manual;ptime={}{}\n",
         if account.g722 { "G722/16000/1" } else { "PCMU/8000/1" },
         if account.register { 60 } else { 0 },
+        account.ptime,
         account.encryption.map(|kind| format!(";mediaenc={kind}")).unwrap_or_default(),
     );
     std::fs::write(dir.join("config"), config).expect("config");

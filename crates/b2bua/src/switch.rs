@@ -15,7 +15,7 @@ use crate::config::SwitchConfig;
 use crate::dialplan::Readings;
 use crate::guard::Guard;
 use crate::later::Later;
-use crate::output::{CloseWhy, Output};
+use crate::output::{CdrParty, CloseWhy, Output};
 use crate::registrar::Registrar;
 use crate::shared::{Clock, Shared};
 use crate::trunks::Registered;
@@ -174,13 +174,18 @@ impl Switch {
 
     /// A leg that has moved to another call takes its events along.
     fn readdress(&self, mut event: CallEvent) -> CallEvent {
-        while let Some(call) = self.calls.get(&event.call)
-            && let Some(leg) = event.event.leg_mut()
-            && let Some(elsewhere) = [call.given, call.borrowed].into_iter().flatten().find(|g| g.leg == *leg)
+        while let Some(leg) = event.event.leg_mut()
+            && let Some(elsewhere) = self.moved(event.call, *leg)
         {
-            (event.call, *leg) = elsewhere.to;
+            (event.call, *leg) = elsewhere;
         }
         event
+    }
+
+    fn moved(&self, call: CallId, leg: LegId) -> Option<(CallId, LegId)> {
+        let call = self.calls.get(&call)?;
+        let elsewhere = [call.given, call.borrowed].into_iter().flatten().find(|g| g.leg == leg)?;
+        Some(elsewhere.to)
     }
 
     /// A media worker's queue was full when this call wanted something of it.
@@ -322,6 +327,14 @@ impl Switch {
     /// Calls that were turned away before they were calls, so that they have no record.
     pub fn refused(&self) -> impl Iterator<Item = (EndReason, u64)> {
         self.refused.iter().map(|(reason, count)| (*reason, *count))
+    }
+
+    /// Who is at a leg; none: it is no more.
+    pub fn party(&self, mut call: CallId, mut leg: LegId) -> Option<CdrParty> {
+        while let Some(elsewhere) = self.moved(call, leg) {
+            (call, leg) = elsewhere;
+        }
+        self.calls.get(&call)?.party(leg, &self.shared)
     }
 
     /// What both sides of each answered call speak: the caller's codec first.

@@ -312,6 +312,8 @@ pub struct Oddities {
     pub wrong_clock: bool,
     /// Nothing but silence, for ten seconds of packets or more.
     pub silent: bool,
+    /// A payload type that was never agreed and means nothing by itself, the newest, and how many packets of such were dropped.
+    pub stray: Option<(u8, u32)>,
 }
 
 /// Counters of one leg, cumulative.
@@ -335,8 +337,10 @@ pub struct LegStats {
     pub plc_frames: u64,
     /// Packets dropped because they were not of this stream (wrong source, bad header).
     pub rejected: u64,
-    /// Late or duplicate packets dropped.
+    /// Packets dropped because their place was filled already.
     pub late: u64,
+    /// Packets that came a second time, dropped; of encrypted ones also those too old to tell.
+    pub duplicates: u32,
     /// How it sounded since the last time these were told; none: too little came and went to say.
     pub moment: Option<Moment>,
     /// How it has sounded so far.

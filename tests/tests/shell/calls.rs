@@ -7,6 +7,7 @@ use e2e::ports::{free_ports, root};
 use e2e::process::wait_for;
 use e2e::rawsip::RawSip;
 use e2e::rtp::RtpParty;
+use e2e::tool::Tool;
 use e2e::trunk::Trunk;
 use e2e::ws::Ws;
 use serde_json::{Value, json};
@@ -106,8 +107,13 @@ fn an_answered_call_is_recorded_with_its_length_its_codecs_and_who_hung_up() {
         assert!(counted("webtrunk_media_packets_total{side=\"rtp\",direction=\"out\"}") >= 40);
         assert_eq!(counted("webtrunk_rtp_port_pairs_free"), 20, "the port is back");
         assert_eq!(counted("webtrunk_media_calls"), 0);
-        assert!(counted("webtrunk_leg_mos_count") >= 1, "the browser spoke for more than a second");
+        let spoke = counted("webtrunk_leg_mos_count{party=\"browser\"}");
+        assert!(spoke >= 1, "the browser spoke for more than a second");
         assert!(metrics.contains("# TYPE webtrunk_leg_loss_ratio histogram"), "{metrics}");
+        assert_eq!(counted("webtrunk_media_dropped_total{cause=\"tcp-refused\"}"), 0);
+        let page = gateway.dir.join("metrics.txt");
+        std::fs::write(&page, &metrics).expect("a file");
+        assert_eq!(Tool::start("metrics").ask(&page.display().to_string()), "ok", "{metrics}");
     }
 }
 

@@ -14,6 +14,7 @@ mod libsrtp;
 mod many_calls;
 mod midcall;
 mod operations;
+mod ptime;
 mod sip_websocket;
 mod sipp;
 mod sipp_cases;

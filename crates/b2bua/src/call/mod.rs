@@ -357,6 +357,11 @@ impl Call {
         false
     }
 
+    /// Who is at a leg.
+    pub fn party(&self, id: LegId, sh: &Shared) -> Option<CdrParty> {
+        self.legs.iter().find(|leg| leg.id == id).map(|leg| leg.cdr_party(sh))
+    }
+
     /// What caller and callee speak, while they talk.
     pub fn codecs(&self) -> Option<(Codec, Codec)> {
         let State::Talking { callee, .. } = self.state else { return None };

@@ -63,11 +63,19 @@ pub fn remarks(stats: &LegStats, agreed: Codec, whom: &str) -> Vec<String> {
     });
     let clock =
         odd.wrong_clock.then(|| format!("{whom}'s timestamps ran at a wrong speed: they were put right"));
+    let stray = odd.stray.filter(|(_, packets)| u64::from(*packets) > FEW).map(|(payload_type, packets)| {
+        format!("{packets} packets from {whom} were of a payload type that nobody agreed to, the last of {payload_type}: they were dropped")
+    });
     // One in a hundred is what a network does.
-    let late = (stats.late > 10 && stats.late * 100 > stats.packets_in)
-        .then(|| format!("{} packets from {whom} came too late or twice", stats.late));
-    [silent, length, codec, clock, late].into_iter().flatten().collect()
+    let many = |packets: u64| packets > FEW && packets * 100 > stats.packets_in;
+    let late = many(stats.late).then(|| format!("{} packets from {whom} came too late", stats.late));
+    let twice =
+        many(stats.duplicates.into()).then(|| format!("{} packets from {whom} came twice", stats.duplicates));
+    [silent, length, codec, clock, stray, late, twice].into_iter().flatten().collect()
 }
+
+/// So many packets are nothing to remark on: those under way at a change of format, or what any network does.
+const FEW: u64 = 10;
 
 fn percent(share: f32) -> String {
     let percent = share * 100.0;
@@ -94,9 +102,16 @@ mod tests {
         use media_bridge::control::Oddities;
         let mut stats = LegStats { packets_in: 1_000, late: 10, ..LegStats::default() };
         assert!(remarks(&stats, Codec::Pcmu, "the trunk").is_empty());
-        stats.late = 11;
-        stats.oddities =
-            Oddities { unagreed: Some(Codec::Pcma), packet_ms: Some(30), wrong_clock: true, silent: true };
+        (stats.duplicates, stats.oddities.stray) = (10, Some((96, 10)));
+        assert!(remarks(&stats, Codec::Pcmu, "the trunk").is_empty(), "as after any change of format");
+        (stats.late, stats.duplicates) = (11, 12);
+        stats.oddities = Oddities {
+            unagreed: Some(Codec::Pcma),
+            packet_ms: Some(30),
+            wrong_clock: true,
+            silent: true,
+            stray: Some((96, 13)),
+        };
         assert_eq!(
             remarks(&stats, Codec::Pcmu, "the browser"),
             [
@@ -104,7 +119,9 @@ mod tests {
                 "the browser sent 30 ms packets although 20 were asked for",
                 "the browser sent pcma although pcmu was agreed: it was played",
                 "the browser's timestamps ran at a wrong speed: they were put right",
-                "11 packets from the browser came too late or twice",
+                "13 packets from the browser were of a payload type that nobody agreed to, the last of 96: they were dropped",
+                "11 packets from the browser came too late",
+                "12 packets from the browser came twice",
             ]
         );
         assert_eq!(remarks(&stats, Codec::Pcmu, "the trunk")[0], "the trunk sent nothing but silence");

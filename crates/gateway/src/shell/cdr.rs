@@ -225,6 +225,7 @@ struct Counters {
     plc_frames: u64,
     rejected: u64,
     late: u64,
+    duplicates: u32,
     mos: Option<Mos>,
     /// What was odd about its stream, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -272,6 +273,7 @@ impl Media {
             plc_frames: s.plc_frames,
             rejected: s.rejected,
             late: s.late,
+            duplicates: s.duplicates,
             remarks: party.map_or_else(Vec::new, |party| remarks(s, agreed, party.in_words())),
             mos_by_peer: s.mos_by_peer.map(two_decimals),
             mos: s.quality.as_ref().zip(party).map(|(quality, party)| Mos::of(quality, party)),

@@ -91,8 +91,10 @@ impl Core {
                     media.take(&mut events);
                     let (now, wall) = clocks();
                     for event in events.drain(..) {
-                        if let Event::Stats { stats, .. } = &event.event {
-                            gauges::leg(stats);
+                        if let Event::Stats { leg, stats } = &event.event
+                            && let Some(party) = self.switch.party(event.call, *leg)
+                        {
+                            gauges::leg(stats, &party);
                         }
                         self.switch.handle_media(event, now, wall);
                         self.pump();

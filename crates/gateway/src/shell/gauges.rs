@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use b2bua::{CallStage, Switch};
+use b2bua::{CallStage, CdrParty, Switch};
 use media_bridge::control::{Codec, LegStats};
 use media_io::MediaPlane;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -49,7 +49,8 @@ pub fn describe() {
     describe_refused();
 }
 
-/// Names of what is measured of every leg about every five seconds, and the limits of their buckets.
+/// Names of what is measured of every leg about every five seconds, by who is at it (browser, phone, trunk), and the limits
+/// of their buckets.
 const LEGS: [(&str, &[f64], &str); 4] = [
     (
         "webtrunk_leg_mos",
@@ -83,20 +84,25 @@ pub fn recorder() -> Result<PrometheusHandle, BuildError> {
     builder.install_recorder()
 }
 
-/// Counts a leg's last seconds.
-pub fn leg(stats: &LegStats) {
+/// Counts the last seconds of a leg of this party.
+pub fn leg(stats: &LegStats, party: &CdrParty) {
     let [mos, round_trip, jitter, loss] = LEGS.map(|(name, ..)| name);
     let Some(moment) = &stats.moment else { return };
-    histogram!(mos).record(moment.mos);
+    let party = match party {
+        CdrParty::Browser(_) => "browser",
+        CdrParty::Softphone(_) => "phone",
+        CdrParty::Trunk(_) => "trunk",
+    };
+    histogram!(mos, "party" => party).record(moment.mos);
     if let Some(us) = stats.rtt_us {
-        histogram!(round_trip).record(f64::from(us) / 1e6);
+        histogram!(round_trip, "party" => party).record(f64::from(us) / 1e6);
     }
     if moment.loss_in.is_some() {
-        histogram!(jitter).record(f64::from(stats.jitter_us) / 1e6);
+        histogram!(jitter, "party" => party).record(f64::from(stats.jitter_us) / 1e6);
     }
     for (direction, share) in [("in", moment.loss_in), ("out", moment.loss_out)] {
         if let Some(share) = share {
-            histogram!(loss, "direction" => direction).record(share);
+            histogram!(loss, "party" => party, "direction" => direction).record(share);
         }
     }
 }
@@ -132,7 +138,9 @@ fn describe_media() {
         "What was given up, by cause. unknown-sender: a datagram on a browser port that is nobody's. Packets at a leg \
          (counted with its statistics, every 5 s and at its end): wrong-source, too-early (before a description or \
          key), not-authentic, replayed, damaged, unknown-payload, out-of-sequence, late. wrong-size: an empty datagram or \
-         one larger than any of ours. socket-error: a datagram that the system refused. no-port: a leg without a free RTP port. event-queue-full: an event of a \
+         one larger than any of ours. socket-error: a datagram that the system refused. no-port: a leg without a free RTP port. tcp-refused: a \
+         browser's TCP connection beside too many of strangers. tcp-slow: a datagram for a browser that reads its TCP \
+         connection too slowly or has closed it. event-queue-full: an event of a \
          media worker. mail-lost: what a media worker had for another that was too far behind. crashed: a call ended by \
          a defect."
     );
@@ -265,6 +273,8 @@ fn measure_media(media: &MediaPlane) {
         ("wrong-size", c.wrong_size),
         ("socket-error", c.socket_errors),
         ("no-port", c.no_port),
+        ("tcp-refused", c.tcp_refused),
+        ("tcp-slow", c.tcp_dropped),
         ("event-queue-full", c.events_lost),
         ("mail-lost", c.mail_lost),
         ("crashed", c.crashed),

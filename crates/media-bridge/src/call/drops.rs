@@ -73,6 +73,11 @@ impl Drops {
         self.0[cause as usize] += count;
     }
 
+    /// How many of one.
+    pub fn of(&self, cause: DropCause) -> u64 {
+        self.0[cause as usize]
+    }
+
     /// Each cause with its number.
     pub fn counts(&self) -> impl Iterator<Item = (DropCause, u64)> {
         DropCause::ALL.into_iter().zip(self.0)

@@ -167,7 +167,7 @@ impl Ear {
     ) {
         self.voice.wait = late_after(jitter);
         match self.reorder.push(head, payload, now) {
-            Admit::Deliver => self.voice.play(0, head.timestamp, payload, now, sink),
+            Admit::Deliver => self.voice.play(0, head, payload, now, sink),
             Admit::Held => {}
             Admit::Late => self.voice.tally.late += 1,
         }
@@ -178,7 +178,7 @@ impl Ear {
     pub fn release(&mut self, now: Instant, sink: &mut dyn FnMut(Chunk<'_>)) {
         let Ear { reorder, voice } = self;
         while let Some(next) = reorder.poll(now) {
-            voice.play(next.lost, next.head.timestamp, next.payload, now, sink);
+            voice.play(next.lost, next.head, next.payload, now, sink);
         }
     }
 
@@ -203,14 +203,8 @@ impl Ear {
 }
 
 impl Voice {
-    fn play(
-        &mut self,
-        lost: u64,
-        timestamp: u32,
-        payload: &[u8],
-        now: Instant,
-        sink: &mut dyn FnMut(Chunk<'_>),
-    ) {
+    fn play(&mut self, lost: u64, head: Head, payload: &[u8], now: Instant, sink: &mut dyn FnMut(Chunk<'_>)) {
+        let timestamp = head.timestamp;
         if payload.is_empty() {
             return;
         }
@@ -231,7 +225,7 @@ impl Voice {
             self.tally.damaged += 1;
             return;
         };
-        if gap < 0 && self.is_old(gap, timestamp, now) {
+        if gap < 0 && self.is_old(gap, head, now) {
             return;
         }
         self.dtx = self.codec == Codec::Opus && payload.len() <= DTX_BYTES;
@@ -260,9 +254,13 @@ impl Voice {
     }
 
     /// Its place is filled already: dropped, unless the sender must have begun anew.
-    fn is_old(&mut self, gap: i32, timestamp: u32, now: Instant) -> bool {
+    fn is_old(&mut self, gap: i32, head: Head, now: Instant) -> bool {
         let is_back = gap < -TOO_OLD * self.clock as i32;
-        if !is_back && !self.late.is_for_good(timestamp, self.clock, now) {
+        let paused = self.in_a_row >= self.patience();
+        // It begins a talkspurt where the one before ended: its clock stood still.
+        let concealed = self.ticks(usize::from(self.in_a_row) * self.filling());
+        let resumes = paused && head.marker && gap.unsigned_abs() == concealed;
+        if !is_back && !resumes && !self.late.is_for_good(head.timestamp, self.clock, paused, now) {
             self.tally.late += 1;
             return true;
         }

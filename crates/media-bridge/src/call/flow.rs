@@ -16,8 +16,6 @@ use crate::dtmf::Way;
 use crate::rtp::{Arrival, Head, Incoming, RtpHeader, RtpPacket, Stamp};
 use crate::sdp::clock_rate;
 
-/// Of G.711 so many packets are one whose level is looked at.
-const LOOKED_AT: u64 = 4;
 /// A listener of an ear waits longer than that conceals.
 const FILLED_WITHOUT_EAR: Duration = Duration::from_millis(200);
 /// Packets of filling sent at once at most: as long as a jittery network is waited for.
@@ -88,7 +86,10 @@ impl MediaCall {
                 let own = self.legs[a].stats_in.ssrc() == Some(packet.ssrc);
                 match self.legs[a].inbound.stray_event(packet).filter(|_| own) {
                     Some(clock) => self.on_event(a, clock, packet, now),
-                    None => self.legs[a].reject(DropCause::UnknownPayload),
+                    None => {
+                        self.legs[a].watch.stray(packet.payload_type);
+                        self.legs[a].reject(DropCause::UnknownPayload);
+                    }
                 }
             }
         }
@@ -106,10 +107,7 @@ impl MediaCall {
         let arrival = leg.stats_in.received(packet, now);
         let extended = leg.place(arrival)?;
         leg.heard(outbox, now);
-        if let Some(law) = law_of(codec).filter(|_| extended.is_multiple_of(LOOKED_AT)) {
-            let peak = packet.payload.iter().map(|code| law.decode_sample(*code).unsigned_abs()).max();
-            leg.watch.level(peak.unwrap_or(0), FRAME_TIME * LOOKED_AT as u32);
-        }
+        leg.watch.look(codec, packet.payload, extended);
         self.record(a, codec, packet, now);
         let incoming =
             Incoming { extended, timestamp: packet.timestamp, clock, marker: packet.marker, length };
@@ -154,6 +152,9 @@ impl MediaCall {
             }
         } else {
             self.legs[a].ear = None;
+            if relayed.is_some() {
+                self.legs[a].watch.passed_on(codec, packet.payload, length);
+            }
         }
         relayed
     }

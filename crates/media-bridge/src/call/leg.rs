@@ -522,6 +522,7 @@ impl Leg {
 
     pub fn stats(&self) -> LegStats {
         let c = &self.counters;
+        let twice = self.stats_in.losses().duplicates();
         let dropped = |(cause, count)| if cause == DropCause::Late { 0 } else { count };
         LegStats {
             packets_in: self.stats_in.packets(),
@@ -533,7 +534,8 @@ impl Leg {
             fec_frames: c.tally.fec,
             plc_frames: c.tally.concealed,
             rejected: self.drops().counts().map(dropped).sum(),
-            late: self.late(),
+            late: self.late().saturating_sub(twice),
+            duplicates: u32::try_from(twice + c.drops.of(DropCause::Replayed)).unwrap_or(u32::MAX),
             oddities: self.watch.found(),
             moment: None,
             quality: self.monitor.quality(),

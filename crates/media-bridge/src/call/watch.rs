@@ -2,15 +2,26 @@
 
 use std::time::{Duration, Instant};
 
+use super::filling::law_of;
+use super::leg::FRAME_TIME;
+use crate::codec::{Decoder, MAX_SAMPLES, NARROW};
 use crate::control::{Codec, Oddities};
 use crate::rtp::RtpPacket;
 use crate::sdp::clock_rate;
 
 /// Packets in a row after which something is how the peer does it.
 const HABIT: u32 = 8;
-/// A microphone that never moves by more than this, for as long as that, is silent: -58 dB below full scale.
-const SILENT_PEAK: u16 = 40;
+/// A microphone that never moves by more than this, for as long as that, is silent: 54 dB below full scale. The smallest
+/// steps of G.722 make up to 50 of next to nothing.
+const SILENT_PEAK: u16 = 64;
 const SILENT_FOR: Duration = Duration::from_secs(10);
+/// Of G.711 so many packets are one whose level is looked at.
+const LOOKED_AT: u64 = 4;
+/// Of what nobody decodes so many packets in a row are decoded for their level, of as many as the second says; fewer once
+/// they have been silent long enough. After the first sound none are.
+const LISTENED_TO: u32 = 8;
+const LISTENED_TO_OF: u32 = 16;
+const LISTENED_TO_OF_SILENT: u32 = 64;
 /// What our descriptions ask for, ms.
 const ASKED: u32 = 20;
 
@@ -28,6 +39,15 @@ pub(super) struct Watch {
     straightening: bool,
     loudest: u16,
     looked_at: Duration,
+    listening: Option<Box<Listening>>,
+}
+
+/// For the level of a stream that is passed on undecoded.
+struct Listening {
+    codec: Codec,
+    decoder: Decoder,
+    /// Packets since the last that were decoded in a row began.
+    packets: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -116,6 +136,50 @@ impl Watch {
         }
     }
 
+    /// A packet of a payload type that means nothing.
+    pub fn stray(&mut self, payload_type: u8) {
+        let count = self.found.stray.map_or(0, |(_, count)| count);
+        self.found.stray = Some((payload_type, count.saturating_add(1)));
+    }
+
+    /// G.711 is looked at as it comes; `extended`: its number.
+    pub fn look(&mut self, codec: Codec, payload: &[u8], extended: u64) {
+        if let Some(law) = law_of(codec).filter(|_| extended.is_multiple_of(LOOKED_AT)) {
+            let peak = payload.iter().map(|code| law.decode_sample(*code).unsigned_abs()).max();
+            self.level(peak.unwrap_or(0), FRAME_TIME * LOOKED_AT as u32);
+        }
+    }
+
+    /// A packet of `length` ticks that is passed on undecoded.
+    pub fn passed_on(&mut self, codec: Codec, payload: &[u8], length: u32) {
+        if self.loudest <= SILENT_PEAK && law_of(codec).is_none() {
+            self.listen(codec, payload, length);
+        }
+    }
+
+    #[cold]
+    fn listen(&mut self, codec: Codec, payload: &[u8], length: u32) {
+        if self.listening.as_ref().is_none_or(|listening| listening.codec != codec) {
+            let Ok(decoder) = Decoder::new(codec, NARROW) else { return };
+            self.listening = Some(Box::new(Listening { codec, decoder, packets: 0 }));
+        }
+        let every = if self.is_silent() { LISTENED_TO_OF_SILENT } else { LISTENED_TO_OF };
+        let Some(listening) = &mut self.listening else { return };
+        let number = listening.packets % every;
+        listening.packets = number + 1;
+        if number >= LISTENED_TO {
+            return;
+        }
+        let mut pcm = [0; MAX_SAMPLES];
+        let Ok(samples) = listening.decoder.decode(payload, &mut pcm) else { return };
+        let peak = pcm[..samples].iter().map(|s| s.unsigned_abs()).max().unwrap_or(0);
+        let us = u64::from(length) * 1_000_000 / u64::from(clock_rate(codec));
+        self.level(peak, Duration::from_micros(us) * (every / LISTENED_TO));
+        if peak > SILENT_PEAK {
+            self.listening = None;
+        }
+    }
+
     /// Sound of the peer that lasts `time`.
     pub fn level(&mut self, peak: u16, time: Duration) {
         self.loudest = self.loudest.max(peak);
@@ -124,7 +188,10 @@ impl Watch {
 
     /// What was found.
     pub fn found(&self) -> Oddities {
-        let silent = self.looked_at >= SILENT_FOR && self.loudest <= SILENT_PEAK;
-        Oddities { silent, ..self.found }
+        Oddities { silent: self.is_silent(), ..self.found }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.looked_at >= SILENT_FOR && self.loudest <= SILENT_PEAK
     }
 }

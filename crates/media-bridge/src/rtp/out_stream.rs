@@ -167,7 +167,7 @@ impl OutStream {
         let continued = self.advance(source, timestamp, clock, now);
         let (ours, marker) = match continued.filter(|(ours, _)| !self.is_filled(*ours)) {
             Some((ours, _)) => (ours, self.filled >= TALKSPURT),
-            None if continued.is_some() && !self.late.is_for_good(timestamp, clock, now) => return None,
+            None if continued.is_some() && !self.is_for_good(timestamp, clock, now) => return None,
             None => (self.begin(source, timestamp, clock, now), true),
         };
         self.moved(timestamp);
@@ -191,7 +191,7 @@ impl OutStream {
             return self.take_open(slot).then_some(Stamp { extended: slot, timestamp: ours, marker });
         }
         if map.filled > 0 && self.is_filled(ours) {
-            if self.late.is_for_good(packet.timestamp, packet.clock, now) {
+            if self.resumes(packet) || self.is_for_good(packet.timestamp, packet.clock, now) {
                 return Some(self.begin_forward(source, packet, now));
             }
             self.skip(source, packet.extended);
@@ -335,6 +335,20 @@ impl OutStream {
             m.source_elapsed += i64::from(timestamp.wrapping_sub(m.source_timestamp) as i32);
             m.source_timestamp = timestamp;
         }
+    }
+
+    fn is_for_good(&mut self, timestamp: u32, clock: u32, now: Instant) -> bool {
+        self.late.is_for_good(timestamp, clock, self.filled >= TALKSPURT, now)
+    }
+
+    /// A packet that begins a talkspurt where the one before ended, although there was a pause: its sender's clock stood still.
+    fn resumes(&self, packet: Incoming) -> bool {
+        let last = self.mapping.map(|m| (m.source_timestamp, m.sequence.map(|map| map.highest + 1)));
+        packet.marker
+            && self.filled >= TALKSPURT
+            && last.is_some_and(|(before, next)| {
+                next == Some(packet.extended) && packet.timestamp.wrapping_sub(before) <= packet.length
+            })
     }
 
     fn is_filled(&self, ours: u32) -> bool {
@@ -694,9 +708,27 @@ mod tests {
             (1..=5).for_each(|n| _ = out.fill(t + 200 * MS + 20 * MS * n));
             let later: Vec<_> =
                 (21..=25).map(|n| send(&mut out, n, t + 20 * MS * (n - 10) as u32 + 100 * MS)).collect();
+            assert_eq!(later.iter().filter(|s| s.is_none()).count(), 1);
+            assert!(later[1].unwrap().marker && later[4].is_some());
+            // And 60 ms more: too little filling to tell from stragglers soon.
+            (1..=3).for_each(|n| _ = out.fill(t + 400 * MS + 20 * MS * n));
+            let later: Vec<_> =
+                (26..=30).map(|n| send(&mut out, n, t + 20 * MS * (n - 10) as u32 + 160 * MS)).collect();
             assert_eq!(later.iter().filter(|s| s.is_none()).count(), 2);
-            assert!(later[2].unwrap().marker && later[4].is_some());
         }
+    }
+
+    /// RFC 3551 §4.1: the marker begins a talkspurt. Its timestamp should have gone on in the pause.
+    #[test]
+    fn a_talkspurt_whose_timestamp_stood_still_loses_nothing() {
+        let (mut out, t) = stream(48_000, 960);
+        let first = out.forward(A, packet(10, 0), t).unwrap();
+        (1..=30).for_each(|n| _ = out.fill(t + 20 * MS * n));
+        let spoken = Incoming { marker: true, ..packet(11, 960) };
+        let back = out.forward(A, spoken, t + 640 * MS).unwrap();
+        assert_eq!((back.timestamp.wrapping_sub(first.timestamp), back.marker), (32 * 960, true));
+        assert_eq!(back.extended, first.extended + 31);
+        assert!(out.forward(A, packet(12, 1_920), t + 660 * MS).is_some());
     }
 
     #[test]

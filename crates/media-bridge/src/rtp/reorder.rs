@@ -162,6 +162,9 @@ impl Reorder {
 }
 
 #[cfg(test)]
+mod traces;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -1,6 +1,7 @@
 //! Streams that are not as agreed: played all the same, and named.
 
 use super::*;
+use crate::codec::{Comfort, Noise};
 use crate::control::Oddities;
 
 fn oddities(world: &mut World) -> Oddities {
@@ -80,20 +81,77 @@ fn timestamps_of_a_wrong_clock_are_put_right_and_named() {
     }
 }
 
+/// Also where nobody needs to decode it.
 #[test]
 fn a_silent_microphone_is_named_once_it_has_been_silent_long_enough() {
-    for from in [Codec::Opus, Codec::Pcmu, Codec::Pcma] {
+    for from in [Codec::Opus, Codec::G722, Codec::Pcmu, Codec::Pcma] {
         for (frames, word, silent) in [(600, false, true), (300, false, false), (600, true, false)] {
-            let (mut world, mut a, _) = World::bridged(from, Codec::Pcma);
-            if word {
-                a.say_frames(&mut world, 10);
+            for to in [Codec::Pcma, from] {
+                let (mut world, mut a, _) = World::bridged(from, to);
+                let mut hiss = Noise::default();
+                for n in 0..frames {
+                    if word && n == 100 {
+                        a.say_frames(&mut world, 10);
+                    }
+                    let mut pcm = vec![0; a.rate as usize / 50];
+                    hiss.add(Comfort::white(80), &mut pcm);
+                    let packet = a.of(160, &pcm);
+                    world.rtp(A, a.address, &packet);
+                    world.pass(FRAME);
+                }
+                let found = oddities(&mut world).silent;
+                assert_eq!(found, silent, "{from:?} to {to:?}, {frames} frames, a word: {word}");
             }
-            for _ in 0..frames {
-                let packet = a.of(160, &[0; 160]);
-                world.rtp(A, a.address, &packet);
-                world.pass(FRAME);
-            }
-            assert_eq!(oddities(&mut world).silent, silent, "{from:?}, {frames} frames, a word: {word}");
         }
+    }
+}
+
+#[test]
+fn a_microphone_that_was_silent_for_a_minute_is_heard_again_where_it_is_passed_on() {
+    for codec in [Codec::Opus, Codec::G722] {
+        let (mut world, mut a, _) = World::bridged(codec, codec);
+        for _ in 0..3_000 {
+            let packet = a.of(160, &vec![0; a.rate as usize / 50]);
+            world.rtp(A, a.address, &packet);
+            world.pass(FRAME);
+        }
+        a.say_frames(&mut world, 100);
+        assert!(!oddities(&mut world).silent, "{codec:?}");
+    }
+}
+
+#[test]
+fn packets_of_a_type_that_nobody_agreed_to_are_dropped_counted_and_named() {
+    let (mut world, mut a, _) = World::bridged(Codec::Opus, Codec::Pcma);
+    a.say_frames(&mut world, 20);
+    let before = world.sent_to(B).len();
+    for _ in 0..20 {
+        let packet = a.raw(96, false, a.ts, &[0x55; 160]);
+        world.rtp(A, a.address, &packet);
+    }
+    assert_eq!(world.sent_to(B).len(), before);
+    let stats = world.stats(A);
+    assert_eq!((stats.rejected, stats.oddities.stray), (20, Some((96, 20))));
+}
+
+#[test]
+fn packets_that_come_twice_and_those_that_come_late_are_counted_apart() {
+    for (from, to) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Pcmu), (Codec::Opus, Codec::Opus)] {
+        let (mut world, mut a, _) = World::bridged(from, to);
+        for _ in 0..50 {
+            let packet = a.packet(160);
+            world.rtp(A, a.address, &packet);
+            world.rtp(A, a.address, &packet);
+            world.pass(FRAME);
+        }
+        assert_eq!(world.sent_to(B).len(), 50);
+        let [late, ..] = [(); 3].map(|()| a.packet(160));
+        world.pass(3 * FRAME);
+        a.say_frames(&mut world, 1);
+        world.rtp(A, a.address, &late);
+        let stats = world.stats(A);
+        assert_eq!(stats.duplicates, 50, "{from:?} to {to:?}");
+        let filled = to == Codec::Pcmu;
+        assert_eq!(stats.late, u64::from(filled), "{from:?} to {to:?}: late if its place was filled");
     }
 }
