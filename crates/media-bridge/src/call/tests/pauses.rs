@@ -164,7 +164,6 @@ fn a_speaker_whose_clock_stood_still_is_heard_again_at_once() {
             let sent = world.sent_to(B);
             let spoken = decoded(&sent[before..], to);
             let lost = spoken.chunks(spoken.len() / 50).take_while(|frame| loudness(frame) < 1_000.0).count();
-            eprintln!("{from:?} to {to:?}, {pause} ms: {lost} frames until the voice is back");
             assert!(lost <= 1, "{from:?} to {to:?}, {pause} ms: {lost} frames until the voice is back");
             assert_on_time(&sent, 8_000.0);
             assert_continuous(&sent);
