@@ -17,8 +17,9 @@ export function install(options) {
   /** @type {any} */ (window).__e2e = e2e;
 
   const Native = window.RTCPeerConnection;
-  /** Ways to the gateway are named one by one, for the next connection: its candidates, and whether it must use a relay. */
-  e2e.way = { candidates: options.candidates, relay: false };
+  /** Ways to the gateway are named one by one, for the next connection: its candidates, whether it must use a relay,
+   * and whether its offers make the gateway the DTLS client. */
+  e2e.way = { candidates: options.candidates, relay: false, passive: false };
   /** @param {string} sdp @param {string} [candidates] */
   const relayed = (sdp, candidates) => {
     if (candidates) {
@@ -65,6 +66,11 @@ export function install(options) {
       e2e.sockets.push(this);
       const sip = protocols === 'sip' || protocols?.includes('sip');
       this.addEventListener('message', (event) => e2e.messages.push(sip ? event.data : JSON.parse(event.data)));
+    }
+    /** @param {any} data */
+    send(data) {
+      const passive = e2e.way.passive && typeof data === 'string';
+      super.send(passive ? data.replaceAll('a=setup:actpass', 'a=setup:passive') : data);
     }
   };
 

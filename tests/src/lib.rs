@@ -7,6 +7,7 @@ pub mod browser;
 pub mod bystanders;
 pub mod dialled;
 pub mod digest;
+pub mod document;
 pub mod gateway;
 pub mod http;
 pub mod launch;

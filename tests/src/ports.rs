@@ -1,8 +1,9 @@
 //! Ports that no other test process uses: blocks below the ephemeral range, claimed by a file lock for a process's life.
 
 use std::fs::File;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 
 const FIRST: u16 = 10_000;
@@ -22,6 +23,19 @@ pub fn tools_dir() -> PathBuf {
     let dir = root().join("target/test-tools");
     std::fs::create_dir_all(&dir).expect("target/test-tools can be made");
     dir
+}
+
+/// This machine's addresses beside loopback, to which Firefox connects alone: the first of each family, with its name.
+pub fn addresses() -> Vec<(&'static str, IpAddr)> {
+    let out =
+        Command::new("ip").args(["-o", "address", "show", "scope", "global"]).output().expect("ip runs");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let found = |family: &str| {
+        let word = text.lines().find_map(|line| line.split_once(&format!(" {family} "))?.1.split('/').next());
+        word.and_then(|word| word.parse().ok())
+    };
+    let all = [("IPv4", found("inet")), ("IPv6", found("inet6"))];
+    all.into_iter().filter_map(|(name, ip)| Some((name, ip?))).collect()
 }
 
 fn claim_block(claimed: &mut (Vec<File>, u16, u16)) {

@@ -1,15 +1,17 @@
 //! How calls sound: real browsers on one side, an RTP party at the carrier's end on the other, recorded at both ends.
 
+use e2e::document::Section;
 use e2e::gateway::{Gateway, Setup, WORKERS};
 use e2e::pesq;
 use e2e::phone::Phone;
+use e2e::ports::addresses;
 use e2e::process::{wait_calm, wait_for};
 use e2e::relay::Relay;
 use e2e::rtp::{RtpParty, Seeded};
 use e2e::sipp::{Running, Sipp};
 use e2e::speech::{speech, write_wav};
 use serde_json::Value;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -31,11 +33,45 @@ fn call(phone: &mut Phone) {
     phone.wait_status("^In call$", LIMIT);
 }
 
-/// How a call with speech both ways at once sounded, and the browser's call with itself beside it.
+const TABLE: Section = Section {
+    heading: "## Browsers",
+    words: "Chromium and Firefox talk with a carrier of PCMU, both speaking at once, in real time; the line between browser and \
+            gateway loses\npackets both ways. *4.15 of 4.16* is 4.15 where the browser, of the same microphone at the same \
+            moment, hears 4.16 in a call with itself\nover a line of the same loss, with the parameters of Opus that our answer \
+            asks for. Goal: within 0.25 of that and of the codecs alone, which\noffline make 4.34 towards the page and 4.30 \
+            towards the carrier, at 5 % lost 4.11 and 4.15; what is not stands in bold. PESQ of 8 s of one\nreader; a row is one \
+            call or, where the first is beyond its goal, the median of three. *Gateway*: frames of the browser's Opus in the call's\n\
+            record. *Page*: ours in getStats; almost every packet brings FEC. `WEBTRUNK_WRITE_DOCS=1 cargo test -p e2e --test \
+            sound hear_each_other -- --test-threads=1`\nmakes the calls.",
+    columns: "| browser | lost | at the page | at the carrier | gateway: lost, by FEC, concealed | page: codec, lost, with FEC, concealed |\n\
+              |---|---|---|---|---|---|",
+    key: 2,
+    exact: false,
+};
+
+/// What the codecs alone make of speech towards the page and towards the carrier, without and with loss.
+const OFFLINE: [[f64; 2]; 2] = [[4.34, 4.30], [4.11, 4.15]];
+
+/// How a call with speech both ways at once sounded, the browser's call with itself beside it, and what was at work.
 struct Scores {
     page: f64,
     trunk: f64,
     itself: f64,
+    counted: String,
+    /// How far the page and the trunk are behind what they could hear.
+    behind: [f64; 2],
+}
+
+impl Scores {
+    fn worse(&self) -> f64 {
+        self.behind[0].max(self.behind[1])
+    }
+
+    /// A cell of the table.
+    fn cell(&self, end: usize) -> String {
+        let bold = if self.behind[end] > GOAL { "**" } else { "" };
+        format!("{bold}{:.2} of {:.2}{bold}", [self.page, self.trunk][end], self.itself)
+    }
 }
 
 /// Address of ours that the browser's audio goes to.
@@ -102,42 +138,63 @@ fn speak_both_ways(firefox: bool, loss_percent: u32) -> Scores {
         (&cdr["caller_media"]["codec"], &cdr["callee_media"]["codec"]),
         (&"opus".into(), &"pcmu".into())
     );
-    redundancy_was_at_work(loss_percent, &inbound, cdr, firefox);
+    redundancy_was_at_work(loss_percent, &inbound, cdr);
     let [page, itself, trunk] = files.map(|file| pesq::score(&speech().reference, &file));
-    Scores { page, trunk, itself }
+    let counted = counters(&inbound, &cdr["caller_media"]);
+    eprintln!("{loss_percent} % lost: page {page:.2}, trunk {trunk:.2}, itself {itself:.2}; {counted}");
+    let offline = OFFLINE[usize::from(loss_percent > 0)];
+    let behind = [0, 1].map(|end| itself.max(offline[end]) - [page, trunk][end]);
+    Scores { page, trunk, itself, counted, behind }
 }
 
-/// RFC 6716 §2.1.7, RFC 7587: LBRR is decoded by us and sent to the browser; Firefox does not count it.
-fn redundancy_was_at_work(loss_percent: u32, inbound: &Value, cdr: &Value, firefox: bool) {
-    let corrected = inbound["fecPacketsReceived"].as_u64().unwrap_or(0);
+/// RFC 6716 §2.1.7, RFC 7587: LBRR is decoded by us and sent to the browser.
+fn redundancy_was_at_work(loss_percent: u32, inbound: &Value, cdr: &Value) {
+    let corrected = inbound["fecPacketsReceived"].as_u64();
     let ours = cdr["caller_media"]["fec_frames"].as_u64();
-    eprintln!("{corrected} packets with FEC came to the browser, {ours:?} frames were recovered here");
+    eprintln!("{corrected:?} packets with FEC came to the browser, {ours:?} frames were recovered here");
     assert!(loss_percent == 0 || ours > Some(0), "LBRR frames decoded here: {cdr}");
-    assert!(loss_percent == 0 || firefox || corrected > 0, "fecPacketsReceived in Chromium: {inbound}");
+    assert!(loss_percent == 0 || corrected > Some(0), "fecPacketsReceived: {inbound}");
 }
 
-/// The goal is 0.25 below what the browser makes of a call with itself over as bad a line. A busy machine costs a browser
-/// some frames, and losses fall on other sounds each time: a call below the goal is made twice more and the median
-/// counts; 0.3 below the goal fails.
+/// Two cells of the table: what our record says of the browser's packets, and what its statistics say of ours.
+fn counters(inbound: &Value, ours: &Value) -> String {
+    let of = |key: &str| inbound[key].as_u64().unwrap_or_else(|| panic!("{key} in {inbound}"));
+    // Without what is made up before anyone speaks.
+    let silent = inbound["silentConcealedSamples"].as_u64().unwrap_or(0);
+    let made_up = (of("concealedSamples") - silent) / 48;
+    let [lost, recovered, concealed] =
+        ["lost", "fec_frames", "plc_frames"].map(|key| ours[key].as_u64().expect("a counter"));
+    format!(
+        "{lost}, {recovered}, {concealed} | Opus, {}, {}, {made_up} ms",
+        of("packetsLost"),
+        of("fecPacketsReceived")
+    )
+}
+
+const GOAL: f64 = 0.25;
+
+/// The goal is 0.25 below what the browser makes of a call with itself over as bad a line, and below the codecs alone. A
+/// busy machine costs a browser some frames, and losses fall on other sounds each time: a call below the goal is made
+/// twice more and the median counts; 0.3 below the goal fails.
 fn both_ends_hear_the_other(firefox: bool, loss_percent: u32) {
-    let behind = |one: &Scores| [one.itself - one.page, one.itself - one.trunk];
     let mut calls = vec![speak_both_ways(firefox, loss_percent)];
-    if behind(&calls[0]).iter().any(|behind| *behind > 0.25) {
+    if calls[0].worse() > GOAL {
         for _ in 0..2 {
             wait_calm(Duration::from_secs(20));
             calls.push(speak_both_ways(firefox, loss_percent));
         }
     }
+    calls.sort_by(|a, b| a.worse().total_cmp(&b.worse()));
+    let median = &calls[calls.len() / 2];
+    let name = if firefox { "Firefox" } else { "Chromium" };
+    let (page, trunk) = (median.cell(0), median.cell(1));
+    TABLE.put(&[format!("| {name} | {loss_percent} % | {page} | {trunk} | {} |", median.counted)]);
     for (n, end) in ["at the page", "at the trunk"].iter().enumerate() {
-        let mut sorted: Vec<f64> = calls.iter().map(|one| behind(one)[n]).collect();
+        let mut sorted: Vec<f64> = calls.iter().map(|one| one.behind[n]).collect();
         sorted.sort_by(f64::total_cmp);
         let median = sorted[sorted.len() / 2];
-        let itself = calls[0].itself;
-        eprintln!(
-            "{end}, {loss_percent} % lost: {median:.2} behind {itself:.2}, goal 0.25; {} calls",
-            calls.len()
-        );
-        assert!(median <= 0.55, "{end} {sorted:.2?} behind the browser's call with itself");
+        eprintln!("{end}, {loss_percent} % lost: {median:.2} behind, goal {GOAL}; {} calls", calls.len());
+        assert!(median <= GOAL + 0.3, "{end} {sorted:.2?} behind what it could be");
     }
 }
 
@@ -156,10 +213,18 @@ fn chromium_and_the_trunk_hear_each_other_at_5_percent_loss_as_well_as_chromium_
     both_ends_hear_the_other(false, 5);
 }
 
-/// Relays in front of every worker, and the page opened through them.
+#[test]
+fn firefox_and_the_trunk_hear_each_other_at_5_percent_loss_as_well_as_firefox_hears_itself() {
+    both_ends_hear_the_other(true, 5);
+}
+
+/// Relays in front of every worker, and the page opened through them. Each speaks to the gateway from the machine's own
+/// address: Firefox takes no answer that tells it of itself on loopback (XOR-MAPPED-ADDRESS, RFC 8445 §7.2.5.3.1).
 fn open_through_relays(phone: &mut Phone, gateway: &Gateway) -> Vec<Relay> {
-    let relays: Vec<Relay> =
-        (0..WORKERS).map(|worker| Relay::start(gateway.webrtc + worker, u64::from(worker) + 5)).collect();
+    let own = addresses().into_iter().map(|(_, ip)| ip).find(IpAddr::is_ipv4);
+    let own = own.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let relay = |worker| Relay::start_to((own, gateway.webrtc + worker).into(), u64::from(worker) + 5);
+    let relays: Vec<Relay> = (0..WORKERS).map(relay).collect();
     let ports: Vec<(u16, u16)> = relays
         .iter()
         .enumerate()
