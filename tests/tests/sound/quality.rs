@@ -35,14 +35,22 @@ fn call(phone: &mut Phone) {
 
 const TABLE: Section = Section {
     heading: "## Browsers",
-    words: "Chromium and Firefox talk with a carrier of PCMU, both speaking at once, in real time; the line between browser and \
-            gateway loses\npackets both ways. *4.15 of 4.16* is 4.15 where the browser, of the same microphone at the same \
-            moment, hears 4.16 in a call with itself\nover a line of the same loss, with the parameters of Opus that our answer \
-            asks for. Goal: within 0.25 of that and of the codecs alone, which\noffline make 4.34 towards the page and 4.30 \
-            towards the carrier, at 5 % lost 4.11 and 4.15; what is not stands in bold. PESQ of 8 s of one\nreader; a row is one \
-            call or, where the first is beyond its goal, the median of three. *Gateway*: frames of the browser's Opus in the call's\n\
-            record. *Page*: ours in getStats; almost every packet brings FEC. `WEBTRUNK_WRITE_DOCS=1 cargo test -p e2e --test \
-            sound hear_each_other -- --test-threads=1`\nmakes the calls.",
+    words: "Chromium and Firefox talk with a carrier of PCMU, both speaking at \
+            once, in real time; the line between browser and gateway\n\
+            loses packets both ways. *4.15 of 4.16* is 4.15 where the browser, of \
+            the same microphone at the same moment, hears 4.16 in a\n\
+            call with itself over a line of the same loss, with the parameters of \
+            Opus that our answer asks for. Goal: within 0.25 of that\n\
+            and of the codecs alone, which offline make 4.34 towards the page and \
+            4.30 towards the carrier, at 5 % lost 4.11 and 4.15;\n\
+            what is not stands in bold. PESQ of 8 s of one reader; a row is one \
+            call or, where the first is beyond its goal, the median of\n\
+            three. *Gateway*: frames of the browser's Opus in the call's record. \
+            *Page*: ours in getStats; almost every packet brings FEC,\n\
+            and some 200 ms are made up without any loss too. The calls are made \
+            by `WEBTRUNK_WRITE_DOCS=1 cargo test -p e2e --test sound\n\
+            the_trunk_hear_each_other -- \
+            --test-threads=1`.",
     columns: "| browser | lost | at the page | at the carrier | gateway: lost, by FEC, concealed | page: codec, lost, with FEC, concealed |\n\
               |---|---|---|---|---|---|",
     key: 2,
