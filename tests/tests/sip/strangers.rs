@@ -245,6 +245,15 @@ fn svcrack_finds_a_password_that_it_is_given_and_is_slowed_when_it_must_guess() 
     assert!(!text.contains(PASSWORD), "found among 200 within 15 s:\n{text}");
 }
 
+/// Ends what runs beside a test, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// INVITEs as fast as they can be sent, with credentials for a challenge of ours where `digest` says so.
 fn flood(street: &Street, from: Ipv4Addr, stop: &AtomicBool, digest: bool) -> u64 {
     let mut raw = street.theirs.inside(|| RawSip::at(from.into(), street.sip()));
@@ -281,6 +290,7 @@ fn a_dialog_flood_from_one_address_is_cut_off_and_nobody_else_notices() {
             let cut = || all().saturating_sub(before);
             std::thread::scope(|scope| {
                 let flood = scope.spawn(|| flood(&street, from, &stop, digest));
+                let flooding = Stop(&stop);
                 wait_for(LIMIT, "the flood is cut off", || (cut() > 1000).then_some(()));
                 others.must_notice_nothing();
                 others.must_notice_nothing();
@@ -290,7 +300,7 @@ fn a_dialog_flood_from_one_address_is_cut_off_and_nobody_else_notices() {
                     dialogs < 600 && transactions < 2_000,
                     "{dialogs} dialogs, {transactions} transactions"
                 );
-                stop.store(true, Ordering::Relaxed);
+                drop(flooding);
                 let sent = flood.join().expect("the flood");
                 wait_for(LIMIT, "most of it was dropped", || (cut() > sent / 2).then_some(()));
             });
