@@ -45,7 +45,7 @@ pub struct Account<'a> {
     pub speech: &'a Path,
     /// It has G.722 and nothing else; else PCMU.
     pub g722: bool,
-    /// Length of the packets that it sends and asks for, ms.
+    /// Length of the packets that it asks for, ms, and sends unless the gateway asks for others.
     pub ptime: u8,
 }
 
