@@ -79,7 +79,9 @@ pub enum Piece<'a> {
 
 /// Takes pieces of recordings, without waiting. Called on worker threads. By default they are dropped.
 #[derive(Clone)]
-pub struct Recordings(Arc<dyn Fn((CallId, RecordingId), Piece<'_>) + Send + Sync>);
+pub struct Recordings(Arc<Take>);
+
+type Take = dyn Fn((CallId, RecordingId), Piece<'_>) + Send + Sync;
 
 impl Recordings {
     /// Pieces go there.
