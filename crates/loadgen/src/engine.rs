@@ -11,6 +11,7 @@ use crate::Fallible;
 use crate::dtls::SessionKeys;
 use crate::line::{Fate, Line, Transit};
 use crate::pairing::Pairing;
+use crate::reception::Reception;
 use crate::sdp::Codec;
 use crate::stats::Counts;
 use crate::stun::{self, Ice};
@@ -24,6 +25,10 @@ const STEPS: u64 = 200;
 const REMEMBERED: u16 = 64;
 /// A browser checks connectivity every 125 packets, 2.5 seconds.
 const CHECK_EVERY: u64 = 125;
+/// It reports on what it gets every 250, five seconds as Chromium does; every 50 where its speech has a line of its own, so
+/// that short speech is said under reports.
+const REPORT_EVERY: u64 = 250;
+const REPORT_EVERY_ON_A_LINE: u64 = 50;
 /// The browsers' addresses count up from here.
 const BROWSERS: u32 = 0x7f40_0000;
 
@@ -155,9 +160,40 @@ struct Call {
     open: Option<Receiver>,
     flows: [Flow; 2],
     taped: bool,
+    reception: Reception,
+    reports: Vec<Report>,
+}
+
+/// What a browser whose speech has a line of its own reported of what it gets over the same line.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// How many packets the party had sent by then.
+    pub sent: u64,
+    /// The fraction lost since the report before, in 256ths.
+    pub fraction_lost: u8,
 }
 
 impl Call {
+    /// What the browser says now and then beside its speech: checks of connectivity, reports.
+    fn upkeep(&mut self, n: u32, wires: (&Wire, &Wire)) {
+        let (sent, lined) = (self.flows[0].sent, self.flows[0].says.line.is_some());
+        if sent % CHECK_EVERY == u64::from(n) % CHECK_EVERY
+            && let Ok(check) = self.ice.check()
+        {
+            self.send(Way::ToParty, &check, wires);
+        }
+        let every = if lined { REPORT_EVERY_ON_A_LINE } else { REPORT_EVERY };
+        if sent % every == u64::from(n) % every
+            && let Some((mut report, fraction_lost)) = self.reception.report(ssrc(n, Way::ToParty))
+            && self.protect.protect_rtcp(&mut report).is_ok()
+        {
+            self.send(Way::ToParty, &report, wires);
+            if lined {
+                self.reports.push(Report { sent: self.flows[1].sent, fraction_lost });
+            }
+        }
+    }
+
     fn send(&self, way: Way, packet: &[u8], (browsers, parties): (&Wire, &Wire)) {
         match way {
             Way::ToParty => browsers.send(self.source, self.peer, packet),
@@ -263,6 +299,8 @@ impl Engine {
             open: (sampled || taped).then(|| Receiver::new(&call.keys.theirs, 0)),
             flows: [Flow::new(browser, n, Way::ToParty), Flow::new(party, n, Way::ToBrowser)],
             taped,
+            reception: Reception::default(),
+            reports: Vec::new(),
         };
         self.by_port[call.party_peer.port() as usize] = n;
         let slot = n as usize;
@@ -331,11 +369,8 @@ impl Engine {
             }
             Fate::Prompt | Fate::Late(_) | Fate::Lost => {}
         }
-        if way == Way::ToParty
-            && call.flows[0].sent % CHECK_EVERY == u64::from(n) % CHECK_EVERY
-            && let Ok(check) = call.ice.check()
-        {
-            call.send(way, &check, (&self.browsers, &self.parties));
+        if way == Way::ToParty {
+            call.upkeep(n, (&self.browsers, &self.parties));
         }
     }
 
@@ -355,6 +390,9 @@ impl Engine {
                     }
                 }
                 Some(128..=191) if is_rtp(arrival.bytes) => {
+                    if let Some(header) = arrival.bytes.first_chunk() {
+                        call.reception.hear(header, arrival.at, call.flows[0].says.line.as_deref());
+                    }
                     let clear = open(call.open.as_mut(), arrival.bytes, packet, seen);
                     note(
                         &mut call.flows[1],
@@ -434,6 +472,12 @@ impl Engine {
     pub fn heard(&mut self, n: u32, way: Way) -> Vec<Heard> {
         let call = self.calls.get_mut(n as usize).and_then(Option::as_mut);
         call.map(|call| std::mem::take(&mut call.flows[way as usize].heard)).unwrap_or_default()
+    }
+
+    /// What a call's browser reported, if its speech has a line of its own.
+    pub fn reports(&mut self, n: u32) -> Vec<Report> {
+        let call = self.calls.get_mut(n as usize).and_then(Option::as_mut);
+        call.map(|call| std::mem::take(&mut call.reports)).unwrap_or_default()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod pairing;
 pub mod party;
 pub mod process;
 pub mod quality;
+pub mod reception;
 pub mod report;
 pub mod rtpengine;
 pub mod run;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Fallible;
-use crate::engine::{Engine, Heard, Way};
+use crate::engine::{Engine, Heard, Report, Way};
 use crate::ours::{Dialled, Ours};
 use crate::sdp::Codec;
 use crate::setup::{Says, Setup};
@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct Call {
     /// To the party, to the browser.
     pub heard: [Vec<Heard>; 2],
+    /// What its browser reported.
+    pub reports: Vec<Report>,
     /// Its record.
     pub record: Value,
 }
@@ -68,6 +70,7 @@ pub fn calls(gateway: &Path, dir: &Path, codec: Codec, says: Vec<Says>) -> Falli
     let (complexity, load) = effort(&subject)?;
     let heard: Vec<[Vec<Heard>; 2]> =
         numbers.clone().map(|n| [engine.heard(n, Way::ToParty), engine.heard(n, Way::ToBrowser)]).collect();
+    let reports: Vec<Vec<Report>> = numbers.clone().map(|n| engine.reports(n)).collect();
     setup.hang_up(count, &mut engine, &mut subject)?;
     let until = Instant::now() + LIMIT;
     let mut all = Vec::new();
@@ -89,8 +92,8 @@ pub fn calls(gateway: &Path, dir: &Path, codec: Codec, says: Vec<Says>) -> Falli
         all.iter().find(of_it).cloned().ok_or_else(|| format!("no record of {number}"))
     };
     let calls = numbers
-        .zip(heard)
-        .map(|(n, heard)| Ok(Call { heard, record: record(n)? }))
+        .zip(heard.into_iter().zip(reports))
+        .map(|(n, (heard, reports))| Ok(Call { heard, reports, record: record(n)? }))
         .collect::<Fallible<Vec<Call>>>()?;
     Ok(Calls { calls, complexity, load })
 }

@@ -331,6 +331,8 @@ pub struct LegStats {
     pub rtt_us: Option<u32>,
     /// Loss that the peer reports for what we send, 0-255 (RFC 3550 fraction lost).
     pub remote_fraction_lost: u8,
+    /// The most loss that our Opus encoder has counted on so far, percent; none: we do not encode Opus.
+    pub expected_loss: Option<u8>,
     /// Frames recovered by in-band FEC.
     pub fec_frames: u64,
     /// Frames concealed.

@@ -3,11 +3,14 @@
 
 mod chain;
 mod clips;
+#[path = "../../../crates/media-bridge/src/call/tests/detector.rs"]
+mod detector;
 mod document;
 mod lines;
 
 use chain::{
-    AFTER, BEFORE, BROWSER_RATE, Band, Packets, best_at_phone, best_to_browser, opus_heard, over, phone_hears,
+    AFTER, BEFORE, BROWSER_RATE, Band, Packets, best_to_browser, best_to_phone, opus_heard, over,
+    phone_conceals, phone_hears,
 };
 use clips::Clip;
 use document::Row;
@@ -31,10 +34,12 @@ use std::time::Duration;
 pub enum Where {
     /// A browser speaks, between it and the gateway.
     FromBrowser,
-    /// A phone speaks, between the gateway and the browser.
-    ToBrowser,
+    /// A browser speaks, between the gateway and the phone.
+    ToPhone,
     /// A phone speaks, between it and the gateway.
     FromPhone,
+    /// A phone speaks, between the gateway and the browser.
+    ToBrowser,
 }
 
 /// One call: what is said over which lines.
@@ -50,7 +55,7 @@ struct Planned<'a> {
 
 impl Where {
     /// In the order of the tables' columns.
-    pub const ALL: [Where; 3] = [Where::FromBrowser, Where::ToBrowser, Where::FromPhone];
+    pub const ALL: [Where; 4] = [Where::FromBrowser, Where::ToPhone, Where::FromPhone, Where::ToBrowser];
 }
 
 impl<'a> Planned<'a> {
@@ -80,9 +85,7 @@ fn plan(clips: &[Clip], band: Band) -> Vec<Planned<'_>> {
     for impairment in Impairment::ALL {
         for clip in clips.iter().enumerate() {
             all.push(Planned::new(clip, impairment, true, band));
-            // Fewer in wideband: a debug build on one core has no time for more.
-            let some = [Impairment::Random(5), Impairment::Bursts].contains(&impairment);
-            if some || impairment != Impairment::Random(0) && band == Band::Narrow {
+            if impairment != Impairment::Random(0) {
                 all.push(Planned::new(clip, impairment, false, band));
             }
         }
@@ -110,35 +113,65 @@ fn placed(heard: &[Heard], ticks: u32, places: usize) -> Vec<Option<&[u8]>> {
     all
 }
 
-/// What is judged of a call: by place, what came out of the gateway and what comes out of the codecs alone, and the rate.
-fn sounds(
-    planned: &Planned<'_>,
-    call: &Call,
-    (band, complexity): (Band, u8),
-) -> Vec<(Where, [Vec<i16>; 2], u32)> {
-    let [browser, phone] = &planned.packets;
-    let (to_phone, to_browser) = (&call.heard[Way::ToParty as usize], &call.heard[Way::ToBrowser as usize]);
-    let got = placed(to_browser, 960, phone.len());
-    let mut all = Vec::new();
+/// What is judged of a call.
+struct Sound {
+    place: Where,
+    /// What came out of the gateway, and what comes out of the codecs alone.
+    heard: [Vec<i16>; 2],
+    rate: u32,
+}
+
+/// What is left of these on a line.
+fn left<'p>(packets: Packets<'p>, line: &Line) -> Packets<'p> {
+    let arrives = |n: usize| !line.loses(n as u64);
+    packets.into_iter().enumerate().map(|(n, packet)| packet.filter(|_| arrives(n))).collect()
+}
+
+/// A browser speaks.
+fn at_phone(planned: &Planned<'_>, call: &Call, band: Band) -> Sound {
+    let said = &planned.packets[0];
+    let came = placed(&call.heard[Way::ToParty as usize], 160, said.len());
+    let (rate, good) = (band.rate(), Line::default());
+    let best = best_to_phone(&over(said, if planned.browser { &planned.line } else { &good }), band);
     if planned.browser {
-        let came = placed(to_phone, 160, browser.len());
-        let best = best_at_phone(&over(browser, &planned.line), band);
-        all.push((Where::FromBrowser, [phone_hears(&came, band), best], band.rate()));
+        let heard = [came, over(&best, &good)].map(|packets| phone_hears(&packets, band));
+        return Sound { place: Where::FromBrowser, heard, rate };
     }
-    let lost = |packets: Packets<'_>| -> Vec<i16> {
-        let arrives = |n: usize| !planned.browser || !planned.line.loses(n as u64);
-        let left: Packets<'_> =
-            packets.into_iter().enumerate().map(|(n, packet)| packet.filter(|_| arrives(n))).collect();
-        opus_heard(&left, BROWSER_RATE)
+    let heard = [came, over(&best, &good)].map(|packets| phone_conceals(&left(packets, &planned.line), band));
+    Sound { place: Where::ToPhone, heard, rate }
+}
+
+/// A phone speaks.
+fn at_browser(planned: &Planned<'_>, call: &Call, (band, complexity): (Band, u8)) -> Sound {
+    let said = &planned.packets[1];
+    let came = placed(&call.heard[Way::ToBrowser as usize], 960, said.len());
+    let good = Line::default();
+    let (place, before, after) = match planned.browser {
+        true => (Where::ToBrowser, &good, &*planned.line),
+        false => (Where::FromPhone, &*planned.line, &good),
     };
-    let said = if planned.browser { over(phone, &Line::default()) } else { over(phone, &planned.line) };
-    let best = best_to_browser(&said, band, complexity);
-    let heard = [lost(got), lost(over(&best, &Line::default()))];
-    let place = if planned.browser { Where::ToBrowser } else { Where::FromPhone };
-    if !(planned.browser && planned.impairment == Impairment::Jitter) {
-        all.push((place, heard, BROWSER_RATE));
-    }
+    let best = best_to_browser(&over(said, before), band, complexity, &call.reports);
+    let heard = [came, over(&best, &good)].map(|packets| opus_heard(&left(packets, after), BROWSER_RATE));
+    Sound { place, heard, rate: BROWSER_RATE }
+}
+
+fn sounds(planned: &Planned<'_>, call: &Call, (band, complexity): (Band, u8)) -> Vec<Sound> {
+    let mut all = vec![at_phone(planned, call, band), at_browser(planned, call, (band, complexity))];
+    // Jitter after the gateway is not made: the load generator takes what comes as it comes.
+    let jitter = planned.impairment == Impairment::Jitter;
+    all.retain(|sound| !(jitter && [Where::ToPhone, Where::ToBrowser].contains(&sound.place)));
     all
+}
+
+/// Places at which what came out of the gateway clicks or falls silent and what comes out of the codecs alone does not.
+fn of_the_gateway(sound: &Sound) -> Vec<usize> {
+    let found = |pcm: &Vec<i16>| {
+        let detector::Findings { clicks, gaps } = detector::listen(pcm, sound.rate);
+        [clicks, gaps].concat()
+    };
+    let [ours, codecs] = sound.heard.each_ref().map(found);
+    let near = |at: usize| codecs.iter().any(|other| at.abs_diff(*other) < sound.rate as usize / 20);
+    ours.into_iter().filter(|at| !near(*at)).collect()
 }
 
 /// Every call through the gateway once: the rows of its table.
@@ -151,26 +184,38 @@ fn table(band: Band, clips: &[Clip]) -> Vec<Row> {
     let says = plan.iter().map(|planned| planned.says(party)).collect();
     let through = calls(&binary(), &dir, party, says).expect("all calls come up and last");
     eprintln!("{band:?}: complexity {}, load {:.2}", through.complexity, through.load);
-    let (mut judged, mut pairs) = (Vec::new(), Vec::new());
+    let (mut judged, mut pairs, mut known) = (Vec::new(), Vec::new(), HashMap::new());
     for (n, (planned, call)) in plan.iter().zip(&through.calls).enumerate() {
         let clip = planned.clip.1;
         let reference = if band == Band::Wide { &clip.wide.0 } else { &clip.narrow.0 };
-        for (place, heard, rate) in sounds(planned, call, (band, through.complexity as u8)) {
-            judged.push((place, planned.impairment));
-            for (samples, of) in heard.iter().zip(["gateway", "codecs"]) {
-                let file = dir.join(format!("{n}-{place:?}-{of}.wav"));
-                write_wav(&file, samples, rate);
-                pairs.push((reference.clone(), file));
+        for sound in sounds(planned, call, (band, through.complexity as u8)) {
+            let place = sound.place;
+            if planned.impairment == Impairment::Random(0) {
+                assert_eq!(of_the_gateway(&sound), [0; 0], "clicks or gaps in call {n}, {place:?}");
             }
+            // What is bit for bit the same is scored once.
+            let mut scored = |samples: Vec<i16>, of: &str| {
+                let next = pairs.len();
+                *known.entry((planned.clip.0, samples)).or_insert_with_key(|(_, samples)| {
+                    let file = dir.join(format!("{n}-{place:?}-{of}.wav"));
+                    write_wav(&file, samples, sound.rate);
+                    pairs.push((reference.clone(), file));
+                    next
+                })
+            };
+            let [gateway, codecs] = sound.heard;
+            let scores = [scored(gateway, "gateway"), scored(codecs, "codecs")];
+            judged.push((place, planned.impairment, scores));
         }
     }
+    eprintln!("{band:?}: {} sounds, {} of them differ", judged.len() * 2, pairs.len());
     let scores = pesq::scores(&pairs, band == Band::Wide);
     let row = |impairment| {
         let mut row = Row::new(impairment);
-        let of_it = judged.iter().zip(scores.as_chunks::<2>().0).filter(|((_, of), _)| *of == impairment);
-        of_it.for_each(|((place, _), scores)| row.score(*place, *scores));
+        let of_it = judged.iter().filter(|(_, of, _)| *of == impairment);
+        of_it.for_each(|(place, _, both)| row.score(*place, both.map(|at| scores[at])));
         for (planned, call) in plan.iter().zip(&through.calls).filter(|(p, _)| p.impairment == impairment) {
-            row.count(planned.browser, planned.line.losses(), &call.record);
+            row.count(planned.browser, planned.line.losses(), call);
         }
         row
     };
@@ -193,6 +238,15 @@ fn records_are_true(rows: &[Row]) {
         assert_eq!(phone.fec, 0, "{row:?}");
         if row.impairment.reported() >= 3 {
             assert!(browser.fec > 0 && browser.fec + browser.concealed >= browser.lost * 9 / 10, "{row:?}");
+        }
+        let encoders = &row.encoders;
+        assert!(encoders.with_fec() > 0.3, "{row:?}");
+        match row.impairment {
+            Impairment::Random(0) => assert_eq!((encoders.reported(), encoders.expected()), (0.0, 10.0)),
+            Impairment::Random(10) => {
+                assert!(encoders.reported() > 0.05 && encoders.expected() > 10.0, "{row:?}");
+            }
+            Impairment::Random(_) | Impairment::Bursts | Impairment::Jitter => {}
         }
     }
 }

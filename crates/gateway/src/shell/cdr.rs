@@ -221,6 +221,9 @@ struct Counters {
     lost: i64,
     jitter_ms: f64,
     rtt_ms: Option<f64>,
+    /// The most loss to the peer, percent, that the Opus encoder was prepared for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_loss: Option<u8>,
     fec_frames: u64,
     plc_frames: u64,
     rejected: u64,
@@ -269,6 +272,7 @@ impl Media {
             lost: s.lost,
             jitter_ms: f64::from(s.jitter_us) / 1000.0,
             rtt_ms: s.rtt_us.map(|us| f64::from(us) / 1000.0),
+            expected_loss: s.expected_loss,
             fec_frames: s.fec_frames,
             plc_frames: s.plc_frames,
             rejected: s.rejected,

@@ -11,6 +11,8 @@ use crate::sdp::clock_rate;
 const FRAMES: u32 = 50;
 /// Longest gap filled with made-up sound (frames, 100 ms); a longer one is silence.
 const LONGEST_FILLING: usize = 5;
+/// Of a gap in G.711 or G.722 that only browsers waited for so much is filled (frames): the rest they conceal better than we do.
+const FILLED_FOR_BROWSERS: usize = 2;
 /// libopus conceals in steps of 2.5 ms: so many a second.
 const STEPS: u32 = 400;
 /// Frames concealed without a packet before the source counts as paused: as long as concealment can be heard.
@@ -99,6 +101,8 @@ struct Voice {
     dtx: bool,
     /// The next packet begins a new timeline.
     begins: bool,
+    /// What is missing now was overdue when only browsers listened.
+    left_to_browsers: bool,
     overdue_at: Option<Instant>,
     wait: Duration,
     tally: Tally,
@@ -122,6 +126,7 @@ impl Ear {
             late: Lateness::default(),
             dtx: false,
             begins: false,
+            left_to_browsers: false,
             overdue_at: None,
             wait: OVERDUE,
             tally: Tally::default(),
@@ -149,6 +154,12 @@ impl Ear {
     /// The sender is expected to be quiet now (it sends a digit or comfort noise): what is missing is not to be concealed.
     pub fn expect_nothing(&mut self) {
         self.voice.overdue_at = None;
+    }
+
+    /// Something is overdue, and nobody listens but browsers, which can wait: what of it never comes is filled later.
+    pub fn leave_to_browsers(&mut self) {
+        self.voice.overdue_at = None;
+        self.voice.left_to_browsers = true;
     }
 
     /// Counts since the last time asked.
@@ -217,9 +228,12 @@ impl Voice {
         }
         let gap = self.next.map_or(0, |next| timestamp.wrapping_sub(next) as i32);
         // What was concealed for longer has been filled by the listeners themselves.
+        let left = std::mem::take(&mut self.left_to_browsers);
         if gap > 0 && (lost > 0 || self.dtx) && self.in_a_row < self.patience() {
             let missing = gap as u64 * u64::from(self.rate) / u64::from(self.clock);
-            self.fill(missing as usize, timestamp, payload, sink);
+            let left = left && self.codec != Codec::Opus;
+            let most = if left { FILLED_FOR_BROWSERS } else { LONGEST_FILLING };
+            self.fill((missing as usize, most * self.filling()), timestamp, payload, sink);
         }
         let Ok(decoded) = self.decoder.decode(payload, &mut self.pcm[..]) else {
             self.tally.damaged += 1;
@@ -285,13 +299,21 @@ impl Voice {
         }
     }
 
-    /// Fills `missing` samples before the packet at `timestamp`: its last frame from the packet's FEC if it has any.
-    fn fill(&mut self, missing: usize, timestamp: u32, payload: &[u8], sink: &mut dyn FnMut(Chunk<'_>)) {
+    /// Fills `missing` samples before the packet at `timestamp`: its last frame from the packet's FEC if it has any. Listeners
+    /// get the first `most` samples; the others are made all the same, so that the packet is blended with their end.
+    fn fill(
+        &mut self,
+        (missing, most): (usize, usize),
+        timestamp: u32,
+        payload: &[u8],
+        sink: &mut dyn FnMut(Chunk<'_>),
+    ) {
         if missing > LONGEST_FILLING * self.filling() {
             return;
         }
         let step = (self.rate / STEPS) as usize;
-        let mut missing = missing - missing % step;
+        let whole = missing - missing % step;
+        let mut missing = whole;
         while missing > 0 {
             let length =
                 if missing > self.frame { self.frame.min(missing - self.frame).max(step) } else { missing };
@@ -302,6 +324,10 @@ impl Voice {
                 self.decoder.conceal(out);
                 Filled::Concealed
             };
+            if whole - missing >= most {
+                missing -= length;
+                continue;
+            }
             match filled {
                 Filled::Fec => self.tally.fec += 1,
                 // What a pause sounds like is no loss.

@@ -394,7 +394,7 @@ impl MediaCall {
         self.fill_gap(a, now);
     }
 
-    /// Towards a trunk a missing frame is made up once it is overdue; a browser does that itself, and better.
+    /// Towards a trunk a missing frame is made up once it is overdue; a browser does that itself, and where much is missing, better.
     fn conceal(&mut self, a: usize, now: Instant) {
         let leg = &self.legs[a];
         if leg.ear.as_ref().and_then(|e| e.overdue_at()).is_none_or(|at| now < at) {
@@ -402,7 +402,7 @@ impl MediaCall {
         }
         let to_trunk = |l: &Leg| l.kind() == LegKind::Rtp && hears(l, leg.id);
         if !self.legs.iter().any(to_trunk) {
-            self.with_ear(a, now, |ear, _| ear.expect_nothing());
+            self.with_ear(a, now, |ear, _| ear.leave_to_browsers());
             return;
         }
         let paused = self.with_ear(a, now, |ear, sink| ear.conceal_overdue(now, sink)).unwrap_or(false);

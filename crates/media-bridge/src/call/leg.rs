@@ -531,6 +531,7 @@ impl Leg {
             jitter_us: u32::try_from(self.stats_in.jitter().as_micros()).unwrap_or(u32::MAX),
             rtt_us: c.rtt.map(|d| u32::try_from(d.as_micros()).unwrap_or(u32::MAX)),
             remote_fraction_lost: c.remote_fraction_lost,
+            expected_loss: self.mouth.most_loss(),
             fec_frames: c.tally.fec,
             plc_frames: c.tally.concealed,
             rejected: self.drops().counts().map(dropped).sum(),

@@ -23,6 +23,7 @@ pub(super) struct Mouth {
     /// For sounds of another rate than the encoder's.
     resampler: Option<Box<Resampler>>,
     loss_percent: u8,
+    most_loss: u8,
     effort: Effort,
     framer: Framer,
     payload: Vec<u8>,
@@ -56,9 +57,15 @@ impl Mouth {
     /// Loss that the peer reports: decides how much FEC Opus carries.
     pub fn set_loss(&mut self, percent: u8) {
         self.loss_percent = percent;
+        self.most_loss = self.most_loss.max(percent);
         if let Some(voice) = &mut self.voice {
             voice.encoder.set_loss(percent);
         }
+    }
+
+    /// The most loss that Opus has counted on so far, percent; none: another codec is spoken.
+    pub fn most_loss(&self) -> Option<u8> {
+        self.voice.as_ref()?.encoder.loss().map(|now| now.max(self.most_loss))
     }
 
     /// How much work encoding may take.

@@ -198,6 +198,14 @@ impl Encoder {
         }
     }
 
+    /// The loss that Opus counts on, percent; none: another codec.
+    pub fn loss(&self) -> Option<u8> {
+        match self {
+            Encoder::Opus(opus) => Some(opus.loss()),
+            Encoder::G711(_) | Encoder::G722(_) => None,
+        }
+    }
+
     /// How much work Opus may take from the next frame on: what `effort` says to an encoder that had this much so far, or
     /// to a new one.
     pub fn set_effort(&mut self, effort: Effort, new: bool) {

@@ -150,6 +150,11 @@ impl OpusEncoder {
         self.complexity
     }
 
+    /// The loss that it counts on, percent.
+    pub fn loss(&self) -> u8 {
+        self.loss
+    }
+
     /// Loss that the receiver reports, percent. Below 10 it counts as 10.
     pub fn set_loss(&mut self, percent: u8) {
         let percent = percent.clamp(LEAST_LOSS, 100);

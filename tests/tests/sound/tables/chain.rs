@@ -1,6 +1,7 @@
 //! What codecs alone make of speech and of losses: what both ends of a call say, and what an end hears of what reaches it.
 
 use e2e::rtp::mulaw;
+use loadgen::engine::Report;
 use loadgen::line::Line;
 use media_bridge::codec::{Decoder, Encoder, Law, MAX_SAMPLES, NARROW, WIDE, g722};
 use media_bridge::control::Codec;
@@ -105,6 +106,20 @@ fn coded(samples: &[i16], band: Band) -> Vec<Vec<u8>> {
     samples.chunks_exact(band.frame()).map(code).collect()
 }
 
+/// What a phone hears that fills with what the lost frames may have been (ITU-T G.711 Appendix I).
+pub fn phone_conceals(packets: &Packets<'_>, band: Band) -> Vec<i16> {
+    let mut decoder = Decoder::new(band.codec(), band.rate()).expect("decoder");
+    let hear = |packet: &Option<&[u8]>| {
+        let mut samples = [0; MAX_SAMPLES];
+        match packet {
+            Some(payload) => drop(decoder.decode(payload, &mut samples).expect("decoded")),
+            None => decoder.conceal(&mut samples[..band.frame()]),
+        }
+        samples[..band.frame()].to_vec()
+    };
+    packets.iter().flat_map(hear).collect()
+}
+
 /// What a phone hears; what does not come is silence.
 pub fn phone_hears(packets: &Packets<'_>, band: Band) -> Vec<i16> {
     let mut wide = g722::Decoder::default();
@@ -138,19 +153,28 @@ pub fn opus_heard(packets: &Packets<'_>, rate: u32) -> Vec<i16> {
     heard
 }
 
-/// What the phone would hear of a browser with the codecs alone between them.
-pub fn best_at_phone(packets: &Packets<'_>, band: Band) -> Vec<i16> {
-    let coded = coded(&opus_heard(packets, band.rate()), band);
-    phone_hears(&over(&coded, &Line::default()), band)
+/// What the phone would be sent of what comes of a browser.
+pub fn best_to_phone(packets: &Packets<'_>, band: Band) -> Vec<Vec<u8>> {
+    coded(&opus_heard(packets, band.rate()), band)
 }
 
-/// What the browser would be sent of what comes of a phone, lost frames concealed, by encoders of this complexity.
-pub fn best_to_browser(packets: &Packets<'_>, band: Band, complexity: u8) -> Vec<Vec<u8>> {
+/// What the browser would be sent of what comes of a phone, lost frames concealed, by encoders of this complexity that hear of
+/// the same loss as the gateway's at the same packets.
+pub fn best_to_browser(
+    packets: &Packets<'_>,
+    band: Band,
+    complexity: u8,
+    reports: &[Report],
+) -> Vec<Vec<u8>> {
     let mut decoder = Decoder::new(band.codec(), band.rate()).expect("decoder");
     let mut encoder = Encoder::new(Codec::Opus, band.rate()).expect("encoder");
     encoder.set_effort(Effort { least: complexity, most: complexity }, true);
     let mut sent = Vec::new();
-    for packet in packets {
+    let mut reports = reports.iter().peekable();
+    for (n, packet) in packets.iter().enumerate() {
+        while let Some(report) = reports.next_if(|report| report.sent <= n as u64) {
+            encoder.set_loss((u16::from(report.fraction_lost) * 100 / 256) as u8);
+        }
         let mut samples = [0; MAX_SAMPLES];
         let frame = &mut samples[..band.frame()];
         match packet {

@@ -5,6 +5,7 @@ mod adopt;
 mod anything;
 mod changes;
 mod clicks;
+mod detector;
 mod digits;
 mod effort;
 mod encrypted;
@@ -35,6 +36,7 @@ use crate::codec::{Decoder, Encoder, Law, MAX_SAMPLES, NARROW, own_rate};
 use crate::control::{Codec, Command, Event, LegKind, LegParams, LegStats, Source};
 use crate::rtp::{RtpHeader, RtpPacket, is_rtcp};
 use crate::sound::Sound;
+use detector::loudness;
 
 const A: LegId = LegId(0);
 const B: LegId = LegId(1);
@@ -352,10 +354,6 @@ fn assert_continuous(sent: &[Sent]) {
         let step = pair[1].ts.wrapping_sub(pair[0].ts) as i32;
         assert!(step > 0, "timestamp step {step} at sequence {}", pair[1].seq);
     }
-}
-
-fn loudness(pcm: &[i16]) -> f64 {
-    (pcm.iter().map(|s| f64::from(*s) * f64::from(*s)).sum::<f64>() / pcm.len().max(1) as f64).sqrt()
 }
 
 fn decoded(sent: &[Sent], codec: Codec) -> Vec<i16> {

@@ -1,7 +1,9 @@
 //! What a listener hears while the speaker sends nothing: a trunk gets a packet every 20 ms all the same (field problem 35).
 
 use super::*;
+use crate::call::ear::{Chunk, Ear};
 use crate::codec::{Comfort, Noise};
+use crate::rtp::Head;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -279,4 +281,35 @@ fn a_leg_that_nobody_speaks_to_gets_silence_without_a_break() {
     let sent = world.sent_to(B);
     assert_steady(&sent, 120, 100 * MS);
     assert_eq!(sent.last().unwrap().payload, [Law::Mu.silence(); 160]);
+}
+
+/// Frames that an ear makes up for `lost` packets, by their timestamps in frames after the last one before them.
+fn made_up(lost: u32, browsers: bool) -> Vec<u32> {
+    let (mut ear, begun) = (Ear::new(Codec::Pcmu, NARROW).unwrap(), Instant::now());
+    let mut made = Vec::new();
+    for n in (0..20).chain(20 + lost..30 + lost) {
+        let now = begun + FRAME * n;
+        let mut sink = |chunk: Chunk<'_>| {
+            if chunk.concealed {
+                made.push(chunk.timestamp / 160 - 19);
+            }
+        };
+        let at = n as u16;
+        let head = Head { extended: u64::from(at), timestamp: n * 160, payload_type: 0, marker: false };
+        ear.accept(head, &[0x20; 160], Duration::ZERO, now, &mut sink);
+        ear.release(now + FRAME / 2, &mut sink);
+        if n == 19 && browsers && lost > 1 {
+            ear.leave_to_browsers();
+        }
+    }
+    made
+}
+
+/// libopus conceals the rest of a long gap better than G.711 Appendix I, which is silent after 60 ms (docs/QUALITY.md).
+#[test]
+fn of_a_long_gap_browsers_get_the_first_two_frames_and_conceal_the_rest() {
+    assert_eq!((made_up(1, true), made_up(2, true)), (vec![1], vec![1, 2]));
+    assert_eq!(made_up(5, true), [1, 2]);
+    assert_eq!(made_up(5, false), [1, 2, 3, 4, 5]);
+    assert_eq!(made_up(6, true), [0; 0], "longer than anything is filled");
 }
