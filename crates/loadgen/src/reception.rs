@@ -7,8 +7,8 @@ const RECEIVER_REPORT: u8 = 201;
 const DESCRIPTION: u8 = 202;
 /// As the browsers' offers have it: type, length, text, and zeros up to a whole word.
 const CNAME: [u8; 8] = *b"\x01\x05bench\0";
-/// Of Opus (RFC 7587 §4.1), by which jitter is counted.
-const CLOCK: u64 = 48_000;
+/// Of the clock of Opus (RFC 7587 §4.1), by which jitter is counted, in so many microseconds.
+const TICKS: (u64, u64) = (6, 125);
 
 /// One stream as it is received; another SSRC begins anew.
 #[derive(Clone, Copy, Default, Debug)]
@@ -35,7 +35,7 @@ impl Reception {
     pub fn hear(&mut self, header: &[u8; 12], at: u64, line: Option<&Line>) {
         let word = |n: usize| u32::from_be_bytes([0, 1, 2, 3].map(|k| header[n + k]));
         let (sequence, ssrc) = (word(0) as u16, word(8));
-        let transit = (at / 1_000 * CLOCK / 1_000_000) as u32;
+        let transit = (at / 1_000 * TICKS.0 / TICKS.1) as u32;
         let transit = transit.wrapping_sub(word(4));
         let Some(stream) = self.stream.as_mut().filter(|stream| stream.ssrc == ssrc) else {
             let first = u32::from(sequence);
@@ -54,7 +54,7 @@ impl Reception {
         }
         let change = (transit.wrapping_sub(stream.transit) as i32).unsigned_abs();
         stream.transit = transit;
-        stream.jitter = stream.jitter.wrapping_add(change).wrapping_sub((stream.jitter + 8) >> 4);
+        stream.jitter = stream.jitter.wrapping_add(change).wrapping_sub(stream.jitter.wrapping_add(8) >> 4);
     }
 
     /// Of everything since the last one, as a packet of RTCP and the fraction lost in it; none before the first packet.
@@ -80,11 +80,14 @@ mod tests {
     use super::*;
     use crate::line::Fate;
 
+    /// Nanoseconds since 1970, as the wire has them.
+    const NOW: u64 = 1_790_000_000_000_000_000;
+
     fn hear(reception: &mut Reception, n: u16, line: Option<&Line>) {
         let mut header = [0x80, 111, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
         header[2..4].copy_from_slice(&n.wrapping_add(65_500).to_be_bytes());
         header[4..8].copy_from_slice(&(u32::from(n) * 960).to_be_bytes());
-        reception.hear(&header, u64::from(n) * 20_000_000, line);
+        reception.hear(&header, NOW + u64::from(n) * 20_000_000, line);
     }
 
     fn word(report: &[u8], n: usize) -> u32 {

@@ -11,8 +11,9 @@ use crate::sdp::clock_rate;
 const FRAMES: u32 = 50;
 /// Longest gap filled with made-up sound (frames, 100 ms); a longer one is silence.
 const LONGEST_FILLING: usize = 5;
-/// Of a gap in G.711 or G.722 that only browsers waited for so much is filled (frames): the rest they conceal better than we do.
-const FILLED_FOR_BROWSERS: usize = 2;
+/// The same in G.711 or G.722 where only browsers have waited. Of a longer gap the first frame is filled: the rest they conceal
+/// better than we do.
+const LONGEST_FILLING_FOR_BROWSERS: usize = 2;
 /// libopus conceals in steps of 2.5 ms: so many a second.
 const STEPS: u32 = 400;
 /// Frames concealed without a packet before the source counts as paused: as long as concealment can be heard.
@@ -230,10 +231,11 @@ impl Voice {
         // What was concealed for longer has been filled by the listeners themselves.
         let left = std::mem::take(&mut self.left_to_browsers);
         if gap > 0 && (lost > 0 || self.dtx) && self.in_a_row < self.patience() {
-            let missing = gap as u64 * u64::from(self.rate) / u64::from(self.clock);
+            let missing = (gap as u64 * u64::from(self.rate) / u64::from(self.clock)) as usize;
             let left = left && self.codec != Codec::Opus;
-            let most = if left { FILLED_FOR_BROWSERS } else { LONGEST_FILLING };
-            self.fill((missing as usize, most * self.filling()), timestamp, payload, sink);
+            let long = left && missing > LONGEST_FILLING_FOR_BROWSERS * self.filling();
+            let most = if long { self.filling() } else { missing };
+            self.fill((missing, most), timestamp, payload, sink);
         }
         let Ok(decoded) = self.decoder.decode(payload, &mut self.pcm[..]) else {
             self.tally.damaged += 1;
