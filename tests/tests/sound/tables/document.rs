@@ -20,7 +20,7 @@ clip is judged (PESQ, ITU-T P.862, python package `pesq`) beside the same clip t
 settings and the same losses: *4.15 of 4.16* is 4.15 through the gateway where codecs alone give 4.16, both means of all clips.
 A browser is one that has heard of the loss in our reports and sends FEC at the rate that our answers ask for; each second it
 reports what it loses itself, and our own encoder counts on that, on 10 % at least. A phone conceals what does not reach it.
-In the calls without loss the detector of clicks and gaps finds nothing in the gateway's sound that codecs alone do not have. Chromium and Firefox themselves are scored in `tests/tests/sound/quality.rs`, each beside its
+In narrowband calls without loss the detector of clicks and gaps finds nothing that codecs alone do not have. Chromium and Firefox themselves are scored in `tests/tests/sound/quality.rs`, each beside its
 call with itself over as bad a line.
 
 ";
