@@ -143,6 +143,8 @@ pub struct LegParams {
     pub dtmf: DtmfMode,
     /// Whether a leg of RTP is encrypted.
     pub srtp: Srtp,
+    /// We call this peer: what it says about the time of its answer is kept until somebody can hear it.
+    pub called: bool,
 }
 
 impl LegParams {
@@ -157,6 +159,7 @@ impl LegParams {
             remote: None,
             dtmf: DtmfMode::default(),
             srtp: Srtp::default(),
+            called: false,
         }
     }
 }

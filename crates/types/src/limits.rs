@@ -109,6 +109,13 @@ pub const PLAYOUT_PACKETS: usize = 64;
 pub const RECORDING_FRAMES: usize = 2_048;
 /// Recordings that the people of one call may begin and end. Full: a further one is refused with an error.
 pub const CALL_RECORDINGS: u16 = 32;
+/// Audio of one callee that came before anybody could hear it: half a second of any codec in use (bytes). Full: the
+/// oldest is dropped and counted.
+pub const EARLY_BYTES: usize = 8 * 1024;
+/// How far a callee's audio may be ahead of its answer. What came sooner is no part of the talk: dropped and counted.
+pub const EARLY_LEAD: Duration = Duration::from_millis(100);
+/// How long after its answer a callee's audio is kept for a listener who is still being connected. Later: it goes unheard.
+pub const EARLY_KEPT: Duration = Duration::from_millis(400);
 /// Packets held back for reordering on one leg. Full: the oldest is released.
 pub const REORDER_PACKETS: usize = 16;
 /// Digits queued for sending on one leg. Full: further digits are refused with an error.

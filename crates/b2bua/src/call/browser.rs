@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use media_bridge::control::{Bandwidth, Command as Media};
+use media_bridge::control::{Bandwidth, Command as Media, LegParams};
 use types::{EndReason, EndedBy, LegId};
 use webrtc_peer::signalling::FromBrowser;
 
@@ -48,7 +48,7 @@ impl Call {
         let op = if leg.has_media { MediaOp::Reanswer } else { MediaOp::Answer };
         let params = leg.params(sh, leg.codec, bandwidth);
         leg.offer = Some(offer.clone());
-        let params = self.untouched(id, params, sh);
+        let params = LegParams { called: id != self.caller, ..self.untouched(id, params, sh) };
         self.ask_media(id, op, Media::Answer { leg: id, params, offer }, sh);
     }
 

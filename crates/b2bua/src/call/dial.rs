@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use media_bridge::control::{Bandwidth, Command as Media, LegKind, Source, Srtp, Tone};
+use media_bridge::control::{Bandwidth, Command as Media, LegKind, LegParams, Source, Srtp, Tone};
 use sip_ua::message::Uri;
 use sip_ua::{Flow, Invite, Reliable100, SessionTimer, Target, Transport};
 use types::{EndReason, EndedBy, LegId, SessionId, UserName, limits};
@@ -128,7 +128,7 @@ impl Call {
             // Over the internet Opus, which repairs losses, whatever is at the other end.
             LegKind::WebRtc => leg.params(sh, None, callers.map(Bandwidth::of).unwrap_or_default()),
         };
-        let params = self.untouched(id, params, sh);
+        let params = LegParams { called: true, ..self.untouched(id, params, sh) };
         self.ask_media(id, MediaOp::Offer, Media::Offer { leg: id, params }, sh);
     }
 

@@ -231,6 +231,7 @@ impl Leg {
             remote: self.remote,
             dtmf: profile.map_or(DtmfMode::Auto, |p| p.dtmf),
             srtp: profile.map_or_else(|| self.phone_srtp(), |p| p.srtp),
+            called: false,
         }
     }
 

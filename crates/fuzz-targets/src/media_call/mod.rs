@@ -204,7 +204,8 @@ impl<'a> World<'a> {
             media_bridge::sdp::offered_kind(offer)
         };
         let dtmf = dtmf[usize::from(how >> 4 & 3)];
-        LegParams { kind, srtp, dtmf, codecs: codecs.to_vec(), ..self.params.clone() }
+        let called = how & 0x40 != 0;
+        LegParams { kind, srtp, dtmf, called, codecs: codecs.to_vec(), ..self.params.clone() }
     }
 
     fn hear(&mut self) {

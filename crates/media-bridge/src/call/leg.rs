@@ -8,6 +8,7 @@ use webrtc_peer::{Peer, PeerOutput};
 
 use super::drops::{DropCause, Drops};
 use super::ear::{Ear, Tally};
+use super::early::Early;
 use super::extended::Heard;
 use super::filling::Filling;
 use super::mouth::{LONGEST_OWN, Mouth};
@@ -53,6 +54,8 @@ pub(super) struct Leg {
     /// The description promises media from the peer, from there.
     pub promised: Option<String>,
     pub inbound: Inbound,
+    /// What came before anybody could hear it, while it may still be heard.
+    pub early: Option<Box<Early>>,
     pub source: Source,
     /// Number of the present source, unique in the call.
     pub binding: u64,
@@ -299,6 +302,7 @@ impl Leg {
     ) -> Leg {
         let clock = clock_rate(codec);
         let interval = path.report_interval();
+        let early = params.called.then(Box::default);
         Leg {
             id,
             params,
@@ -308,6 +312,7 @@ impl Leg {
             sends: false,
             promised: None,
             inbound: Inbound::default(),
+            early,
             source: Source::Nothing,
             binding: 0,
             out: OutStream::new(entropy, clock, clock / FRAMES),

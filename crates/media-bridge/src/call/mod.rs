@@ -8,6 +8,7 @@ mod adopt;
 mod digits;
 mod drops;
 mod ear;
+mod early;
 mod extended;
 mod filling;
 mod flow;
@@ -282,24 +283,38 @@ impl MediaCall {
         now: Instant,
         wall: Wall,
     ) {
+        if kind == Kind::Rtp && self.keep_early(index, source, data, now) {
+            return;
+        }
+        if self.open(index, kind, data, now) {
+            match kind {
+                Kind::Rtp => self.on_rtp(index, source, data, now),
+                Kind::Rtcp => self.on_rtcp(index, source, data, now, wall),
+            }
+        }
+    }
+
+    /// Opens what is encrypted; whether it may go further.
+    fn open(&mut self, index: usize, kind: Kind, data: &mut Datagram, now: Instant) -> bool {
         let leg = &mut self.legs[index];
         let contexts = match &mut leg.path {
             Path::Rtp(rtp) => rtp.secured.as_mut().map(|secured| &mut secured.contexts),
             Path::WebRtc(rtc) => match &mut rtc.contexts {
                 Some(contexts) => Some(&mut **contexts),
-                None => return leg.reject(DropCause::TooEarly),
+                None => {
+                    leg.reject(DropCause::TooEarly);
+                    return false;
+                }
             },
         };
         if let Some(contexts) = contexts
             && let Err(why) = contexts.unprotect(kind, data, &mut self.outbox)
         {
-            return leg.reject(why.into());
+            leg.reject(why.into());
+            return false;
         }
         leg.path.signed(now);
-        match kind {
-            Kind::Rtp => self.on_rtp(index, source, data, now),
-            Kind::Rtcp => self.on_rtcp(index, source, data, now, wall),
-        }
+        true
     }
 
     fn on_rtp(&mut self, index: usize, source: SocketAddr, data: &mut Datagram, now: Instant) {
@@ -398,6 +413,7 @@ impl MediaCall {
         leg.filling.new_source();
         leg.reframes = false;
         leg.binding = self.bindings;
+        leg.answered(now);
         self.start_playing(index, source, now);
         self.settle(index, now);
     }
@@ -417,6 +433,7 @@ impl MediaCall {
         if let (Some(at), Some(sent)) = (&mut leg.fill_at, leg.out.last_sent()) {
             *at = (*at).max(sent + FORWARDING_PAUSED);
         }
+        self.hear_early(now);
         self.media_timeout(index, now);
     }
 

@@ -405,6 +405,7 @@ impl MediaCall {
         leg.agree(agreed, inbound);
         direct(leg, line, now);
         leg.sdp.theirs = Some(remote);
+        self.legs[index].answered(now);
         self.settle(index, now);
         Ok(agreed.codec)
     }

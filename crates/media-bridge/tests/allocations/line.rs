@@ -103,6 +103,21 @@ impl Line {
         phone
     }
 
+    /// A phone that is called and has not answered.
+    #[allow(dead_code, reason = "the count of allocations has none")]
+    pub fn called(&mut self, leg: LegId, codec: Codec) -> Phone {
+        let params = LegParams { called: true, ..LegParams::new(LegKind::Rtp, &[codec]) };
+        self.command(Command::Offer { leg, params }, &mut |_, _| {});
+        Phone::new(leg, codec)
+    }
+
+    /// It answers.
+    #[allow(dead_code, reason = "the count of allocations has none")]
+    pub fn picks_up(&mut self, phone: &Phone) {
+        let answer = phone.offer().into_bytes();
+        self.command(Command::SetAnswer { leg: phone.leg, answer }, &mut |_, _| {});
+    }
+
     /// A phone whose digits are tones, which are looked for in its audio.
     #[allow(dead_code, reason = "only the count of allocations has one")]
     pub fn phone_with_tones(&mut self, leg: LegId, codec: Codec) -> Phone {

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "no test here lasts as long as a check does")]
 #[path = "../allocations/browser.rs"]
 mod browser;
+mod early;
 mod garbage;
 #[allow(dead_code, reason = "nobody's voice is needed here")]
 #[path = "../allocations/line.rs"]

@@ -64,10 +64,18 @@ impl World {
     }
 
     /// The same; the noise goes on for as long as the connection does.
-    pub fn connected_under(mut line: Line, leg: LegId, version: DtlsVersion, noise: Noise) -> World {
+    pub fn connected_under(line: Line, leg: LegId, version: DtlsVersion, noise: Noise) -> World {
+        let mut world = World::dialled(line, leg, version, noise);
+        world.run(Duration::from_secs(2));
+        assert!(world.events.contains(&Event::Connected { leg }), "{:?}", world.events);
+        world
+    }
+
+    /// With an Opus leg that is described, and all of whose connecting is to come.
+    pub fn dialled(mut line: Line, leg: LegId, version: DtlsVersion, noise: Noise) -> World {
         let mut demux = Demux::default();
         let rtc = dial(&mut line, leg, version, &mut demux);
-        let mut world = World {
+        World {
             line,
             leg,
             rtc,
@@ -82,10 +90,7 @@ impl World {
             demux,
             to_browser: VecDeque::new(),
             sent: 0,
-        };
-        world.run(Duration::from_secs(2));
-        assert!(world.events.contains(&Event::Connected { leg }), "{:?}", world.events);
-        world
+        }
     }
 
     /// Lets both live for `span`.

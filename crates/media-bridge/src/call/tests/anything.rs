@@ -59,7 +59,10 @@ fn take(world: &mut World, peers: &mut HashMap<u16, Peer>, step: Step) {
             world.command(Command::Answer { leg: LegId(leg), params: params(&CODECS), offer: text.into() });
             peers.insert(leg, Peer::new(LegId(leg), &from(leg), CODECS[codec]));
         }
-        Step::Offer { leg } => world.command(Command::Offer { leg: LegId(leg), params: params(&CODECS) }),
+        Step::Offer { leg } => {
+            let params = LegParams { called: true, ..params(&CODECS) };
+            world.command(Command::Offer { leg: LegId(leg), params });
+        }
         Step::SetAnswer { leg, codec } => {
             let answer = offer(&from(leg), CODECS[codec]).into();
             world.command(Command::SetAnswer { leg: LegId(leg), answer });

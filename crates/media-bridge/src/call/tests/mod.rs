@@ -7,6 +7,7 @@ mod changes;
 mod clicks;
 mod detector;
 mod digits;
+mod early;
 mod effort;
 mod encrypted;
 mod families;
