@@ -5,6 +5,7 @@ mod digest;
 mod disturbances;
 mod dns;
 mod dtmf_tones;
+mod first_words;
 mod flood;
 mod hold;
 mod ipv6;
