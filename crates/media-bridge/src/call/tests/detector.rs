@@ -34,7 +34,7 @@ pub fn listen(pcm: &[i16], rate: u32) -> Findings {
     let mut findings = Findings::default();
     for n in AROUND + 1..bends.len().saturating_sub(AROUND + 2) {
         let around = bends[n - AROUND - 1..n - 1].iter().chain(&bends[n + 2..n + AROUND + 2]);
-        if bends[n] > QUIET_BEND && bends[n] * 2 > around.max().unwrap() * 5 {
+        if bends[n] > QUIET_BEND && bends[n] * 2 > around.max().copied().unwrap_or(0) * 5 {
             findings.clicks.push(n * block);
         }
     }
