@@ -1,6 +1,6 @@
 //! The built gateway as one that calls go through: browsers sign in at `/ws`, a route leads to the SIP parties.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -196,6 +196,18 @@ impl Ours {
         let fits = |line: &&str| line.split([' ', '{']).next() == Some(name) && line.contains(label);
         let line = text.lines().find(fits)?;
         line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// What the gateway has dropped, by label.
+    pub fn dropped(&self) -> BTreeMap<String, u64> {
+        let text = get(self.http, "/metrics").unwrap_or_default();
+        let counters = text.lines().filter_map(|line| line.strip_prefix("webtrunk_media_dropped_total{"));
+        counters
+            .filter_map(|line| {
+                let (label, count) = line.rsplit_once("} ")?;
+                Some((label.to_owned(), count.parse().ok()?))
+            })
+            .collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Calls come and go for minutes at a given load; at the end memory is flat and nothing is left.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::run::Bench;
@@ -20,6 +21,9 @@ const WARM_UP: f64 = 0.3;
 const GROWTH: (f64, f64) = (0.05, 4_096.0);
 /// What a dialog of a finished call may still take.
 const CLOSING: Duration = Duration::from_secs(60);
+
+/// What may be dropped within a look without a word: what a browser still sends into a call that has ended.
+const STRAGGLERS: u64 = 2_000;
 
 /// How often memory and packets are looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -77,6 +81,7 @@ fn come_and_go(bench: &mut Bench, minutes: f64, each_second: usize) -> Fallible<
     let (mut memory, mut made) = (Vec::new(), 0);
     while start.elapsed() < span {
         let before = bench.subject.process().cpu_ms();
+        let dropped = dropped(bench);
         let looked = Instant::now();
         bench.engine.count(LOOK);
         while looked.elapsed() < LOOK {
@@ -89,11 +94,12 @@ fn come_and_go(bench: &mut Bench, minutes: f64, each_second: usize) -> Fallible<
         let used = (bench.subject.process().cpu_ms() - before) / looked.elapsed().as_secs_f64() / 10.0;
         let seen = bench.engine.take_seen();
         let rss = bench.subject.process().rss_kib();
-        let lost = seen.ways.iter().map(|way| way.loss()).fold(0.0, f64::max) * 100.0;
+        let [to_party, to_browser] = seen.ways.each_ref().map(|way| way.loss() * 100.0);
         let (seconds, up) = (start.elapsed().as_secs(), bench.setup.up.len());
         out(&format!(
-            "soak: {seconds} s, {up} calls, {made} made, {used:.0} % of its core, {rss:.0} KiB, loss {lost:.3} %"
+            "soak: {seconds} s, {up} calls, {made} made, {used:.0} % of its core, {rss:.0} KiB, loss {to_party:.3} % to parties, {to_browser:.3} % to browsers"
         ));
+        say_what_was_dropped(&dropped, &self::dropped(bench));
         if let Some(why) = bench.setup.lost.first() {
             return Err(
                 format!("{} calls ended by themselves, the first as {why}", bench.setup.lost.len()).into()
@@ -102,6 +108,21 @@ fn come_and_go(bench: &mut Bench, minutes: f64, each_second: usize) -> Fallible<
         memory.push(rss);
     }
     Ok(memory)
+}
+
+fn dropped(bench: &Bench) -> BTreeMap<String, u64> {
+    let Subject::Ours(ours) = &bench.subject else { return BTreeMap::new() };
+    ours.dropped()
+}
+
+/// The gateway's own account of a look in which it dropped more than stragglers of ended calls.
+fn say_what_was_dropped(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) {
+    for (label, count) in after {
+        let more = count - before.get(label).unwrap_or(&0);
+        if more > STRAGGLERS {
+            out(&format!("soak: the gateway dropped {more}: {label}"));
+        }
+    }
 }
 
 /// Whether what was seen last is no more than what was seen first after warm-up.
