@@ -27,7 +27,7 @@ const SET_UPS: usize = 400;
 /// How many calls both are given.
 fn calls(workload: Workload) -> usize {
     match workload {
-        Workload::Relay => 800,
+        Workload::Relay | Workload::RelayFirst => 800,
         // rtpengine holds some fifty.
         Workload::Transcode | Workload::Wideband => 40,
     }
@@ -116,10 +116,11 @@ pub fn everything() -> Fallible<()> {
     let set_up_ms = set_ups(&recording)?;
     let steps = steps(&recording)?;
     let relay = compare(Workload::Relay, &recording, Against::Rtpengine)?;
+    let first = compare(Workload::RelayFirst, &recording, Against::Rtpengine)?;
     let transcode = compare(Workload::Transcode, &recording, Against::Rtpengine)?;
     let mono = fresh(Workload::Transcode, Against::RtpengineMono, &recording, calls(Workload::Transcode))?;
     let wideband = compare(Workload::Wideband, &recording, Against::Rtpengine)?;
-    let all = [relay, transcode, wideband];
+    let all = [relay, first, transcode, wideband];
     print(&all, &mono, &steps, set_up_ms);
     let file = target()?.join("bench.json");
     std::fs::write(&file, serde_json::to_string_pretty(&document(&all, &mono, &steps, set_up_ms))? + "\n")?;

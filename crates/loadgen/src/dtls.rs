@@ -15,9 +15,29 @@ use rtc_stun::crypto::{RTCCryptoProvider, default_provider};
 
 use crate::Fallible;
 
-/// The SRTP profiles that Chromium offers, in its order.
-const CHROMIUM: [Profile; 3] =
-    [Profile::Srtp_Aes128_Cm_Hmac_Sha1_80, Profile::Srtp_Aead_Aes_256_Gcm, Profile::Srtp_Aead_Aes_128_Gcm];
+/// Which SRTP profiles browsers offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offered {
+    /// Chromium's, in its order. By DTLS 1.2 both the gateway and rtpengine choose AEAD_AES_256_GCM.
+    Chromium,
+    /// Chromium's first alone, AES128_CM_HMAC_SHA1_80: by DTLS 1.3 that is the gateway's choice.
+    First,
+}
+
+impl Offered {
+    fn profiles(self) -> Vec<Profile> {
+        let all = [
+            Profile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+            Profile::Srtp_Aead_Aes_256_Gcm,
+            Profile::Srtp_Aead_Aes_128_Gcm,
+        ];
+        match self {
+            Offered::Chromium => all.to_vec(),
+            Offered::First => all[..1].to_vec(),
+        }
+    }
+}
+
 /// After so long without an answer a flight is sent again, seven times at most.
 const FLIGHT: Duration = Duration::from_secs(1);
 
@@ -41,14 +61,14 @@ impl Identity {
     ///
     /// # Errors
     /// When the library makes none.
-    pub fn new(provider: &Arc<dyn RTCCryptoProvider>) -> Fallible<Identity> {
+    pub fn new(provider: &Arc<dyn RTCCryptoProvider>, offered: Offered) -> Fallible<Identity> {
         let certificate = Certificate::generate_self_signed(vec!["browser".to_owned()], provider.crypto())?;
         let der = certificate.certificate.first().ok_or("a certificate without a body")?;
         let digest = aws_digest(der.as_ref());
         let config = ConfigBuilder::default()
             .with_crypto_provider(provider.clone())
             .with_certificates(vec![certificate])
-            .with_srtp_protection_profiles(CHROMIUM.to_vec())
+            .with_srtp_protection_profiles(offered.profiles())
             .with_insecure_skip_verify(true)
             .with_flight_interval(FLIGHT)
             .with_server_name("gateway".to_owned())

@@ -450,7 +450,7 @@ impl Engine {
         }
     }
 
-    /// What was counted; from now on pairs are learnt again.
+    /// What was counted.
     pub fn take_seen(&mut self) -> Seen {
         self.phase = Phase::Learning;
         std::mem::take(&mut self.seen)
@@ -534,13 +534,9 @@ fn note(flow: &mut Flow, arrival: &Arrival<'_>, payload: Option<&[u8]>, phase: &
         flow.heard.push(Heard { newest: flow.newest(arrival.at), timestamp, payload: payload.to_vec() });
     }
     let sequence = u16::from_be_bytes([arrival.bytes[2], arrival.bytes[3]]);
-    let Phase::Counting { from, to } = phase else {
-        flow.pairing.learn(sequence, flow.newest(arrival.at));
-        return;
-    };
-    if !flow.counted {
-        flow.pairing.learn(sequence, flow.newest(arrival.at));
-    }
+    // While packets are counted as well: whoever fills a gap counts on, and what follows has another number.
+    flow.pairing.learn(sequence, flow.newest(arrival.at));
+    let Phase::Counting { from, to } = phase else { return };
     let Some((number, sent)) = flow.origin(sequence) else { return };
     if !flow.counted || !(*from..*to).contains(&sent) {
         return;

@@ -26,6 +26,8 @@ enum Command {
     Bench,
     /// Relayed calls: SRTP PCMU of browsers, RTP PCMU of SIP parties.
     Relay(Load),
+    /// The same in AES128_CM_HMAC_SHA1_80, which Chromium and the gateway choose by DTLS 1.3.
+    RelayFirst(Load),
     /// Transcoded calls: Opus of browsers, PCMU of SIP parties.
     Transcode(Load),
     /// The same in wideband: Opus of browsers, G.722 of SIP parties.
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Bench => bench::everything(),
         Command::Relay(load) => one(Workload::Relay, &load),
+        Command::RelayFirst(load) => one(Workload::RelayFirst, &load),
         Command::Transcode(load) => one(Workload::Transcode, &load),
         Command::Wideband(load) => one(Workload::Wideband, &load),
         Command::Soak { minutes, load } => soak::soak(minutes, load),

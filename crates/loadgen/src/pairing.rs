@@ -10,9 +10,9 @@ pub struct Pairing {
 }
 
 impl Pairing {
-    /// During warm-up: a packet with this sequence number arrived when `last` was the newest that we had sent. Its own
-    /// partner is that one or an older one, so the largest difference seen is the true one. Whoever begins to count anew,
-    /// as rtpengine does when its transcoding begins, is followed.
+    /// A packet with this sequence number arrived when `last` was the newest that we had sent. Its own
+    /// partner is that one or an older one, so the largest difference seen is the true one. Whoever counts on for a gap that
+    /// it filled is followed, and whoever begins to count anew, as rtpengine does when its transcoding begins.
     pub fn learn(&mut self, sequence: u16, last: u16) {
         let offset = sequence.wrapping_sub(last);
         let larger = |known: u16| {
@@ -53,6 +53,15 @@ mod tests {
         pairing.learn(9_000, 5);
         pairing.learn(100, 7);
         assert_eq!(pairing.partner(101), Some(8));
+    }
+
+    #[test]
+    fn a_gap_that_was_filled_moves_the_pairs_after_it() {
+        let mut pairing = Pairing::default();
+        pairing.learn(500, 10);
+        // Nothing came of numbers 11 to 13 for so long that 511 to 513 were made up; then they came after all, with 14.
+        (504..=507).for_each(|n| pairing.learn(n, 14));
+        assert_eq!(pairing.partner(507), Some(14));
     }
 
     #[test]

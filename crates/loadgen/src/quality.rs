@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Fallible;
+use crate::dtls::Offered;
 use crate::engine::{Engine, Heard, Report, Way};
 use crate::ours::{Dialled, Ours};
 use crate::sdp::Codec;
@@ -53,7 +54,7 @@ pub fn calls(gateway: &Path, dir: &Path, codec: Codec, says: Vec<Says>) -> Falli
     let count = says.len();
     let longest = says.iter().map(|both| both.browser.frames.len().max(both.party.frames.len())).max();
     let longest = longest.ok_or("nothing is to be said")? as u64;
-    let (mut engine, mut setup) = (Engine::open()?, Setup::new(says, 0)?);
+    let (mut engine, mut setup) = (Engine::open()?, Setup::new(says, Offered::Chromium, 0)?);
     subject.expect(count)?;
     setup.want(count, false);
     let numbers = 0..u32::try_from(count)?;

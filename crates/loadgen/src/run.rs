@@ -87,7 +87,7 @@ impl Bench {
     pub fn start(workload: Workload, against: Against, recording: &Recording) -> Fallible<Bench> {
         let says = workload.says(recording, against)?;
         let subject = workload.start(against, &gateway()?, &directory()?)?;
-        let (engine, setup) = (Engine::open()?, Setup::new(vec![says.clone()], TAPED)?);
+        let (engine, setup) = (Engine::open()?, Setup::new(vec![says.clone()], workload.offered(), TAPED)?);
         Ok(Bench { engine, setup, subject, workload, says, first_rss: None })
     }
 

@@ -9,7 +9,7 @@ use media_bridge::srtp::Suite;
 use rtc_stun::crypto::RTCCryptoProvider;
 
 use crate::Fallible;
-use crate::dtls::{Handshake, Identity, SessionKeys, provider};
+use crate::dtls::{Handshake, Identity, Offered, SessionKeys, provider};
 use crate::engine::{Engine, NewCall, Speech};
 use crate::sdp::{self, Browser};
 use crate::stun::{Credentials, Heard, Ice};
@@ -77,13 +77,14 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// For calls in which these are said, one after the other and again; of the first `taped` what is heard is kept.
+    /// For calls in which these are said, one after the other and again, by browsers that offer such profiles; of the first
+    /// `taped` what is heard is kept.
     ///
     /// # Errors
     /// When no certificate can be made.
-    pub fn new(says: Vec<Says>, taped: u32) -> Fallible<Setup> {
+    pub fn new(says: Vec<Says>, offered: Offered, taped: u32) -> Fallible<Setup> {
         let provider = provider()?;
-        let identity = Identity::new(&provider)?;
+        let identity = Identity::new(&provider, offered)?;
         Ok(Setup {
             provider,
             identity,

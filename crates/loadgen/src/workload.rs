@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::Fallible;
+use crate::dtls::Offered;
 use crate::engine::Speech;
 use crate::floor::{NARROW, Settings, WIDE};
 use crate::ours::{Dialled, Ours};
@@ -17,6 +18,8 @@ use crate::subject::Subject;
 pub enum Workload {
     /// SRTP PCMU to RTP PCMU.
     Relay,
+    /// The same in the SRTP profile that Chromium and the gateway choose by DTLS 1.3.
+    RelayFirst,
     /// Opus to PCMU.
     Transcode,
     /// Opus to G.722.
@@ -39,6 +42,7 @@ impl Workload {
     pub fn name(self) -> &'static str {
         match self {
             Workload::Relay => "relay_pcmu",
+            Workload::RelayFirst => "relay_pcmu_aes128_cm_hmac_sha1_80",
             Workload::Transcode => "transcode_opus_pcmu",
             Workload::Wideband => "transcode_opus_g722",
         }
@@ -47,7 +51,7 @@ impl Workload {
     /// Codec of the browsers.
     pub fn browser(self) -> Codec {
         match self {
-            Workload::Relay => Codec::Pcmu,
+            Workload::Relay | Workload::RelayFirst => Codec::Pcmu,
             Workload::Transcode | Workload::Wideband => Codec::Opus,
         }
     }
@@ -55,15 +59,23 @@ impl Workload {
     /// Codec of the SIP parties.
     pub fn party(self) -> Codec {
         match self {
-            Workload::Relay | Workload::Transcode => Codec::Pcmu,
+            Workload::Relay | Workload::RelayFirst | Workload::Transcode => Codec::Pcmu,
             Workload::Wideband => Codec::G722,
+        }
+    }
+
+    /// What the browsers offer.
+    pub fn offered(self) -> Offered {
+        match self {
+            Workload::RelayFirst => Offered::First,
+            Workload::Relay | Workload::Transcode | Workload::Wideband => Offered::Chromium,
         }
     }
 
     /// What codecs alone is to do for it; none where they have nothing to do.
     pub fn floor(self) -> Option<Settings> {
         match self {
-            Workload::Relay => None,
+            Workload::Relay | Workload::RelayFirst => None,
             Workload::Transcode => Some(NARROW),
             Workload::Wideband => Some(WIDE),
         }
@@ -92,7 +104,7 @@ impl Workload {
         Ok(match against {
             Against::Ours => {
                 let trunk_keys = match self {
-                    Workload::Relay | Workload::Transcode => "codecs = [\"pcmu\"]",
+                    Workload::Relay | Workload::RelayFirst | Workload::Transcode => "codecs = [\"pcmu\"]",
                     Workload::Wideband => "codecs = [\"g722\"]",
                 };
                 let dialled = Dialled { codec: self.party(), trunk_keys, records: None };

@@ -7,12 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use media_bridge::control::{CallCommand, CallEvent, Command};
 use media_bridge::sound::Sound;
-use types::{Advertised, CallId, Entropy, RecordingId, WorkerId, limits};
+use types::{Advertised, CallId, Entropy, Handover, NotGiven, RecordingId, WorkerId, limits};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::BrowserSocket;
@@ -154,7 +154,7 @@ pub struct MediaPlane {
 }
 
 struct Handle {
-    orders: SyncSender<Order>,
+    orders: Arc<Handover<Order>>,
     /// Orders were queued since the last `wake`.
     asleep: AtomicBool,
     tally: Arc<Tally>,
@@ -246,9 +246,9 @@ impl MediaPlane {
 
     fn order(&self, worker: WorkerId, order: Order) -> Result<(), NotTaken> {
         let handle = self.handles.get(usize::from(worker.0)).ok_or(NotTaken::Gone)?;
-        handle.orders.try_send(order).map_err(|e| match e {
-            TrySendError::Full(_) => NotTaken::Full,
-            TrySendError::Disconnected(_) => NotTaken::Gone,
+        handle.orders.give(order).map_err(|e| match e {
+            NotGiven::Full(_) => NotTaken::Full,
+            NotGiven::Closed(_) => NotTaken::Gone,
         })?;
         handle.asleep.store(true, Ordering::Relaxed);
         Ok(())
@@ -352,11 +352,12 @@ fn start_worker(
     post: Arc<Post>,
     shared: Shared,
 ) -> Result<Handle, StartError> {
-    let (orders, receiver) = sync_channel(limits::WORKER_COMMANDS);
+    let orders = Arc::new(Handover::new(limits::WORKER_COMMANDS));
+    let taken = orders.clone();
     let tally = shared.tally.clone();
     let thread = std::thread::Builder::new()
         .name(format!("media-{index}"))
-        .spawn(move || Worker::new(index, post, poller, tcp, receiver, shared).run())
+        .spawn(move || Worker::new(index, post, poller, tcp, taken, shared).run())
         .map_err(|e| failed(index, &e))?;
     Ok(Handle { orders, asleep: AtomicBool::new(false), tally, thread: Some(thread) })
 }

@@ -8,11 +8,10 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
 use media_bridge::effort::EffortControl;
-use types::{Datagram, Wall};
+use types::{Datagram, Handover, Wall};
 use webrtc_peer::PeerFactory;
 
 use crate::browser::{Batch, BrowserSocket, DATAGRAM};
@@ -33,6 +32,8 @@ const BATCHES_AT_ONCE: usize = 8;
 const ORDERS_AT_ONCE: usize = 256;
 /// How soon a full event queue is tried again, and the channel of a leg that comes is looked at unasked.
 const RETRY: Duration = Duration::from_millis(5);
+/// How long timers wait at most for sockets to be read to their end.
+const BEHIND: Duration = Duration::from_millis(100);
 
 /// What a worker gets at its start.
 pub(crate) struct Shared {
@@ -48,7 +49,7 @@ pub(crate) struct Shared {
 /// The thread's state.
 pub(crate) struct Worker {
     poller: Poller,
-    orders: Receiver<Order>,
+    orders: Arc<Handover<Order>>,
     calls: Calls,
     batch: Batch,
     packet: Datagram,
@@ -56,6 +57,8 @@ pub(crate) struct Worker {
     /// Packets of this turn.
     packets: u32,
     left: Left,
+    /// All that had come by then was read.
+    caught_up: Instant,
     stopping: Arc<AtomicBool>,
     tally: Arc<Tally>,
     load: Load,
@@ -78,7 +81,7 @@ impl Worker {
         post: Arc<Post>,
         poller: Poller,
         tcp: TcpBrowsers,
-        orders: Receiver<Order>,
+        orders: Arc<Handover<Order>>,
         shared: Shared,
     ) -> Worker {
         let batch = Batch::new();
@@ -98,6 +101,7 @@ impl Worker {
             pace,
             packets: 0,
             left,
+            caught_up: now,
             stopping,
             tally,
             load,
@@ -109,7 +113,7 @@ impl Worker {
     /// Until told to stop. A defect outside a call ends all calls of this worker, and the worker.
     pub(crate) fn run(mut self) {
         let why = match catch_unwind(AssertUnwindSafe(|| self.work())) {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return self.orders.close(),
             Ok(Err(e)) => format!("it can not wait for its sockets: {e}"),
             Err(panic) => panic_words(panic.as_ref()).to_owned(),
         };
@@ -117,7 +121,7 @@ impl Worker {
         self.tally.level.gone.store(true, Ordering::Release);
         self.tally.level.set_load(0.0);
         let Worker { orders, mut calls, stopping, .. } = self;
-        drop(orders);
+        orders.close();
         if catch_unwind(AssertUnwindSafe(|| calls.abandon_all())).is_err() {
             tracing::error!("calls of that worker could not be ended cleanly");
         }
@@ -160,11 +164,24 @@ impl Worker {
         let mail = self.calls.read_mail(self.left.mail);
         let sockets = self.read_all(ready);
         self.left = Left { orders, mail, sockets };
-        self.calls.fire_timers();
+        if self.may_fire_timers(now) {
+            self.calls.fire_timers();
+        }
         self.calls.send_to_browsers();
         self.calls.send_events();
         self.pace.end(std::mem::take(&mut self.packets), Instant::now());
         Ok(())
+    }
+
+    /// What came while the worker was held up is heard before anything is made up in its place: that would cost the time
+    /// which the worker lacks, and be heard instead. A flood keeps timers waiting no longer than [`BEHIND`].
+    fn may_fire_timers(&mut self, now: Instant) -> bool {
+        let behind = self.left.mail || self.left.sockets;
+        if behind && now.saturating_duration_since(self.caught_up) < BEHIND {
+            return false;
+        }
+        self.caught_up = now;
+        true
     }
 
     fn wait(&self, left: bool, now: Instant) -> Option<Duration> {
@@ -192,9 +209,9 @@ impl Worker {
     /// True if the queue may have more.
     fn take_orders(&mut self) -> bool {
         for _ in 0..ORDERS_AT_ONCE {
-            match self.orders.try_recv() {
-                Ok(order) => self.calls.order(order),
-                Err(_) => return false,
+            match self.orders.take() {
+                Some(order) => self.calls.order(order),
+                None => return false,
             }
         }
         true

@@ -12,12 +12,11 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use b2bua::{Cdr, Recording};
-use crossbeam_queue::ArrayQueue;
 use media_bridge::call::record::FRAME_BYTES;
 use media_io::{Piece, Recordings};
 use serde::Serialize;
 use types::limits::RECORDING_FRAMES;
-use types::{CallId, RecordingId};
+use types::{CallId, Handover, RecordingId};
 
 use crate::config::RecordingConfig;
 use crate::shell::CdrQueue;
@@ -25,7 +24,7 @@ use crate::shell::CdrQueue;
 /// Samples of 20 ms of both channels.
 type Frame = Box<[u8; FRAME_BYTES]>;
 /// Frames that go round between workers and the writer.
-type Spare = Arc<ArrayQueue<Frame>>;
+type Spare = Arc<Handover<Frame>>;
 
 /// What became of a recording, as the call's record says it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -65,7 +64,7 @@ impl Recorder {
     /// # Errors
     /// One sentence that names the directory.
     pub fn start(config: Option<RecordingConfig>, cdrs: CdrQueue) -> Result<Recorder, String> {
-        let spare = Arc::new(ArrayQueue::new(RECORDING_FRAMES));
+        let spare = Arc::new(Handover::new(RECORDING_FRAMES));
         let Some(config) = config else { return Ok(Recorder { queue: None, spare, cdrs, thread: None }) };
         file::prepare(&config.directory)?;
         leftover::finish(&config.directory);
@@ -85,7 +84,7 @@ impl Recorder {
         Recordings::new(move |which, piece| {
             let order = match piece {
                 Piece::Frame { number, bytes } => {
-                    let mut frame = spare.pop().unwrap_or_else(|| Box::new([0; FRAME_BYTES]));
+                    let mut frame = spare.take().unwrap_or_else(|| Box::new([0; FRAME_BYTES]));
                     let length = bytes.len().min(FRAME_BYTES);
                     frame[..length].copy_from_slice(&bytes[..length]);
                     Order::Frame(which, number, frame)
@@ -94,7 +93,7 @@ impl Recorder {
                 Piece::Over => Order::Over(which),
             };
             if let Err(TrySendError::Full(Order::Frame(_, _, frame))) = queue.try_send(order) {
-                let _ = spare.push(frame);
+                let _ = spare.give(frame);
             }
         })
     }

@@ -37,7 +37,7 @@ fn recording(call: u64) -> Recording {
 fn writer(directory: &Path, format: RecordingFormat) -> Writer {
     file::prepare(directory).unwrap();
     let config = RecordingConfig { directory: directory.into(), format, by_page: false };
-    Writer::new(config, Arc::new(ArrayQueue::new(4)), CdrQueue::default())
+    Writer::new(config, Arc::new(Handover::new(4)), CdrQueue::default())
 }
 
 fn samples(file: &Path) -> Vec<i16> {

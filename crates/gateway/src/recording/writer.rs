@@ -74,7 +74,7 @@ impl Writer {
             open.take(which.0, number, &frame);
         }
         // More than go round are not kept.
-        let _ = self.spare.push(frame);
+        let _ = self.spare.give(frame);
     }
 
     pub fn begin(&mut self, recording: &Recording) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::ops::RangeInclusive;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use media_bridge::control::{
     Bandwidth, CallCommand, CallEvent, Codec, Command, Event, LegKind, LegParams, Source,
@@ -29,7 +29,7 @@ impl Entropy for Zeros {
 struct Turning {
     worker: Worker,
     ready: Ready,
-    orders: SyncSender<Order>,
+    orders: Arc<Handover<Order>>,
     events: Receiver<CallEvent>,
     phones: [UdpSocket; 2],
     gateway: [SocketAddr; 2],
@@ -60,8 +60,8 @@ impl Turning {
             stopping: Arc::default(),
             tally,
         };
-        let (orders, receiver) = sync_channel(64);
-        let worker = Worker::new(0, post, poller, tcp, receiver, shared);
+        let orders = Arc::new(Handover::new(64));
+        let worker = Worker::new(0, post, poller, tcp, orders.clone(), shared);
         let phones = [(); 2].map(|()| UdpSocket::bind((LOOPBACK, 0)).unwrap());
         phones.iter().for_each(|phone| phone.set_nonblocking(true).unwrap());
         let ready = Ready::new();
@@ -75,7 +75,7 @@ impl Turning {
     }
 
     fn tell(&self, command: Command) {
-        self.orders.send(Order::Call(CallCommand { call: CallId(1), command })).unwrap();
+        assert!(self.orders.give(Order::Call(CallCommand { call: CallId(1), command })).is_ok());
     }
 
     fn turn(&mut self) {
@@ -229,4 +229,24 @@ fn who_floods_one_socket_takes_no_turn_from_another() {
         turning.counters().rtp_in < 2 * u64::from(WARM) + 5,
         "of the flood one packet is taken in a turn"
     );
+}
+
+#[test]
+fn timers_wait_until_what_has_come_is_read_but_a_flood_does_not_stop_them() {
+    let Turning { mut worker, .. } = Turning::call(18_212..=18_215, [Codec::Pcmu, Codec::Pcmu]);
+    let after = |ms| worker.caught_up + Duration::from_millis(ms);
+    let [soon, late, later, over, then] = [1, 100, 150, 160, 161].map(after);
+    for left in [Left { mail: true, ..Left::default() }, Left { sockets: true, ..Left::default() }] {
+        worker.caught_up = soon - Duration::from_millis(1);
+        worker.left = left;
+        assert_eq!(
+            [soon, late, later].map(|now| worker.may_fire_timers(now)),
+            [false, true, false],
+            "{left:?}"
+        );
+        worker.left = Left::default();
+        assert!([over, then].map(|now| worker.may_fire_timers(now)).iter().all(|may| *may));
+    }
+    worker.left = Left { orders: true, ..Left::default() };
+    assert!(worker.may_fire_timers(then + BEHIND), "commands do not make sound");
 }
