@@ -13,6 +13,10 @@ mod tls;
 
 use std::process::ExitCode;
 
+/// Set up in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

@@ -3,16 +3,22 @@
 /// Differences further apart than this are of two streams.
 const FAR: u16 = 64;
 
+/// Of how many packets, in a second or two, one at least comes within its frame.
+const WINDOW: u8 = 100;
+
 /// Pairs of one direction of one call.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Pairing {
     offset: Option<u16>,
+    /// The largest difference of those seen since the window began, and how many they were.
+    window: Option<(u16, u8)>,
 }
 
 impl Pairing {
-    /// A packet with this sequence number arrived when `last` was the newest that we had sent. Its own
-    /// partner is that one or an older one, so the largest difference seen is the true one. Whoever counts on for a gap that
-    /// it filled is followed, and whoever begins to count anew, as rtpengine does when its transcoding begins.
+    /// A packet with this sequence number arrived when `last` was the newest that we had sent. Its own partner is that one
+    /// or an older one, so the largest difference seen lately is the true one. Whoever counts on for a gap that it filled is
+    /// followed, also when what it made up took the numbers of packets that came after all; and whoever begins to count
+    /// anew, as rtpengine does when its transcoding begins.
     pub fn learn(&mut self, sequence: u16, last: u16) {
         let offset = sequence.wrapping_sub(last);
         let larger = |known: u16| {
@@ -21,6 +27,12 @@ impl Pairing {
         };
         if self.offset.is_none_or(larger) {
             self.offset = Some(offset);
+        }
+        let (largest, seen) = self.window.unwrap_or((offset, 0));
+        let largest = if larger(largest) { offset } else { largest };
+        self.window = Some((largest, seen + 1));
+        if seen + 1 == WINDOW {
+            (self.offset, self.window) = (Some(largest), None);
         }
     }
 
@@ -62,6 +74,16 @@ mod tests {
         // Nothing came of numbers 11 to 13 for so long that 511 to 513 were made up; then they came after all, with 14.
         (504..=507).for_each(|n| pairing.learn(n, 14));
         assert_eq!(pairing.partner(507), Some(14));
+    }
+
+    #[test]
+    fn numbers_of_what_was_made_up_before_its_time_are_forgotten() {
+        let mut pairing = Pairing::default();
+        // The sender stood still after number 10, 511 and 512 were made up, and its own 11 and 12 came too late.
+        [(510, 10), (511, 10), (512, 10)].iter().for_each(|(out, last)| pairing.learn(*out, *last));
+        assert_eq!(pairing.partner(513), Some(11));
+        (13..13 + 2 * u16::from(WINDOW)).for_each(|n| pairing.learn(500 + n, n));
+        assert_eq!(pairing.partner(613), Some(113));
     }
 
     #[test]

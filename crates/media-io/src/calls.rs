@@ -10,11 +10,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use media_bridge::call::{MediaCall, MediaSetup, Output, PortNeed};
 use media_bridge::control::{CallCommand, CallEvent, Command, Event, LegParams, Refusal};
 use media_bridge::effort::Effort;
+use smallvec::SmallVec;
 use types::{CallId, Datagram, LegId, Wall, limits};
 use webrtc_peer::{Demux, Route, Transport};
 
@@ -59,11 +60,14 @@ struct RtpPlace {
     index: usize,
 }
 
+/// How long statistics wait for others to go with.
+const GATHERED: Duration = Duration::from_millis(100);
+
 struct Entry {
     call: MediaCall,
     id: CallId,
     /// RTP legs and where their sockets are; a leg has at most one pair of each address family.
-    rtp: Vec<RtpPlace>,
+    rtp: SmallVec<[RtpPlace; 2]>,
     /// Browser legs that a demultiplexer knows; those that began on another worker lodge there.
     browsers: Vec<(LegId, Option<Lodging>)>,
 }
@@ -98,6 +102,8 @@ pub(crate) struct Calls {
     /// Browsers that come by TCP.
     tcp: TcpBrowsers,
     unsent: VecDeque<CallEvent>,
+    /// Until when nothing but statistics may wait for more; none: there is something that may not.
+    gathers_until: Option<Instant>,
     /// Events of an earlier turn found the queue full.
     behind: bool,
     /// What calls that were handed no datagram are polled with.
@@ -145,6 +151,7 @@ impl Calls {
             outgoing,
             tcp,
             unsent: VecDeque::new(),
+            gathers_until: None,
             behind: false,
             buf: Datagram::new(),
             now: Instant::now(),
@@ -286,18 +293,32 @@ impl Calls {
         !self.unsent.is_empty()
     }
 
+    /// When events are to be handed over, if there are any. Those that found no room are tried again `retry` later.
+    pub(crate) fn events_at(&self, now: Instant, retry: Duration) -> Option<Instant> {
+        let soon = now + retry;
+        (!self.unsent.is_empty()).then(|| self.gathers_until.filter(|_| !self.behind).unwrap_or(soon))
+    }
+
+    /// Hands over the events of this turn unless they can wait: waking signalling costs more than what it does with one.
+    pub(crate) fn send_ripe_events(&mut self) {
+        if self.gathers_until.is_none_or(|until| until <= self.now) {
+            self.send_events();
+        }
+    }
+
     /// Hands over the events of this turn, and those that found the queue full before, in order.
     pub(crate) fn send_events(&mut self) {
         if !self.unsent.is_empty() {
             (self.shared.events)(&mut self.unsent);
         }
         self.behind = !self.unsent.is_empty();
+        self.gathers_until = None;
     }
 
     fn open_call(&mut self, id: CallId) -> usize {
         let mut call = MediaCall::new(id, self.setup.clone(), (self.shared.entropy)());
         call.set_effort(self.effort);
-        let entry = Box::new(Entry { call, id, rtp: Vec::new(), browsers: Vec::new() });
+        let entry = Box::new(Entry { call, id, rtp: SmallVec::new(), browsers: Vec::new() });
         let slot = self.free_slots.pop().unwrap_or(self.slots.len());
         put(&mut self.slots, slot, entry);
         self.by_id.insert(id, slot);
@@ -487,9 +508,13 @@ impl Calls {
     fn release_leg(&mut self, slot: usize, entry: &mut Entry, leg: LegId) {
         self.demux.remove(Owner::Here(LegKey { slot, leg }));
         entry.browsers.retain(|(l, _)| *l != leg);
-        for place in entry.rtp.extract_if(.., |place| place.leg == leg) {
-            self.close_rtp(place.index);
-        }
+        entry.rtp.retain(|place| {
+            let goes = place.leg == leg;
+            if goes {
+                self.close_rtp(place.index);
+            }
+            !goes
+        });
     }
 
     fn close_rtp(&mut self, index: usize) {
@@ -531,6 +556,11 @@ impl Calls {
         if (is_statistics && self.behind) || self.unsent.len() >= limits::WORKER_EVENTS {
             bump(&self.shared.tally.events_lost);
             return;
+        }
+        if !is_statistics {
+            self.gathers_until = None;
+        } else if self.unsent.is_empty() {
+            self.gathers_until = Some(self.now + GATHERED);
         }
         self.unsent.push_back(event);
     }

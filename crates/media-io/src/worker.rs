@@ -168,7 +168,7 @@ impl Worker {
             self.calls.fire_timers();
         }
         self.calls.send_to_browsers();
-        self.calls.send_events();
+        self.calls.send_ripe_events();
         self.pace.end(std::mem::take(&mut self.packets), Instant::now());
         Ok(())
     }
@@ -188,11 +188,13 @@ impl Worker {
         if left {
             return Some(Duration::ZERO);
         }
-        let timers = [self.calls.next_timer(), self.load.poll_timeout(self.effort.is_reduced())];
-        let timer = timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-        let waits = self.calls.has_unsent_events() || self.calls.has_expected();
-        let retry = waits.then_some(RETRY);
-        [timer, retry].into_iter().flatten().min()
+        let timers = [
+            self.calls.next_timer(),
+            self.load.poll_timeout(self.effort.is_reduced()),
+            self.calls.events_at(now, RETRY),
+            self.calls.has_expected().then_some(now + RETRY),
+        ];
+        timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
     fn measure(&mut self, waited: Duration, now: Instant) {

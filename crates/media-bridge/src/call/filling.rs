@@ -17,18 +17,18 @@ pub(super) struct Filling {
     /// What the speaker says of its background; none while it speaks.
     said: Option<Comfort>,
     noise: Noise,
-    passed: Option<Box<Passed>>,
+    passed: Option<Passed>,
     unseen: u8,
 }
 
 /// The newest G.711 that was passed on.
 struct Passed {
     law: Law,
-    bytes: [u8; REMEMBERED],
     /// Where the next byte goes: the oldest.
     at: usize,
-    plc: Plc,
     in_gap: bool,
+    bytes: Box<[u8; REMEMBERED]>,
+    plc: Box<Plc>,
 }
 
 /// The law of a codec that is G.711.
@@ -70,9 +70,9 @@ impl Filling {
         if self.unseen == 1 {
             self.background.heard_g711(law, payload);
         }
-        let passed = self.passed.get_or_insert_with(|| Box::new(Passed::new(law)));
+        let passed = self.passed.get_or_insert_with(|| Passed::new(law));
         if passed.law != law {
-            **passed = Passed::new(law);
+            *passed = Passed::new(law);
         }
         passed.close_gap(payload);
         passed.remember(payload);
@@ -100,7 +100,8 @@ impl Filling {
 
 impl Passed {
     fn new(law: Law) -> Passed {
-        Passed { law, bytes: [law.silence(); REMEMBERED], at: 0, plc: Plc::new(NARROW), in_gap: false }
+        let bytes = Box::new([law.silence(); REMEMBERED]);
+        Passed { law, at: 0, in_gap: false, bytes, plc: Box::new(Plc::new(NARROW)) }
     }
 
     fn remember(&mut self, payload: &[u8]) {

@@ -3,6 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use types::{Datagram, Entropy, LegId};
 use webrtc_peer::{Peer, PeerOutput};
 
@@ -60,7 +61,8 @@ pub(super) struct Leg {
     /// Number of the present source, unique in the call.
     pub binding: u64,
     pub out: OutStream,
-    pub mouth: Mouth,
+    /// Apart: what is passed on needs none of it.
+    pub mouth: Box<Mouth>,
     pub tone: Option<Playing>,
     /// Music that it does not hear now.
     pub paused: Paused,
@@ -141,7 +143,8 @@ pub(super) struct WebRtcPath {
 /// What the numbers in received packets mean.
 #[derive(Default)]
 pub(super) struct Inbound {
-    pub formats: Vec<(u8, Codec)>,
+    /// Within the leg, as every packet is looked up in it.
+    pub formats: SmallVec<[(u8, Codec); 4]>,
     /// Comfort noise, where it was agreed.
     pub noise: Option<u8>,
     pub events: Vec<EventFormat>,
@@ -316,7 +319,7 @@ impl Leg {
             source: Source::Nothing,
             binding: 0,
             out: OutStream::new(entropy, clock, clock / FRAMES),
-            mouth: Mouth::default(),
+            mouth: Box::default(),
             tone: None,
             paused: None,
             once: None,

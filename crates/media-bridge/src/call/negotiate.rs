@@ -304,7 +304,8 @@ impl MediaCall {
             transport,
         };
         let text = leg.sdp.publish(address, Body::Like { theirs: &remote, audio }, &local);
-        let inbound = Inbound { formats: local.codecs, noise: local.noise, events: local.events };
+        let inbound =
+            Inbound { formats: local.codecs.into_iter().collect(), noise: local.noise, events: local.events };
         leg.agree(agreed, inbound);
         direct(leg, line, now);
         leg.sdp.offered = None;

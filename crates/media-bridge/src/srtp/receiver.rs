@@ -1,3 +1,4 @@
+use smallvec::SmallVec;
 use types::limits::SRTP_SOURCES;
 
 use super::cipher::Ciphers;
@@ -14,7 +15,8 @@ pub struct Receiver {
     ciphers: Ciphers,
     /// Bytes of master key identifier in each packet.
     mki: usize,
-    sources: Vec<Source>,
+    /// Hardly ever more than one.
+    sources: SmallVec<[Source; 1]>,
 }
 
 /// One stream of the peer.
@@ -37,7 +39,7 @@ impl Receiver {
     /// `mki`: bytes of master key identifier that were agreed on (RFC 4568 §6.1), 0 for none. With one key there is nothing
     /// to identify: they are passed over.
     pub fn new(keys: &Keys, mki: usize) -> Receiver {
-        Receiver { ciphers: Ciphers::new(keys), mki, sources: Vec::with_capacity(1) }
+        Receiver { ciphers: Ciphers::new(keys), mki, sources: SmallVec::new() }
     }
 
     /// For new keys of the same peer; this one goes on opening what is still under way. RFC 3711 §3.3.1 lets rollover
@@ -149,6 +151,6 @@ impl Receiver {
 
     #[cfg(test)]
     pub(super) fn with_ciphers(ciphers: Ciphers) -> Receiver {
-        Receiver { ciphers, mki: 0, sources: Vec::new() }
+        Receiver { ciphers, mki: 0, sources: SmallVec::new() }
     }
 }

@@ -1,3 +1,4 @@
+use smallvec::SmallVec;
 use types::limits::SRTP_SOURCES;
 
 use super::cipher::Ciphers;
@@ -13,7 +14,8 @@ const RTCP_INDICES: u32 = 1 << 31;
 /// Protects what we send with one master key: the cryptographic contexts of RFC 3711 §3.2.3.
 pub struct Sender {
     ciphers: Ciphers,
-    sources: Vec<Source>,
+    /// Hardly ever more than one.
+    sources: SmallVec<[Source; 1]>,
 }
 
 /// One of our streams.
@@ -27,7 +29,7 @@ struct Source {
 impl Sender {
     /// With keys that nothing was protected with before.
     pub fn new(keys: &Keys) -> Sender {
-        Sender { ciphers: Ciphers::new(keys), sources: Vec::with_capacity(1) }
+        Sender { ciphers: Ciphers::new(keys), sources: SmallVec::new() }
     }
 
     /// New keys; the rollover counters go on, as RFC 3711 §3.3.1 lets peers do. We begin anew (RFC 4568 §7.1.4).
@@ -109,11 +111,11 @@ impl Sender {
 
     #[cfg(test)]
     pub(super) fn with_ciphers(ciphers: Ciphers) -> Sender {
-        Sender { ciphers, sources: Vec::new() }
+        Sender { ciphers, sources: SmallVec::new() }
     }
 }
 
-fn source(sources: &mut Vec<Source>, ssrc: u32) -> Result<&mut Source, Refused> {
+fn source(sources: &mut SmallVec<[Source; 1]>, ssrc: u32) -> Result<&mut Source, Refused> {
     let place = match sources.iter().position(|source| source.ssrc == ssrc) {
         Some(place) => place,
         None if sources.len() < SRTP_SOURCES => {

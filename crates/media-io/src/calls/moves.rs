@@ -148,7 +148,8 @@ impl Calls {
     /// Takes the leg's sockets and its place in a demultiplexer out of our hands.
     fn pack(&mut self, key: LegKey, leg: GivenLeg, to: Place) -> Option<Handed> {
         let entry = self.slots.get_mut(key.slot)?.as_mut()?;
-        let places: Vec<RtpPlace> = entry.rtp.extract_if(.., |place| place.leg == key.leg).collect();
+        let places: Vec<RtpPlace> = entry.rtp.iter().copied().filter(|place| place.leg == key.leg).collect();
+        entry.rtp.retain(|place| place.leg != key.leg);
         let browser = entry.browsers.iter().position(|(l, _)| *l == key.leg);
         let browser = browser.map(|at| entry.browsers.swap_remove(at).1);
         let rtp = places.into_iter().filter_map(|place| self.unwatch(place.index)).collect();
