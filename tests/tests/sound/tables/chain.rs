@@ -28,6 +28,14 @@ impl Band {
         }
     }
 
+    /// How many a debug build has time for on one core.
+    pub fn calls_at_once(self) -> usize {
+        match self {
+            Band::Narrow => 100,
+            Band::Wide => 49,
+        }
+    }
+
     /// As a heading.
     pub fn title(self) -> &'static str {
         match self {
