@@ -38,7 +38,7 @@ bench: setup-bench ## what a message, a call, a registration and media cost, eac
 
 docs: setup-test ## write docs/RFC.md out of the tests, docs/QUALITY.md out of a minute of calls
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test tree rfc
-	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test sound tables
+	cargo test --quiet --locked -p e2e --test sound tables
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test sound the_trunk_hear_each_other -- --test-threads=1
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p e2e --test sound every_browser_connects
 	WEBTRUNK_WRITE_DOCS=1 cargo test --quiet --locked -p media-bridge --lib fidelity

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Looks for defects as long as it is given: soak.sh SECONDS, default 600. With a nightly toolchain cargo-fuzz runs every
 # target guided by coverage, a share of the time each; without one they run over seeded mutations. Then simulations with
-# seeds that no run had before, then MEDIA_MINUTES (default 10) of calls through the gateway (`loadgen soak`). It says what it
-# does; the first defect ends it with 1.
+# seeds that no run had before, then MEDIA_MINUTES (default 10) of calls that come and go through the gateway (`loadgen soak`),
+# and as many of calls between clocks that differ by 200 ppm (`loadgen drift`). It says what it does; the first defect ends it with 1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -54,4 +54,6 @@ scripts/setup.sh bench
 say "calls come and go at 70 % load for $MEDIA_MINUTES min"
 cargo build --release --locked -p gateway -p loadgen
 "${CARGO_TARGET_DIR:-target}/release/loadgen" soak --minutes "$MEDIA_MINUTES" --load 0.7
+say "calls between clocks that differ for $MEDIA_MINUTES min"
+"${CARGO_TARGET_DIR:-target}/release/loadgen" drift --minutes "$MEDIA_MINUTES"
 say "no defect found in $SECONDS s"

@@ -258,14 +258,17 @@ impl RustBrowser {
         self.timestamp = self.timestamp.wrapping_add(self.voice.frame());
     }
 
-    /// Sends frames of 20 ms in real time.
-    pub fn speak_for(&mut self, span: Duration, frame: &[u8]) {
+    /// Sends frames of 20 ms in real time; how late the latest was, for this machine had something else to do.
+    pub fn speak_for(&mut self, span: Duration, frame: &[u8]) -> Duration {
         let start = Instant::now();
+        let mut late = Duration::ZERO;
         for n in 0..(span.as_millis() / 20) as u32 {
+            late = late.max(start.elapsed().saturating_sub(Duration::from_millis(20) * n));
             self.speak(frame);
             let next = start + Duration::from_millis(20) * (n + 1);
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
+        late
     }
 
     /// Presses a digit for `length` (RFC 4733: an update each 20 ms, three end packets), in real time.

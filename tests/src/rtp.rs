@@ -139,15 +139,19 @@ impl RtpParty {
         drop(self.socket.send_to(&packet, to));
     }
 
-    /// Sends the bytes as 20 ms frames of an 8 kHz codec in real time, and returns when they are sent.
-    pub fn play(&mut self, pt: u8, audio: &[u8]) {
+    /// Sends the bytes as 20 ms frames of an 8 kHz codec in real time, and returns when they are sent; how late the latest
+    /// was, for this machine had something else to do.
+    pub fn play(&mut self, pt: u8, audio: &[u8]) -> Duration {
         let start = Instant::now();
+        let mut late = Duration::ZERO;
         for (index, frame) in audio.chunks(FRAME).enumerate() {
             let due = start + Duration::from_millis(20) * index as u32;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            late = late.max(due.elapsed());
             self.send(pt, index == 0, self.timestamp, frame);
             self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
         }
+        late
     }
 
     /// Sends one digit as RFC 4733 does: a packet each 20 ms, the end three times.

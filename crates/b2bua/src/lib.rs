@@ -34,7 +34,7 @@ mod users;
 mod workers;
 
 pub use access::{DropReason, Screen};
-pub use call::{ANSWER_MEDIA, MEDIA_REPLY, TRUNK_PATIENCE, complaint, remarks, two_decimals};
+pub use call::{ANSWER_MEDIA, MEDIA_REPLY, TRUNK_PATIENCE, complaint, remarks, two_decimals, unconnected};
 pub use config::{
     Countries, Did, IpNet, RouteConfig, RouteFrom, RouteTo, SwitchConfig, Treatment, TrunkConfig,
     TrunkRegistration, UserConfig,

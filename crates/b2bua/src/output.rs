@@ -6,6 +6,7 @@ use types::{CallId, EndReason, EndedBy, RecordingId, SessionId, UserName, Wall, 
 use webrtc_peer::signalling::{FromBrowser, ToBrowser};
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// What a browser's connection brings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,6 +143,10 @@ pub struct Cdr {
     pub caller_media: Option<LegStats>,
     /// Counters of the callee's leg.
     pub callee_media: Option<LegStats>,
+    /// From the answer until the caller got the callee's audio; not of calls that were transferred.
+    pub caller_first_audio: Option<Duration>,
+    /// From the answer until the callee got the caller's audio; not of calls that were transferred.
+    pub callee_first_audio: Option<Duration>,
     /// Digits pressed during the call, both directions together.
     pub digits: u32,
     /// Who was replaced by whom during the call, in order.

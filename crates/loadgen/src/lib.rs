@@ -4,6 +4,9 @@
 pub mod bench;
 pub mod bencode;
 pub mod delay;
+#[path = "../../media-bridge/src/call/tests/detector.rs"]
+pub mod detector;
+pub mod drift;
 pub mod dtls;
 pub mod engine;
 pub mod floor;

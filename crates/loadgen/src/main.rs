@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use loadgen::run::Bench;
 use loadgen::speech::Recording;
 use loadgen::workload::{Against, Workload};
-use loadgen::{Fallible, bench, out, process, report, soak};
+use loadgen::{Fallible, bench, directory, drift, gateway, out, process, report, soak};
 
 #[derive(Parser)]
 #[command(
@@ -41,6 +41,15 @@ enum Command {
         #[arg(long, default_value_t = 0.7)]
         load: f64,
     },
+    /// Some calls between clocks that differ; fails where what comes out clicks, falls silent or grows late.
+    Drift {
+        /// How long.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+        /// By how much the clocks differ, millionths.
+        #[arg(long, default_value_t = 200)]
+        ppm: u32,
+    },
 }
 
 /// One load.
@@ -66,6 +75,7 @@ fn main() -> ExitCode {
         Command::Transcode(load) => one(Workload::Transcode, &load),
         Command::Wideband(load) => one(Workload::Wideband, &load),
         Command::Soak { minutes, load } => soak::soak(minutes, load),
+        Command::Drift { minutes, ppm } => between_clocks(Duration::from_secs_f64(minutes * 60.0), ppm),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,6 +84,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn between_clocks(span: Duration, ppm: u32) -> Fallible<()> {
+    out(&format!("drift: calls of {span:?} between clocks that differ by {ppm} ppm"));
+    drift::drift(&gateway()?, &directory()?, span, ppm)?;
+    out("drift: neither click nor gap, nothing grew late");
+    Ok(())
 }
 
 fn one(workload: Workload, load: &Load) -> Fallible<()> {

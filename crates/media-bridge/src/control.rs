@@ -2,14 +2,14 @@
 //! understood here only; signalling carries them as opaque bytes.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use types::{Advertised, CallId, LegId, RecordingId, WorkerId};
 
 use crate::quality::{Moment, Quality};
 pub use crate::sdp::Direction;
 pub use crate::sound::SoundId;
-pub use webrtc_peer::Connection;
+pub use webrtc_peer::{Connection, SetUp};
 
 /// Audio codecs that a leg can carry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -352,6 +352,10 @@ pub struct LegStats {
     pub quality: Option<Quality>,
     /// What a browser's leg runs over.
     pub connection: Option<Connection>,
+    /// How long a browser's leg took to come up.
+    pub set_up: Option<SetUp>,
+    /// When its peer first got audio of whom it talks with.
+    pub first_heard: Option<Instant>,
     /// What is odd about its stream.
     pub oddities: Oddities,
     /// What the peer says of how we sound there (RFC 3611 §4.7.5), 1 to 5.
@@ -411,6 +415,8 @@ pub enum Event {
     Lost {
         /// Which leg.
         leg: LegId,
+        /// Why, in words for the record.
+        why: String,
     },
     /// Nothing received for 3 s though the description promised it (field problem 1). Once per silence.
     Silent {
@@ -475,7 +481,7 @@ impl Event {
             | Event::Connected { leg }
             | Event::PathLost { leg }
             | Event::PathRestored { leg }
-            | Event::Lost { leg }
+            | Event::Lost { leg, .. }
             | Event::Silent { leg, .. }
             | Event::Dtmf { leg, .. }
             | Event::Played { leg }

@@ -62,6 +62,8 @@ struct RtpPlace {
 
 /// How long statistics wait for others to go with.
 const GATHERED: Duration = Duration::from_millis(100);
+/// Why a browser's leg is lost whose credentials can not be told from others.
+const NO_ROOM: &str = "the media worker has no room for another browser";
 
 struct Entry {
     call: MediaCall,
@@ -498,7 +500,8 @@ impl Calls {
         }
         if !self.demux.insert_ufrag(&ufrag, &password, Owner::Here(key)) {
             tracing::error!("{} {}: no room for another browser session on this worker", entry.id, key.leg);
-            return self.emit(CallEvent { call: entry.id, event: Event::Lost { leg: key.leg } });
+            let event = Event::Lost { leg: key.leg, why: NO_ROOM.to_owned() };
+            return self.emit(CallEvent { call: entry.id, event });
         }
         if known.is_none() {
             entry.browsers.push((key.leg, None));

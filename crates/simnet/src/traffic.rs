@@ -310,7 +310,7 @@ fn media_noise(world: &mut World) {
         60..75 => MediaEvent::Silent { leg, expected: "192.0.2.99:4000".into() },
         75..80 => MediaEvent::PathLost { leg },
         80..85 => MediaEvent::PathRestored { leg },
-        85..93 => MediaEvent::Lost { leg },
+        85..93 => MediaEvent::Lost { leg, why: "noise".to_owned() },
         93..97 => {
             world.plane.crash(call);
             MediaEvent::Crashed
@@ -380,7 +380,7 @@ fn strangers(world: &mut World) {
     let (now, wall) = (world.now, world.wall());
     let leg = sip_ua::SipLeg::incoming(1 << 40);
     world.switch.handle_sip(sip_ua::Event::Acked { leg, body: None }, now, wall);
-    let event = MediaEvent::Lost { leg: LegId::CALLER };
+    let event = MediaEvent::Lost { leg: LegId::CALLER, why: "nobody".to_owned() };
     world.switch.handle_media(CallEvent { call: CallId(1 << 40), event }, now, wall);
     let session = SessionId(1 << 40);
     world.switch.handle_signal(session, SignalIn::Message(FromBrowser::Ping {}), now, wall);

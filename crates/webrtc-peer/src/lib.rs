@@ -12,4 +12,4 @@ pub mod turn;
 pub use demux::Demux;
 pub use dtls::{SrtpKeys, SrtpProfile};
 pub use peer::{Peer, PeerError, PeerFactory, PeerOutput, PeerParams};
-pub use route::{Connection, Far, Route, Transport};
+pub use route::{Connection, Far, Route, SetUp, Transport};

@@ -15,7 +15,7 @@ use types::limits;
 
 use crate::dtls::{self, Fingerprint, SrtpKeys, SrtpProfile};
 use crate::stun::{CheckKey, binding_request, is_stun};
-use crate::{Connection, Far, Route, Transport};
+use crate::{Connection, Far, Route, SetUp, Transport};
 
 /// Room for a DTLS datagram of ours; a certificate of theirs may need more.
 const DTLS_DATAGRAM: usize = 1_500;
@@ -180,6 +180,10 @@ pub struct Peer {
     failure: Option<String>,
     wake_at: Option<Instant>,
     dropped: u64,
+    begun: Instant,
+    /// The newest time known.
+    now: Instant,
+    set_up: SetUp,
 }
 
 impl fmt::Debug for Peer {
@@ -225,6 +229,9 @@ impl Peer {
             failure: None,
             wake_at: Some(now),
             dropped: 0,
+            begun: now,
+            now,
+            set_up: SetUp::default(),
         };
         for local in &params.candidates {
             peer.add_local(Transport::Udp, *local);
@@ -241,6 +248,7 @@ impl Peer {
     /// A datagram for this session that came this way: STUN or DTLS (RFC 7983). Anything else, and garbage, is dropped and
     /// counted.
     pub fn handle_datagram(&mut self, route: impl Into<Route>, data: &[u8], now: Instant) {
+        self.now = now;
         match data.first() {
             Some(_) if is_stun(data) => self.on_stun(route.into(), data, now),
             Some(20..=63) if !matches!(self.state, State::Ended) => {
@@ -269,6 +277,7 @@ impl Peer {
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         self.ice.handle_timeout(now);
         self.miss_signs(now);
         if self.dtls_at.is_some_and(|at| at <= now) && !matches!(self.state, State::Ended) {
@@ -293,7 +302,13 @@ impl Peer {
     pub fn connection(&self) -> Option<Connection> {
         let State::Connected(profile) = self.state else { return None };
         let dtls13 = self.dtls.protocol_version() == Some(ProtocolVersion::DTLS1_3);
-        Some(Connection { route: self.path?, dtls13, profile })
+        let Route { transport, remote, .. } = self.path?;
+        Some(Connection { transport, ipv6: remote.is_ipv6(), dtls13, profile })
+    }
+
+    /// How long it took to come up.
+    pub fn set_up(&self) -> SetUp {
+        self.set_up
     }
 
     /// Which way packets go: the pair that the browser nominated last (RFC 8445 §8). None
@@ -337,6 +352,7 @@ impl Peer {
             match event {
                 IceAgentEvent::NominatedSend { proto, source, destination } => {
                     self.path = Some(route(proto, source, destination));
+                    self.set_up.ice.get_or_insert(self.now.saturating_duration_since(self.begun));
                 }
                 // What it takes for a lost connection is not for it to say: media may come without checks.
                 IceAgentEvent::IceConnectionStateChange(_)
@@ -455,6 +471,8 @@ impl Peer {
         match (handshake.verified, handshake.keys.take()) {
             (true, Some(keys)) => {
                 self.state = State::Connected(keys.profile());
+                let way_at = self.begun + self.set_up.ice.unwrap_or_default();
+                self.set_up.dtls = Some(self.now.saturating_duration_since(way_at));
                 Some(PeerOutput::Connected { keys })
             }
             (true, None) => self.end("no SRTP profile in common".to_owned()),

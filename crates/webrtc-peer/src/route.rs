@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::SrtpProfile;
 
@@ -65,11 +66,22 @@ impl From<(SocketAddr, SocketAddr)> for Route {
     }
 }
 
+/// How long a session took to come up, counted from when both descriptions were known; none: that is not done.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SetUp {
+    /// Until the browser had chosen a way (ICE).
+    pub ice: Option<Duration>,
+    /// From there until both had keys (DTLS).
+    pub dtls: Option<Duration>,
+}
+
 /// What a session runs over, for the record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connection {
-    /// The way in use.
-    pub route: Route,
+    /// Of the way in use.
+    pub transport: Transport,
+    /// Between IPv6 addresses, not IPv4.
+    pub ipv6: bool,
     /// DTLS 1.3, not 1.2.
     pub dtls13: bool,
     /// What protects media.
@@ -78,8 +90,8 @@ pub struct Connection {
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = if self.route.remote.is_ipv4() { "IPv4" } else { "IPv6" };
+        let family = if self.ipv6 { "IPv6" } else { "IPv4" };
         let version = if self.dtls13 { "1.3" } else { "1.2" };
-        write!(f, "{} over {family}, DTLS {version}, {}", self.route.transport.name(), self.profile.name())
+        write!(f, "{} over {family}, DTLS {version}, {}", self.transport.name(), self.profile.name())
     }
 }

@@ -80,6 +80,7 @@ fn an_answered_call_is_recorded_with_its_length_its_codecs_and_who_hung_up() {
         alice.ws.wait_state("in-call");
         alice.browser.wait_connected();
         alice.browser.speak_for(Duration::from_millis(1200), &OPUS_FRAME);
+        party.play(0, &[0x55; 1_600]);
         if hangs_up == "caller" {
             alice.ws.bye("c1");
             let bye = alice.call.wait("BYE", LIMIT);
@@ -98,6 +99,13 @@ fn an_answered_call_is_recorded_with_its_length_its_codecs_and_who_hung_up() {
         );
         assert!(cdr["caller_media"]["packets_in"].as_u64() >= Some(40), "{cdr}");
         assert!(cdr["callee_media"]["packets_out"].as_u64() >= Some(40), "{cdr}");
+        // Field problems 4 and 10: how long it took until there was audio.
+        let browser = &cdr["caller_media"];
+        for key in ["ice_ms", "dtls_ms", "first_audio_ms"] {
+            assert!(browser[key].as_u64().is_some_and(|ms| ms < 3_000), "{key} in {cdr}");
+        }
+        assert!(cdr["callee_media"]["first_audio_ms"].as_u64().is_some_and(|ms| ms < 3_000), "{cdr}");
+        assert!(cdr["callee_media"].get("dtls_ms").is_none(), "a trunk has none: {cdr}");
         let metrics = gateway.get("/metrics").expect("metrics").1;
         let counted = |name: &str| -> u64 {
             let line = metrics.lines().find_map(|line| line.strip_prefix(name));
@@ -109,12 +117,54 @@ fn an_answered_call_is_recorded_with_its_length_its_codecs_and_who_hung_up() {
         assert_eq!(counted("webtrunk_media_calls"), 0);
         let spoke = counted("webtrunk_leg_mos_count{party=\"browser\"}");
         assert!(spoke >= 1, "the browser spoke for more than a second");
+        for name in ["webtrunk_browser_ice_seconds_count", "webtrunk_browser_dtls_seconds_count"] {
+            assert_eq!(counted(name), 1);
+        }
+        for party in ["browser", "trunk"] {
+            assert_eq!(counted(&format!("webtrunk_first_audio_seconds_count{{party=\"{party}\"}}")), 1);
+        }
         assert!(metrics.contains("# TYPE webtrunk_leg_loss_ratio histogram"), "{metrics}");
         assert_eq!(counted("webtrunk_media_dropped_total{cause=\"tcp-refused\"}"), 0);
         let page = gateway.dir.join("metrics.txt");
         std::fs::write(&page, &metrics).expect("a file");
         assert_eq!(Tool::start("metrics").ask(&page.display().to_string()), "ok", "{metrics}");
     }
+}
+
+/// Field problem 4: the step that failed is in the record. RFC 8122 §5: the certificate has to be the promised one.
+#[test]
+fn audio_that_never_comes_up_is_recorded_with_the_step_that_failed() {
+    let mut trunk = Trunk::start();
+    let gateway = Gateway::run(&Setup::with_trunk(trunk.port));
+    let mut ws = Ws::signed_in(http(&gateway), "alice");
+    // It hears no answer, so it checks nothing.
+    let deaf = RustBrowser::new(Voice::Pcmu, LOOPBACK);
+    ws.send(&json!({ "type": "call", "call": "c1", "to": NUMBER, "sdp": deaf.offer() }));
+    let call = trunk.wait_call(LIMIT);
+    let mut party = RtpParty::start();
+    call.answer(&mut party);
+    ws.wait_state("in-call");
+    ws.bye("c1");
+    assert_eq!(ws.wait_ended("c1"), "hung-up");
+    let cdr = record(&gateway, "hung-up");
+    let words = "the browser's audio did not come up: no connectivity check of it arrived (ICE)";
+    assert_eq!(cdr["caller_media"]["remarks"], json!([words]), "{cdr}");
+    assert!(cdr["caller_media"].get("ice_ms").is_none(), "{cdr}");
+    let other = RustBrowser::new(Voice::Pcmu, LOOPBACK);
+    let promised = |line: &str| {
+        let digest = line.strip_prefix("a=fingerprint:sha-256 ")?;
+        let first = if digest.starts_with('0') { '1' } else { '0' };
+        Some(format!("a=fingerprint:sha-256 {first}{}", &digest[1..]))
+    };
+    let offer: String = other.offer().lines().map(|l| promised(l).unwrap_or(l.to_owned()) + "\r\n").collect();
+    ws.send(&json!({ "type": "call", "call": "c2", "to": NUMBER, "sdp": offer }));
+    let answer = ws.wait("an answer", LIMIT, |m| m["type"] == "sdp" && m["call"] == "c2");
+    other.set_answer(answer["sdp"].as_str().expect("text"));
+    trunk.wait_call(LIMIT).wait("CANCEL", LIMIT);
+    assert_eq!(ws.wait_ended("c2"), "media-lost");
+    let cdr = gateway.wait_cdrs(2).remove(1);
+    let words = "the audio of the caller's browser ended: the browser's certificate has not the fingerprint of its description";
+    assert_eq!(cdr["notes"], json!([words]), "{cdr}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod browser_sipjs;
 mod browser_transfer;
 mod connections;
 mod demo;
+mod drift;
 mod drivers;
 mod encrypted;
 mod first_call;

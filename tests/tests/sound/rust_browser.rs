@@ -251,7 +251,8 @@ fn a_browser_that_closes_is_reported_as_lost() {
     let browser = RustBrowser::new(Voice::Opus, LOOPBACK);
     bench.connect(1, &browser, Codec::Opus);
     browser.close();
-    bench.wait(1, "that the browser is gone", |event| (event == Event::Lost { leg: BROWSER }).then_some(()));
+    let lost = Event::Lost { leg: BROWSER, why: "the browser closed the session".to_owned() };
+    bench.wait(1, "that the browser is gone", |event| (event == lost).then_some(()));
 }
 
 #[test]

@@ -222,6 +222,11 @@ impl Call {
         let callee = self.last_callee.and_then(|id| self.legs.iter().find(|l| l.id == id));
         let caller = self.legs.iter().find(|l| l.id == LegId::CALLER);
         let answered = self.facts.answered;
+        // Who joined later has not waited since the answer.
+        let first_audio = |leg: Option<&Leg>| {
+            let (at, _) = answered.filter(|_| self.facts.transfers.is_empty())?;
+            Some(leg?.stats?.first_heard?.saturating_duration_since(at))
+        };
         let cdr = Cdr {
             call: self.id,
             started: self.facts.started,
@@ -244,6 +249,8 @@ impl Call {
             callee_codec: callee.and_then(|l| l.codec),
             caller_media: caller.and_then(|l| l.stats),
             callee_media: callee.and_then(|l| l.stats),
+            caller_first_audio: first_audio(caller),
+            callee_first_audio: first_audio(callee),
             digits: self.facts.digits,
             transfers: self.facts.transfers,
             continued_in: self.continued_in,

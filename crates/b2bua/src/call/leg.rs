@@ -124,8 +124,8 @@ pub(crate) struct Leg {
     pub recording: Shown,
     /// Media flows, or can.
     pub connected: bool,
-    /// Since when its media path is gone.
-    pub lost: Option<Instant>,
+    /// Since when its media is gone, and why.
+    pub lost: Option<(Instant, String)>,
     /// Our address that this peer uses, and those to show it.
     pub local: Option<IpAddr>,
     pub advertise: Advertised,

@@ -25,7 +25,7 @@ impl Call {
             }
             Event::PathLost { leg } => self.on_path(leg, true, sh),
             Event::PathRestored { leg } => self.on_path(leg, false, sh),
-            Event::Lost { leg } => self.on_lost(leg, t),
+            Event::Lost { leg, why } => self.on_lost(leg, why, t),
             Event::Silent { leg, expected } => self.on_silent(leg, &expected, sh),
             Event::Dtmf { leg, digit, duration } => self.on_digit(leg, digit, duration, sh),
             Event::Played { leg } => self.on_played(leg, sh, t),
@@ -154,7 +154,7 @@ impl Call {
 
     /// A browser is not heard, or is heard again: both sides are told, the call goes on.
     fn on_path(&mut self, id: LegId, lost: bool, sh: &mut Shared) {
-        let side = if id == self.caller { "caller" } else { "callee" };
+        let side = self.side(id);
         let words = if lost { "nothing comes from" } else { "something comes again from" };
         self.record(format!("{words} the browser of the {side}"));
         for (leg, local) in [(Some(id), true), (self.peer_of(id), false)] {
@@ -166,16 +166,20 @@ impl Call {
         }
     }
 
-    fn on_lost(&mut self, id: LegId, t: Clock) {
+    fn on_lost(&mut self, id: LegId, why: String, t: Clock) {
         if let Some(leg) = self.leg(id) {
-            leg.lost.get_or_insert(t.now);
+            leg.lost.get_or_insert((t.now, why));
         }
     }
 
     /// Ends what lost its media and did not say goodbye in time.
     pub(super) fn give_up_lost(&mut self, sh: &mut Shared, t: Clock) {
-        let due = |leg: &&Leg| leg.alive() && leg.lost.is_some_and(|at| at + GOODBYE <= t.now);
-        while let Some(id) = self.legs.iter().find(due).map(|l| l.id) {
+        let due = |leg: &Leg| leg.alive() && leg.lost.as_ref().is_some_and(|(at, _)| *at + GOODBYE <= t.now);
+        while let Some(leg) = self.legs.iter_mut().find(|l| due(l)) {
+            let (id, lost) = (leg.id, leg.lost.take());
+            if let Some((_, why)) = lost {
+                self.record(format!("the audio of the {}'s browser ended: {why}", self.side(id)));
+            }
             let failure = Failure::of(EndReason::MediaLost);
             if self.leaves_transfer(id, sh) {
                 // The others wait for the outcome.
@@ -183,9 +187,6 @@ impl Call {
                 self.end(failure, EndedBy::Caller, sh, t);
             } else {
                 self.lose_callee(id, failure, sh, t);
-            }
-            if let Some(leg) = self.leg(id) {
-                leg.lost = None;
             }
         }
     }
@@ -196,7 +197,7 @@ impl Call {
         if holds || !matches!(self.state, State::Talking { .. }) {
             return;
         }
-        let side = if id == self.caller { "caller" } else { "callee" };
+        let side = self.side(id);
         self.note(format!("no audio has come from the {side}; its description says {expected}"), sh);
         if let Some(peer) = self.peer_of(id)
             && let Some(Device::Browser { session, name }) = self.leg(peer).map(|l| l.device.clone())
@@ -222,6 +223,10 @@ impl Call {
             leg.quiet = Some(t.now);
             sh.sip(Sip::Probe { leg: sip });
         }
+    }
+
+    fn side(&self, id: LegId) -> &'static str {
+        if id == self.caller { "caller" } else { "callee" }
     }
 
     /// A sentence for the record and the log; addresses belong into the record only.

@@ -36,7 +36,7 @@ pub(crate) use dial::{address, usual_kind};
 pub(crate) use end::{Failure, quoted};
 pub(crate) use leg::{Device, Leg, MEDIA_OPS, MediaOp, Party, Phase, Proxy};
 
-pub use quality::{complaint, remarks, two_decimals};
+pub use quality::{complaint, remarks, two_decimals, unconnected};
 use record::{By, Running};
 pub(crate) use transfer::{Adopted, Aim, Given, Transfer};
 
@@ -450,7 +450,7 @@ impl Call {
 
     /// When `handle_timeout` is wanted.
     pub fn deadline(&self) -> Instant {
-        let lost = self.legs.iter().filter(|l| l.alive()).filter_map(|l| Some(l.lost? + GOODBYE));
+        let lost = self.legs.iter().filter(|l| l.alive()).filter_map(|l| Some(l.lost.as_ref()?.0 + GOODBYE));
         lost.chain(self.next_unheard()).fold(self.state_deadline(), Instant::min)
     }
 

@@ -1,6 +1,6 @@
 //! How the legs sound: told to browsers, and in words.
 
-use media_bridge::control::{Codec, LegStats};
+use media_bridge::control::{Codec, LegStats, SetUp};
 use media_bridge::quality::{Cause, Moment};
 use types::LegId;
 use webrtc_peer::signalling::{Side, ToBrowser};
@@ -74,6 +74,21 @@ pub fn remarks(stats: &LegStats, agreed: Codec, whom: &str) -> Vec<String> {
     [silent, length, codec, clock, stray, late, twice].into_iter().flatten().collect()
 }
 
+/// Why the media of `whom`, a browser, did not come up; none: it did, or is no browser's.
+pub fn unconnected(stats: &LegStats, whom: &str) -> Option<String> {
+    let step = match stats.set_up? {
+        SetUp { dtls: Some(_), .. } => return None,
+        SetUp { ice: None, .. } => "no connectivity check of it arrived (ICE)".to_owned(),
+        SetUp { ice: Some(ice), .. } => {
+            format!(
+                "there was a way after {} ms (ICE), its handshake was not finished (DTLS)",
+                ice.as_millis()
+            )
+        }
+    };
+    Some(format!("{whom}'s audio did not come up: {step}"))
+}
+
 /// So many packets are nothing to remark on: those under way at a change of format, or what any network does.
 const FEW: u64 = 10;
 
@@ -125,6 +140,21 @@ mod tests {
             ]
         );
         assert_eq!(remarks(&stats, Codec::Pcmu, "the trunk")[0], "the trunk sent nothing but silence");
+    }
+
+    #[test]
+    fn audio_that_did_not_come_up_is_told_by_the_step_that_failed() {
+        let at = |ice, dtls| {
+            let ms = |ms: Option<u64>| ms.map(std::time::Duration::from_millis);
+            let set_up = Some(SetUp { ice: ms(ice), dtls: ms(dtls) });
+            unconnected(&LegStats { set_up, ..LegStats::default() }, "the browser")
+        };
+        assert_eq!(at(Some(40), Some(90)), None);
+        assert_eq!(unconnected(&LegStats::default(), "the trunk"), None);
+        let words = "the browser's audio did not come up: no connectivity check of it arrived (ICE)";
+        assert_eq!(at(None, None).as_deref(), Some(words));
+        let words = "the browser's audio did not come up: there was a way after 40 ms (ICE), its handshake was not finished (DTLS)";
+        assert_eq!(at(Some(40), None).as_deref(), Some(words));
     }
 
     #[test]

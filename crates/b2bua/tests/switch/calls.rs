@@ -520,10 +520,11 @@ fn lost_audio_and_a_media_defect_end_only_their_call() {
     let mut bench = Bench::new();
     let leg = talking_browser_to_trunk(&mut bench);
     bench.take_said(ALICE);
-    bench.media(CallId(1), MediaEvent::Lost { leg: CALLER });
+    bench.media(CallId(1), MediaEvent::Lost { leg: CALLER, why: "it closed the session".into() });
     bench.pass(Duration::from_secs(1));
     assert_eq!(ended(&bench.take_said(ALICE)), Some("media-lost"));
     bench.heard(Event::Ended { leg, end: LegEnd::Local });
+    assert_eq!(bench.cdrs[0].notes, ["the audio of the caller's browser ended: it closed the session"]);
     bench.call(ALICE, "+12025550100");
     bench.sip.pop_front();
     let (leg, _) = bench.invite();
@@ -541,12 +542,13 @@ fn a_bye_just_behind_the_lost_audio_is_a_hang_up() {
     let mut bench = Bench::new();
     let leg = talking_browser_to_trunk(&mut bench);
     bench.take_said(ALICE);
-    bench.media(CallId(1), MediaEvent::Lost { leg: CALLER });
+    bench.media(CallId(1), MediaEvent::Lost { leg: CALLER, why: "it closed the session".into() });
     bench.pass(Duration::from_millis(200));
     bench.browser(ALICE, FromBrowser::Bye { call: "c1".into() });
     assert_eq!(ended(&bench.take_said(ALICE)), Some("hung-up"));
     bench.heard(Event::Ended { leg, end: LegEnd::Local });
     bench.assert_over(1);
+    assert_eq!(bench.cdrs[0].notes, [""; 0], "as any page does");
 }
 
 /// RFC 4028 §10: the session timer of an answered call ran out.

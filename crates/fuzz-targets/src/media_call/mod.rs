@@ -483,7 +483,7 @@ impl<'a> World<'a> {
             Event::PathLost { .. } => "path lost",
             Event::PathRestored { .. } => "path restored",
             // `Adopt` that found nobody, or a session that nobody checked for too long.
-            Event::Lost { leg } => match self.browsers.get(&leg) {
+            Event::Lost { leg, .. } => match self.browsers.get(&leg) {
                 Some(browser) => {
                     assert!(self.now >= browser.checked_at + CHECKED, "{leg} is lost by a datagram");
                     "session lost"

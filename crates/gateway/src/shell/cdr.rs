@@ -5,14 +5,15 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::recording::Outcome;
-use b2bua::{Cdr, CdrParty, CdrTransfer, complaint, remarks, two_decimals};
+use b2bua::{Cdr, CdrParty, CdrTransfer, complaint, remarks, two_decimals, unconnected};
 use media_bridge::control::{Codec, LegStats};
 use media_bridge::quality::Quality;
 use serde::Serialize;
-use types::EndedBy;
 use types::limits::CDR_QUEUE;
+use types::{EndReason, EndedBy};
 
 /// Lines written to the disk at once, at most.
 const BATCH: usize = 256;
@@ -175,8 +176,8 @@ impl Record<'_> {
                 EndedBy::Gateway => "gateway",
             },
             duration_ms: cdr.duration_ms,
-            caller_media: Media::of(cdr.caller_codec, cdr.caller_media.as_ref(), Some(&cdr.caller)),
-            callee_media: Media::of(cdr.callee_codec, cdr.callee_media.as_ref(), cdr.callee.as_ref()),
+            caller_media: Media::of(&Side::caller(cdr)),
+            callee_media: Media::of(&Side::callee(cdr)),
             digits: cdr.digits,
             transfers: cdr.transfers.iter().map(Transfer::of).collect(),
             continued_in: cdr.continued_in.map(|c| c.to_string()),
@@ -216,6 +217,14 @@ struct Media {
 
 #[derive(Serialize)]
 struct Counters {
+    /// How long a browser's way was looked for, and how long its keys took then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ice_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dtls_ms: Option<u64>,
+    /// From the answer until this side heard the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_audio_ms: Option<u64>,
     packets_in: u64,
     packets_out: u64,
     lost: i64,
@@ -262,11 +271,49 @@ impl Mos {
     }
 }
 
+/// What a record knows of one of its sides.
+struct Side<'a> {
+    codec: Option<Codec>,
+    stats: Option<&'a LegStats>,
+    party: Option<&'a CdrParty>,
+    first_audio: Option<Duration>,
+    /// Its audio was to be up.
+    wanted: bool,
+}
+
+/// Of a call that nobody answered, audio that is still being set up is nothing to remark on.
+fn wants_audio(cdr: &Cdr) -> bool {
+    cdr.answered.is_some() || cdr.reason == EndReason::MediaNotConnected
+}
+
+impl Side<'_> {
+    fn caller(cdr: &Cdr) -> Side<'_> {
+        let (stats, party) = (cdr.caller_media.as_ref(), Some(&cdr.caller));
+        let (codec, first_audio) = (cdr.caller_codec, cdr.caller_first_audio);
+        Side { codec, stats, party, first_audio, wanted: wants_audio(cdr) }
+    }
+
+    fn callee(cdr: &Cdr) -> Side<'_> {
+        let (stats, party) = (cdr.callee_media.as_ref(), cdr.callee.as_ref());
+        let (codec, first_audio) = (cdr.callee_codec, cdr.callee_first_audio);
+        Side { codec, stats, party, first_audio, wanted: wants_audio(cdr) }
+    }
+}
+
 impl Media {
-    fn of(codec: Option<Codec>, stats: Option<&LegStats>, party: Option<&CdrParty>) -> Option<Media> {
+    fn of(side: &Side<'_>) -> Option<Media> {
+        let Side { codec, stats, party, first_audio, wanted } = *side;
         let agreed = codec?;
         let codec = agreed.name();
+        let ms = |duration: Option<Duration>| duration.map(|d| d.as_millis() as u64);
+        let odd = |s: &LegStats, party: &CdrParty| {
+            let whom = party.in_words();
+            unconnected(s, whom).filter(|_| wanted).into_iter().chain(remarks(s, agreed, whom)).collect()
+        };
         let counters = stats.map(|s| Counters {
+            ice_ms: ms(s.set_up.and_then(|set_up| set_up.ice)),
+            dtls_ms: ms(s.set_up.and_then(|set_up| set_up.dtls)),
+            first_audio_ms: ms(first_audio),
             packets_in: s.packets_in,
             packets_out: s.packets_out,
             lost: s.lost,
@@ -278,7 +325,7 @@ impl Media {
             rejected: s.rejected,
             late: s.late,
             duplicates: s.duplicates,
-            remarks: party.map_or_else(Vec::new, |party| remarks(s, agreed, party.in_words())),
+            remarks: party.map_or_else(Vec::new, |party| odd(s, party)),
             mos_by_peer: s.mos_by_peer.map(two_decimals),
             mos: s.quality.as_ref().zip(party).map(|(quality, party)| Mos::of(quality, party)),
         });
@@ -301,12 +348,20 @@ mod tests {
         let quality = Quality { mean: 4.314_9, worst, moments: 60 };
         let stats = LegStats { quality: Some(quality), ..LegStats::default() };
         let phone = CdrParty::Softphone(types::UserName::new("bob"));
-        let media = Media::of(Some(Codec::Pcmu), Some(&stats), Some(&phone));
+        let side = |wanted| Side {
+            codec: Some(Codec::Pcmu),
+            stats: Some(&stats),
+            party: Some(&phone),
+            first_audio: Some(Duration::from_micros(20_400)),
+            wanted,
+        };
+        let media = Media::of(&side(true));
         let json = serde_json::to_value(media).expect("JSON");
         let expected = "{\"mean\":4.31,\"min\":2.9,\"worst_at\":\"2026-01-20T10:03:20.250Z\",\
                         \"worst_reason\":\"12 % loss from the phone at 10:03:20\"}";
         assert_eq!(serde_json::to_string(&Mos::of(&quality, &phone)).expect("JSON"), expected);
         assert_eq!(json["codec"], "pcmu");
+        assert_eq!(json["first_audio_ms"], 20);
         assert!(json["mos"]["min"].is_number());
     }
 }

@@ -305,6 +305,7 @@ impl Core {
             Output::Record(recording) => self.recorder.open(recording),
             Output::Cdr(cdr) => {
                 metrics::counter!("webtrunk_calls_ended_total", "reason" => cdr.reason.word()).increment(1);
+                gauges::ended(&cdr);
                 self.recorder.write(cdr);
             }
             Output::Log(level, call, sentence) => log(level, call, &sentence),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use b2bua::{CallStage, CdrParty, Switch};
+use b2bua::{CallStage, Cdr, CdrParty, Switch};
 use media_bridge::control::{Codec, LegStats};
 use media_io::MediaPlane;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -75,24 +75,66 @@ const LEGS: [(&str, &[f64], &str); 4] = [
     ),
 ];
 
+/// Names of what is measured of calls when they are over, by party the last one, and the limits of their buckets.
+const ENDED: [(&str, &[f64], &str); 3] = [
+    (
+        "webtrunk_browser_ice_seconds",
+        &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
+        "How long a browser took to choose a way to us, from when both descriptions were known.",
+    ),
+    (
+        "webtrunk_browser_dtls_seconds",
+        &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
+        "How long a browser's DTLS handshake took, from when there was a way.",
+    ),
+    (
+        "webtrunk_first_audio_seconds",
+        &[0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0],
+        "How long after the answer a party heard the other one first; 0: at once, or before.",
+    ),
+];
+
 /// The recorder, with the buckets of what is measured of legs.
 pub fn recorder() -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
-    for (name, limits, _) in LEGS {
+    for (name, limits, _) in LEGS.into_iter().chain(ENDED) {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), limits)?;
     }
     builder.install_recorder()
+}
+
+fn word(party: &CdrParty) -> &'static str {
+    match party {
+        CdrParty::Browser(_) => "browser",
+        CdrParty::Softphone(_) => "phone",
+        CdrParty::Trunk(_) => "trunk",
+    }
+}
+
+/// Counts how a call came up that is over.
+pub fn ended(cdr: &Cdr) {
+    let [ice, dtls, first_audio] = ENDED.map(|(name, ..)| name);
+    for (stats, party, heard) in [
+        (&cdr.caller_media, Some(&cdr.caller), cdr.caller_first_audio),
+        (&cdr.callee_media, cdr.callee.as_ref(), cdr.callee_first_audio),
+    ] {
+        let set_up = stats.as_ref().and_then(|stats| stats.set_up).unwrap_or_default();
+        for (name, took) in [(ice, set_up.ice), (dtls, set_up.dtls)] {
+            if let Some(took) = took {
+                histogram!(name).record(took.as_secs_f64());
+            }
+        }
+        if let (Some(party), Some(heard)) = (party, heard) {
+            histogram!(first_audio, "party" => word(party)).record(heard.as_secs_f64());
+        }
+    }
 }
 
 /// Counts the last seconds of a leg of this party.
 pub fn leg(stats: &LegStats, party: &CdrParty) {
     let [mos, round_trip, jitter, loss] = LEGS.map(|(name, ..)| name);
     let Some(moment) = &stats.moment else { return };
-    let party = match party {
-        CdrParty::Browser(_) => "browser",
-        CdrParty::Softphone(_) => "phone",
-        CdrParty::Trunk(_) => "trunk",
-    };
+    let party = word(party);
     histogram!(mos, "party" => party).record(moment.mos);
     if let Some(us) = stats.rtt_us {
         histogram!(round_trip, "party" => party).record(f64::from(us) / 1e6);
@@ -108,7 +150,7 @@ pub fn leg(stats: &LegStats, party: &CdrParty) {
 }
 
 fn describe_media() {
-    for (name, _, words) in LEGS {
+    for (name, _, words) in LEGS.into_iter().chain(ENDED) {
         describe_histogram!(name, words);
     }
     describe_gauge!(

@@ -157,6 +157,7 @@ impl MediaCall {
         let Some(mut early) = leg.early.take() else { return };
         let old = early.drop_old(now);
         leg.counters.drops.add(DropCause::TooEarly, old);
+        let oldest = early.kept.front().map_or(now, |kept| kept.at);
         for Kept { at, source, packet } in early.kept {
             let mut data = self.outbox.buffer();
             data.extend_from_slice(&packet);
@@ -165,8 +166,10 @@ impl MediaCall {
             }
             self.outbox.give_back(data);
         }
-        // What would have been due meanwhile.
+        // It was said then and is heard now; so is what would have been due meanwhile.
         for index in 0..self.legs.len() {
+            let first = &mut self.legs[index].first_heard;
+            *first = first.map(|at| if at >= oldest { now } else { at });
             self.media_timeout(index, now);
         }
     }

@@ -72,6 +72,8 @@ pub(super) struct Leg {
     pub fill_at: Option<Instant>,
     /// How long a slot waits to be filled: whoever speaks again finds his own free.
     pub fill_lag: Duration,
+    /// When it first got audio of whom it listens to.
+    pub first_heard: Option<Instant>,
     fill_timestamp: u32,
     pub filling: Filling,
     /// Packets of the present source have another length than this peer asked for: they are cut anew.
@@ -325,6 +327,7 @@ impl Leg {
             once: None,
             fill_at: None,
             fill_lag: Duration::ZERO,
+            first_heard: None,
             fill_timestamp: 0,
             filling: Filling::default(),
             reframes: false,
@@ -401,6 +404,9 @@ impl Leg {
 
     /// Audio of the present source went out: filling of ours is due only if nothing more does for `lag` beyond its end.
     pub fn spoke(&mut self, now: Instant, lag: Duration) {
+        if self.first_heard.is_none() && self.sending().is_some() {
+            self.first_heard = Some(now);
+        }
         self.fill_lag = lag;
         self.fill_at = match self.path {
             Path::Rtp(_) => Some(self.out.next_slot().unwrap_or(now) + lag),
@@ -528,6 +534,13 @@ impl Leg {
         }
     }
 
+    fn peer(&self) -> Option<&Peer> {
+        match &self.path {
+            Path::WebRtc(rtc) => rtc.peer.as_ref(),
+            Path::Rtp(_) => None,
+        }
+    }
+
     pub fn stats(&self) -> LegStats {
         let c = &self.counters;
         let twice = self.stats_in.losses().duplicates();
@@ -548,10 +561,9 @@ impl Leg {
             oddities: self.watch.found(),
             moment: None,
             quality: self.monitor.quality(),
-            connection: match &self.path {
-                Path::WebRtc(rtc) => rtc.peer.as_ref().and_then(Peer::connection),
-                Path::Rtp(_) => None,
-            },
+            connection: self.peer().and_then(Peer::connection),
+            set_up: self.peer().map(Peer::set_up),
+            first_heard: self.first_heard,
             mos_by_peer: self.extended.mos(),
         }
     }

@@ -225,7 +225,10 @@ impl MediaCall {
                 }
             }
             // The worker moves legs; this one it has not found.
-            Command::Adopt { leg, .. } => self.outbox.tell(Event::Lost { leg }),
+            Command::Adopt { leg, .. } => {
+                let why = "its media was not found".to_owned();
+                self.outbox.tell(Event::Lost { leg, why });
+            }
             Command::Remove { leg } => {
                 if let Some(index) = self.find(leg) {
                     self.remove(index, now, wall);
@@ -482,13 +485,13 @@ impl MediaCall {
                 PeerOutput::Connected { keys } => self.peer_connected(index, &keys, now),
                 PeerOutput::PathLost => self.outbox.tell(Event::PathLost { leg }),
                 PeerOutput::PathRestored => self.outbox.tell(Event::PathRestored { leg }),
-                PeerOutput::Disconnected { .. } => {
+                PeerOutput::Disconnected { why } => {
                     let leg = &mut self.legs[index];
                     leg.silent_at = None;
                     if let Path::WebRtc(rtc) = &mut leg.path {
                         rtc.contexts = None;
                     }
-                    self.outbox.tell(Event::Lost { leg: leg.id });
+                    self.outbox.tell(Event::Lost { leg: leg.id, why });
                 }
             }
             self.outbox.give_back(buffer);

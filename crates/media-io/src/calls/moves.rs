@@ -8,7 +8,7 @@ use media_bridge::call::GivenLeg;
 use media_bridge::control::{CallEvent, Event};
 use types::{CallId, LegId, limits};
 
-use super::{Calls, LegKey, Owner, RtpPlace};
+use super::{Calls, LegKey, NO_ROOM, Owner, RtpPlace};
 use crate::counters::bump;
 use crate::post::{Handed, Letter, Lodging, Order, Parcel, Place};
 
@@ -102,7 +102,7 @@ impl Calls {
             match letter {
                 Letter::Accept { place, ufrag, password } => {
                     if !self.demux.insert_ufrag(&ufrag, &password, Owner::Away(place)) {
-                        let event = Event::Lost { leg: place.leg };
+                        let event = Event::Lost { leg: place.leg, why: NO_ROOM.to_owned() };
                         self.emit(CallEvent { call: place.call, event });
                     }
                 }
@@ -124,7 +124,8 @@ impl Calls {
     }
 
     fn never_came(&mut self, (call, leg): (CallId, LegId), deferred: VecDeque<Order>) {
-        self.emit(CallEvent { call, event: Event::Lost { leg } });
+        let event = Event::Lost { leg, why: "its media did not come along".to_owned() };
+        self.emit(CallEvent { call, event });
         deferred.into_iter().for_each(|order| self.order(order));
     }
 
@@ -173,7 +174,7 @@ impl Calls {
         for sockets in rtp {
             if let Err(words) = self.watch(key, sockets) {
                 tracing::error!("{call} {leg}: {words}");
-                self.emit(CallEvent { call, event: Event::Lost { leg } });
+                self.emit(CallEvent { call, event: Event::Lost { leg, why: words } });
             }
         }
         if let Some(mut lodging) = browser {

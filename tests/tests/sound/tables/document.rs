@@ -10,9 +10,14 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+/// Where the tables end and what other tests write begins.
+pub const BROWSERS: &str = "## Browsers";
+
 const HEAD: &str = "# How it sounds
 
-Written by `make docs`; `make test` makes the same calls and fails where one of these means is more than 0.3 beyond its goal.
+Speech and its tables are written by `make test`, in it by `cargo nextest run -p e2e --test sound tables`, which fails where
+one of these means is more than 0.3 beyond its goal; *Browsers*, *Connections* and *DTMF* by `make docs`, and `make test` checks
+that their rows are there.
 
 Natural speech of several readers goes through the built gateway in real time, all calls of a table at once, over lines
 that lose packets by seeds. Browsers and phones are those of the load generator; the browsers' receiver is libopus. Each
@@ -20,8 +25,8 @@ clip is judged (PESQ, ITU-T P.862, python package `pesq`) beside the same clip t
 settings and the same losses: *4.15 of 4.16* is 4.15 through the gateway where codecs alone give 4.16, both means of all clips.
 A browser is one that has heard of the loss in our reports and sends FEC at the rate that our answers ask for; each second it
 reports what it loses itself, and our own encoder counts on that, on 10 % at least. A phone conceals what does not reach it.
-In narrowband calls without loss the detector of clicks and gaps finds nothing that codecs alone do not have. Chromium and Firefox themselves are scored in `tests/tests/sound/quality.rs`, each beside its
-call with itself over as bad a line.
+In narrowband calls without loss the detector of clicks and gaps finds nothing that codecs alone do not have. Chromium and
+Firefox themselves are scored under *Browsers*.
 
 ";
 
