@@ -50,15 +50,18 @@ struct Worker {
 #[derive(Debug)]
 pub(crate) struct Seat {
     worker: WorkerId,
-    answered: bool,
+    /// Its number among the answered.
+    answered: Option<u64>,
 }
 
 /// All media workers.
 #[derive(Debug)]
 pub(crate) struct Workers {
     all: Vec<Worker>,
-    /// When calls were answered, oldest first; at most `limits::CALLS`.
-    answered: VecDeque<(Instant, WorkerId)>,
+    /// When calls were answered, oldest first, and whose they are that still run; at most `limits::CALLS`.
+    answered: VecDeque<(Instant, Option<WorkerId>)>,
+    /// Answered calls that are in the measured load by now: the number of the oldest that is not.
+    settled: u64,
     refusing: bool,
 }
 
@@ -86,7 +89,7 @@ impl Worker {
 impl Workers {
     pub fn new(count: u8) -> Workers {
         let all = (0..count.max(1)).map(|_| Worker::default()).collect();
-        Workers { all, answered: VecDeque::new(), refusing: false }
+        Workers { all, answered: VecDeque::new(), settled: 0, refusing: false }
     }
 
     /// News of all workers, in the order of their numbers; returns those that have gone since.
@@ -128,7 +131,7 @@ impl Workers {
             w.calls += 1;
             w.unanswered += 1;
         }
-        (worker, Seat { worker, answered: false })
+        (worker, Seat { worker, answered: None })
     }
 
     /// Whether more of a user's calls may join those that are there.
@@ -138,24 +141,30 @@ impl Workers {
 
     /// A call was answered: its audio runs.
     pub fn answered(&mut self, seat: &mut Seat, now: Instant) {
-        if std::mem::replace(&mut seat.answered, true) {
+        if seat.answered.is_some() {
             return;
         }
         self.settle(now);
+        seat.answered = Some(self.settled + self.answered.len() as u64);
         if let Some(w) = self.at(seat.worker) {
             w.unanswered -= 1;
             w.unsettled += 1;
         }
-        self.answered.push_back((now, seat.worker));
+        self.answered.push_back((now, Some(seat.worker)));
         if self.answered.len() > limits::CALLS {
             self.settle_oldest();
         }
     }
 
+    /// A call is over. One that ended before it was settled brings nothing any more.
     pub fn release(&mut self, seat: Seat) {
+        let unsettled = seat.answered.and_then(|number| number.checked_sub(self.settled));
+        let place = unsettled.and_then(|at| self.answered.get_mut(usize::try_from(at).ok()?));
+        let unsettled = place.and_then(|(_, worker)| worker.take()).is_some();
         if let Some(w) = self.at(seat.worker) {
             w.calls -= 1;
-            w.unanswered -= u32::from(!seat.answered);
+            w.unanswered -= u32::from(seat.answered.is_none());
+            w.unsettled -= u32::from(unsettled);
         }
     }
 
@@ -179,9 +188,9 @@ impl Workers {
     }
 
     fn settle_oldest(&mut self) {
-        if let Some((_, worker)) = self.answered.pop_front()
-            && let Some(w) = self.at(worker)
-        {
+        let Some((_, worker)) = self.answered.pop_front() else { return };
+        self.settled += 1;
+        if let Some(w) = worker.and_then(|worker| self.at(worker)) {
             w.unsettled -= 1;
         }
     }
@@ -279,6 +288,25 @@ mod tests {
         workers.release(seat);
         assert!(workers.have_room(now + SETTLED));
         assert_eq!((workers.all[0].unsettled, workers.answered.len()), (0, 0));
+    }
+
+    #[test]
+    fn calls_that_end_right_after_their_answer_leave_room_for_as_many_more() {
+        let mut now = Instant::now();
+        let mut workers = Workers::new(2);
+        busy(&mut workers, &[0.1, 0.1]);
+        let mut lasting = place(&mut workers, 100);
+        lasting.iter_mut().for_each(|seat| workers.answered(seat, now));
+        for n in 0..20_000 {
+            assert!(workers.have_room(now), "after {n}");
+            let (_, mut seat) = workers.take(None, None);
+            workers.answered(&mut seat, now);
+            now += Duration::from_micros(500);
+            workers.release(seat);
+        }
+        assert_eq!(workers.all.iter().map(|w| w.unsettled).sum::<u32>(), 0);
+        lasting.into_iter().for_each(|seat| workers.release(seat));
+        assert_eq!((workers.total(), workers.settled), (0, 20_100 - workers.answered.len() as u64));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub const FAILURE_DELAY: Duration = Duration::from_secs(3);
 pub const HTTP_CONNECTIONS: usize = 25_000;
 /// Browser sessions at once. Full: the WebSocket is refused with 503.
 pub const SESSIONS: usize = 20_000;
+/// What is read of a WebSocket at once (bytes); each connection holds as much.
+pub const WEBSOCKET_READ: usize = 8 * 1024;
 /// Largest browser signalling message (bytes). Larger: error `too-large`, then closed.
 pub const SIGNAL_MESSAGE_BYTES: usize = 64 * 1024;
 /// How long a browser may stay connected without a sign-in. Later: its WebSocket is closed.

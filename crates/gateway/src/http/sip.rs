@@ -39,7 +39,9 @@ pub async fn upgrade(
             .into_response();
     }
     let transport = if app.tls { Transport::Wss } else { Transport::Ws };
-    upgrade.max_message_size(limits::SIP_MESSAGE_BYTES).on_upgrade(move |socket| async move {
+    let upgrade =
+        upgrade.max_message_size(limits::SIP_MESSAGE_BYTES).read_buffer_size(limits::WEBSOCKET_READ);
+    upgrade.on_upgrade(move |socket| async move {
         Connection::new(socket, app.sip.enter(transport, local, remote)).run().await;
         drop(seat);
     })

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
 use types::SessionId;
-use types::limits::{SESSIONS, SIGNAL_MESSAGE_BYTES, SIGNAL_QUEUE};
+use types::limits::{SESSIONS, SIGNAL_MESSAGE_BYTES, SIGNAL_QUEUE, WEBSOCKET_READ};
 use webrtc_peer::session::{CloseReason, Received, SUBPROTOCOL, Session};
 use webrtc_peer::signalling::{FromBrowser, ToBrowser, VERSION};
 
@@ -45,6 +45,7 @@ pub async fn upgrade(
         .protocols([SUBPROTOCOL])
         // The session answers an oversized message in words before it closes; twice its limit is never read.
         .max_message_size(2 * SIGNAL_MESSAGE_BYTES)
+        .read_buffer_size(WEBSOCKET_READ)
         .on_upgrade(move |socket| async move {
             app.sessions.fetch_add(1, Ordering::Relaxed);
             let id = SessionId(app.next_session.fetch_add(1, Ordering::Relaxed));

@@ -74,7 +74,9 @@ impl Filling {
         if passed.law != law {
             *passed = Passed::new(law);
         }
-        passed.close_gap(payload);
+        if std::mem::take(&mut passed.in_gap) {
+            passed.close_gap(payload);
+        }
         passed.remember(payload);
     }
 
@@ -125,12 +127,10 @@ impl Passed {
     }
 
     /// After a gap, the beginning of what comes next is blended with what filled that.
+    #[cold]
     fn close_gap(&mut self, payload: &mut [u8]) {
         let mut pcm = [0; REMEMBERED];
-        if !std::mem::take(&mut self.in_gap) || payload.len() > pcm.len() {
-            return;
-        }
-        let pcm = &mut pcm[..payload.len()];
+        let Some(pcm) = pcm.get_mut(..payload.len()) else { return };
         self.law.decode(payload, pcm);
         self.plc.good(pcm);
         payload.iter_mut().zip(pcm).for_each(|(code, sample)| *code = self.law.encode_sample(*sample));

@@ -142,8 +142,11 @@ impl Watch {
         self.found.stray = Some((payload_type, count.saturating_add(1)));
     }
 
-    /// G.711 is looked at as it comes; `extended`: its number.
+    /// G.711 is looked at as it comes, until it was loud once; `extended`: its number.
     pub fn look(&mut self, codec: Codec, payload: &[u8], extended: u64) {
+        if self.loudest > SILENT_PEAK {
+            return;
+        }
         if let Some(law) = law_of(codec).filter(|_| extended.is_multiple_of(LOOKED_AT)) {
             let peak = payload.iter().map(|code| law.decode_sample(*code).unsigned_abs()).max();
             self.level(peak.unwrap_or(0), FRAME_TIME * LOOKED_AT as u32);

@@ -63,8 +63,9 @@ impl Background {
 
     /// The same of G.711.
     pub fn heard_g711(&mut self, law: Law, payload: &[u8]) {
-        let power = |byte: &u8| f32::from(law.decode_sample(*byte)).powi(2);
-        self.frame(payload.iter().map(power).sum(), payload.len());
+        // Whole numbers may be added in any order, and so several at once.
+        let power = |byte: &u8| u64::from(law.decode_sample(*byte).unsigned_abs()).pow(2);
+        self.frame(payload.iter().map(power).sum::<u64>() as f32, payload.len());
     }
 
     fn frame(&mut self, energy: f32, samples: usize) {
