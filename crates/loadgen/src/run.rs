@@ -12,8 +12,9 @@ use crate::subject::Subject;
 use crate::workload::{Against, Workload};
 use crate::{Fallible, directory, gateway};
 
-/// Before anything is counted.
-const WARM_UP: Duration = Duration::from_secs(2);
+/// Before anything is counted: handshakes keep this process from its media, the gateway fills the gaps, and two windows of
+/// [`crate::pairing`] pass until it is known again what came of what.
+const WARM_UP: Duration = Duration::from_secs(5);
 /// What was sent last may still come.
 const DRAIN: Duration = Duration::from_millis(500);
 /// How often signalling is looked at while calls come up, and when none does.

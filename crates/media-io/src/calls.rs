@@ -30,6 +30,7 @@ use crate::ports::{RtpSockets, is_own, source_towards};
 use crate::post::{Lodging, Place, Post};
 use crate::tcp::TcpBrowsers;
 use crate::timers::Timers;
+use crate::udp;
 use crate::worker::Shared;
 
 /// A leg of a call of this worker.
@@ -226,7 +227,7 @@ impl Calls {
     pub(crate) fn receive_rtp(&self, socket: usize, data: &mut Datagram) -> Option<io::Result<SocketAddr>> {
         let sockets = &self.sockets.get(socket / 2)?.as_ref()?.sockets;
         let socket = if is_rtcp(socket) { &sockets.rtcp } else { &sockets.rtp };
-        Some(socket.recv_from(data.room()).map(|(length, source)| {
+        Some(udp::receive(socket, data.room()).map(|(length, source)| {
             data.received(length);
             source
         }))
@@ -467,8 +468,8 @@ impl Calls {
     ) {
         let place = entry.rtp.iter().find(|place| place.leg == leg && place.ipv4 == to.is_ipv4());
         let Some(Some(rtp)) = place.and_then(|place| self.sockets.get(place.index)) else { return };
-        match which(&rtp.sockets).send_to(data, to) {
-            Ok(_) => bump(&self.shared.tally.rtp_out),
+        match udp::send(which(&rtp.sockets), data, to) {
+            Ok(()) => bump(&self.shared.tally.rtp_out),
             Err(_) => bump(&self.shared.tally.socket_errors),
         }
     }

@@ -14,6 +14,7 @@ mod ports;
 mod post;
 mod tcp;
 mod timers;
+mod udp;
 mod urgency;
 mod worker;
 
