@@ -1,5 +1,5 @@
 //! Single datagrams, straight from and to the system: each call of the C library's is a point at which its thread may be
-//! cancelled, and getting ready for that costs a fortieth of a relayed packet.
+//! cancelled, and every packet would pay for that (docs/DECISIONS.md).
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

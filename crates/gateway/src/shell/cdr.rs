@@ -336,6 +336,7 @@ impl Media {
 
 #[cfg(test)]
 mod tests {
+    use media_bridge::control::SetUp;
     use media_bridge::quality::{Cause, Worst};
     use types::Wall;
 
@@ -346,7 +347,8 @@ mod tests {
         let at = Wall(1_768_903_400_250_000);
         let worst = Worst { mos: 2.904_9, at, cause: Some(Cause::LostFrom(0.12)) };
         let quality = Quality { mean: 4.314_9, worst, moments: 60 };
-        let stats = LegStats { quality: Some(quality), ..LegStats::default() };
+        let set_up = Some(SetUp::default());
+        let stats = LegStats { quality: Some(quality), set_up, ..LegStats::default() };
         let phone = CdrParty::Softphone(types::UserName::new("bob"));
         let side = |wanted| Side {
             codec: Some(Codec::Pcmu),
@@ -355,6 +357,11 @@ mod tests {
             first_audio: Some(Duration::from_micros(20_400)),
             wanted,
         };
+        let remarks = |wanted| {
+            let media = Media::of(&side(wanted)).expect("a codec");
+            media.counters.expect("counters").remarks.len()
+        };
+        assert_eq!([remarks(true), remarks(false)], [1, 0], "audio that was not wanted yet is no remark");
         let media = Media::of(&side(true));
         let json = serde_json::to_value(media).expect("JSON");
         let expected = "{\"mean\":4.31,\"min\":2.9,\"worst_at\":\"2026-01-20T10:03:20.250Z\",\
